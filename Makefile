@@ -1,0 +1,92 @@
+# What can I do here?  `make` explains the targets.
+# Everything is installed into .venv by the first target that needs it; a fresh machine needs only Python 3.11+ with venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := config vault plugins daemon
+PROTO := plugins/oo_sdk/_schema
+
+.PHONY: help
+help: ## explain the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# --- set-up ----------------------------------------------------------------------------------------------------------
+
+$(VENV)/installed-uv: requirements/installer.lock
+	@if [ -z "$(PYTHON)" ]; then echo "oO needs Python 3.11 or newer with the venv module; install it, or run make PYTHON=/path/to/python3" >&2; exit 1; fi
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.lock
+	touch $@
+
+$(VENV)/installed-runtime: $(VENV)/installed-uv requirements/runtime.lock setup.cfg pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-runtime requirements/dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	touch $@
+
+.PHONY: setup
+setup: $(VENV)/installed-dev ## make the environment for developing (.venv)
+
+# --- use -------------------------------------------------------------------------------------------------------------
+
+.PHONY: demo run
+demo: $(VENV)/installed-runtime ## show the main job with real processes, no account needed (under a minute)
+	@$(BIN)/oo demo
+
+run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox and leave both up
+	@$(BIN)/oo demo --stay
+
+# --- prove -----------------------------------------------------------------------------------------------------------
+
+.PHONY: test check format generate lock
+test: $(VENV)/installed-dev ## run every test that fits in 15 minutes
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) --no-print-directory build/users
+	PATH="$$PWD/build/users/bin:$$PATH" $(BIN)/basedpyright --ignoreexternal --verifytypes oo_sdk > build/verifytypes.txt || { cat build/verifytypes.txt; exit 1; }
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/buf lint $(PROTO)
+	$(BIN)/buf format --diff --exit-code $(PROTO)
+	$(MAKE) --no-print-directory generated OUT=build/generated
+	diff -r -x '*.proto' -x '__init__.py' -x '__pycache__' -x 'buf.yaml' build/generated $(PROTO)
+
+format: $(VENV)/installed-dev ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/buf format --write $(PROTO)
+
+.PHONY: build/users
+build/users: # an environment as users have it: the wheel and what it needs
+	rm -rf build/users build/wheel
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir build/wheel .
+	$(BIN)/uv venv --quiet --python $(BIN)/python build/users
+	$(BIN)/uv pip install --quiet --python build/users/bin/python --require-hashes -r requirements/runtime.lock
+	$(BIN)/uv pip install --quiet --python build/users/bin/python --no-deps build/wheel/*.whl
+
+.PHONY: generated
+generated:
+	rm -rf build/generated && mkdir -p $(OUT)
+	PATH="$$PWD/$(BIN):$$PATH" protoc -I$(PROTO) --python_out=$(OUT) --mypy_out=quiet:$(OUT) $$(cd $(PROTO) && find oo -name '*.proto' | sort)
+
+generate: $(VENV)/installed-dev ## write the Python of the .proto files again
+	$(MAKE) --no-print-directory generated OUT=$(PROTO)
+
+lock: $(VENV)/installed-uv ## take the newest versions that setup.cfg allows into requirements/
+	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock
+	$(BIN)/uv pip compile $(LOCK) setup.cfg -o requirements/runtime.lock
+	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev -c requirements/runtime.lock -o requirements/dev.lock
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

@@ -1,0 +1,68 @@
+"""What a connector is written with: the contract between oO and the services it reads.
+
+Everything a connector needs is a name in this module or in `oo_sdk.vocabulary`. A connector imports nothing else of oO.
+"""
+
+from oo_sdk.actions import Action, ActionResult
+from oo_sdk.auth import ClientAuth, OAuth2, RateLimit, Rotation, Scope
+from oo_sdk.connector import Connector
+from oo_sdk.context import Clock, Context, Log
+from oo_sdk.errors import (
+    ApiRetired,
+    ConnectorBug,
+    ConnectorError,
+    CursorExpired,
+    QuotaSpent,
+    RetryLater,
+    SignInAgain,
+    Unreadable,
+)
+from oo_sdk.events import Change, Checkpoint, Cursor, Event, Listing, Signal
+from oo_sdk.flow import Flow, Redirect, StoredCredential
+from oo_sdk.hooks import hookimpl
+from oo_sdk.revocation import Revocation, Revoked
+from oo_sdk.sandbox import Sandbox
+from oo_sdk.session import Placeholder, Response, Session, Sign
+from oo_sdk.structs import Raw, Struct, decode
+
+__all__ = [
+    "Action",
+    "ActionResult",
+    "ApiRetired",
+    "Change",
+    "Checkpoint",
+    "ClientAuth",
+    "Clock",
+    "Connector",
+    "ConnectorBug",
+    "ConnectorError",
+    "Context",
+    "Cursor",
+    "CursorExpired",
+    "Event",
+    "Flow",
+    "Listing",
+    "Log",
+    "OAuth2",
+    "Placeholder",
+    "QuotaSpent",
+    "RateLimit",
+    "Raw",
+    "Redirect",
+    "Response",
+    "RetryLater",
+    "Revocation",
+    "Revoked",
+    "Rotation",
+    "Sandbox",
+    "Scope",
+    "Session",
+    "Sign",
+    "SignInAgain",
+    "Signal",
+    "StoredCredential",
+    "Struct",
+    "Unreadable",
+    "decode",
+    "hookimpl",
+]

@@ -1,0 +1,77 @@
+"""The connector: the plugin that knows one provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from oo_sdk.actions import Action, ActionResult
+from oo_sdk.auth import OAuth2, RateLimit, Scope
+from oo_sdk.context import Context
+from oo_sdk.errors import ConnectorBug, ConnectorError
+from oo_sdk.events import Cursor, Signal
+from oo_sdk.flow import Flow, Redirect, StoredCredential
+from oo_sdk.revocation import Revocation, Revoked
+from oo_sdk.session import Placeholder, Sign
+from oo_sdk.structs import Struct
+
+
+class Connector:
+    """Knows one provider. Declare what it is, write `fetch_signals`, and offer an instance through `oo_connectors`.
+
+    One instance serves every connection: keep nothing in it. `Settings` may declare what an operator can set under
+    `[connectors.{id}]`; the daemon decodes it into `settings` before anything is called.
+    """
+
+    id: str
+    title: str = ""  #: the provider's name as people know it
+    scopes: Sequence[Scope] = ()
+    auth: OAuth2 | None = None  #: None: nothing to sign in to
+    hosts: Sequence[str] = ()  #: the only hosts its credential is ever sent to, "name" or "name:port"
+    limits: Sequence[RateLimit] = ()
+    errors: Mapping[int, type[ConnectorError]] = {}  #: what only this provider means by a status
+    manual_revocation: str = ""  #: where a person removes oO's access by hand
+
+    class Settings(Struct):
+        """What an operator can set for this connector; nothing, unless a connector says otherwise."""
+
+    settings: Struct = Settings()
+
+    async def begin_oauth(self, flow: Flow) -> Redirect:
+        """Say where the person's browser goes to sign in. The default builds it from `auth` (RFC 6749 section 4.1.1, RFC 7636)."""
+        auth = flow.auth
+        query = {
+            "response_type": "code",
+            "client_id": flow.client_id,
+            "redirect_uri": flow.redirect_uri,
+            "scope": auth.scope_separator.join(flow.scopes),
+            "state": flow.state,
+        }
+        if flow.challenge is not None:
+            query |= {"code_challenge": flow.challenge, "code_challenge_method": "S256"}
+        address = urlsplit(auth.authorize)
+        return Redirect(
+            urlunsplit(address._replace(query="&".join(filter(None, [address.query, urlencode(query | dict(auth.extra))]))))
+        )
+
+    async def finish_oauth(self, flow: Flow, code: str) -> StoredCredential:
+        """Turn the code into a credential. The default exchanges it; a connector that can name the account does so with `.of(…)`."""
+        return await flow.exchange(code)
+
+    def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
+        """Yield what changed since the cursor (None: from the beginning), and checkpoints to go on from."""
+        raise ConnectorBug(f"{self.id} has nothing to fetch")
+
+    async def act(self, ctx: Context, action: Action) -> ActionResult:
+        """Change something at the provider. Called again with the same key after a doubt: it must then do nothing twice."""
+        raise ConnectorBug(f"{self.id} has no action {action.name}")
+
+    async def revoke(self, ctx: Context) -> Revocation:
+        """Give the grant back at the provider. The default does RFC 7009 at `auth.revoke`, the refresh token first."""
+        if self.auth is None:
+            return Revocation(revoked=Revoked.FULLY)
+        if self.auth.revoke is None:
+            raise ConnectorBug(f"{self.id} declares no way to revoke")
+        for token in (Placeholder.REFRESH_TOKEN, Placeholder.ACCESS_TOKEN):
+            await ctx.http.post(self.auth.revoke, form={"token": token, "token_type_hint": token.value}, sign=Sign.CLIENT)
+        return Revocation(revoked=Revoked.FULLY, manual_url=self.manual_revocation)

@@ -1,0 +1,65 @@
+"""What a connector yields: events, checkpoints, and the start of a full listing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+from google.protobuf.message import Message
+
+from oo_sdk._schema.oo.events.v1.event_pb2 import NormalizedEvent
+from oo_sdk.errors import Unreadable
+
+__all__ = ["Change", "Checkpoint", "Cursor", "Event", "Listing", "NormalizedEvent", "Signal"]
+
+#: Where a connector left off: any JSON object; its shape is the connector's own.
+Cursor: TypeAlias = Mapping[str, Any]
+
+
+class Change(IntEnum):
+    """What happened to the subject."""
+
+    UPSERTED = 1  #: it now is as the payload says
+    DELETED = 2  #: it is gone
+    OCCURRED = 3  #: it took place and cannot change any more
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, in the connector's words; the daemon gives it identity, revision and a place in the outbox.
+
+    `name` becomes the type `{connector id}.{name}`; `subject` is the provider's id of the thing, unique within that type.
+    The same event yielded twice gives one event: yield what the provider says and do not filter.
+    """
+
+    name: str
+    subject: str
+    change: Change
+    at: datetime | None = None  #: when it happened, as the provider says; with a zone
+    payload: Message | None = None  #: what it is now: a message of `oo_sdk.vocabulary` or one of your own; none for DELETED
+    version: str = ""  #: an etag or the like, compared for equality only
+    order: int | None = None  #: a number of the provider's that only grows for this subject; a lower one is older and dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything yielded so far may be kept together with this cursor: the next sync starts from it.
+
+    `listed` ends a full listing of those names: what the daemon knew of them and the listing did not show is gone, and
+    becomes DELETED events.
+    """
+
+    cursor: Cursor
+    listed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """From here on, everything that exists is listed, up to the checkpoint that names what was `listed`."""
+
+
+#: What `fetch_signals` yields. `Unreadable` sets one item aside.
+Signal: TypeAlias = Event | Checkpoint | Listing | Unreadable

@@ -1,0 +1,32 @@
+"""The hooks by which a package tells oO what it brings.
+
+A hook is synchronous, does no I/O and only says what there is. A package names its module under the entry-point group `oo.plugins`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import pluggy
+
+from oo_sdk.connector import Connector
+from oo_sdk.sandbox import Sandbox
+
+#: The pluggy project and the entry-point group.
+GROUP: Final = "oo.plugins"
+
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker(GROUP)
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(GROUP)
+
+
+@hookspec
+def oo_connectors() -> Iterable[Connector]:
+    """Offer connectors. Called once, at start."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def oo_sandboxes() -> Iterable[Sandbox]:
+    """Offer stand-ins for providers. Called when a sandbox is asked for."""
+    raise AssertionError("a specification is never called")
