@@ -12,7 +12,7 @@ from oo_sdk.errors import ConnectorBug, ConnectorError
 from oo_sdk.events import Cursor, Signal
 from oo_sdk.flow import Flow, Redirect, StoredCredential
 from oo_sdk.revocation import Revocation, Revoked
-from oo_sdk.session import Placeholder, Sign
+from oo_sdk.session import Placeholder, Response, Sign
 from oo_sdk.structs import Struct
 
 
@@ -50,9 +50,7 @@ class Connector:
         if flow.challenge is not None:
             query |= {"code_challenge": flow.challenge, "code_challenge_method": "S256"}
         address = urlsplit(auth.authorize)
-        return Redirect(
-            urlunsplit(address._replace(query="&".join(filter(None, [address.query, urlencode(query | dict(auth.extra))]))))
-        )
+        return Redirect(urlunsplit(address._replace(query="&".join(filter(None, [address.query, urlencode(query | dict(auth.extra))])))))
 
     async def finish_oauth(self, flow: Flow, code: str) -> StoredCredential:
         """Turn the code into a credential. The default exchanges it; a connector that can name the account does so with `.of(…)`."""
@@ -65,6 +63,10 @@ class Connector:
     async def act(self, ctx: Context, action: Action) -> ActionResult:
         """Change something at the provider. Called again with the same key after a doubt: it must then do nothing twice."""
         raise ConnectorBug(f"{self.id} has no action {action.name}")
+
+    def explain(self, response: Response) -> ConnectorError | None:
+        """Say what an answer of 300 and more means at this provider, where its body says more than its status; None: nothing special."""
+        return None
 
     async def revoke(self, ctx: Context) -> Revocation:
         """Give the grant back at the provider. The default does RFC 7009 at `auth.revoke`, the refresh token first."""

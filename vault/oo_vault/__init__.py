@@ -1,1 +1,74 @@
-"""."""
+"""The vault: secrets that do not print, sealing bound to a place, keys, and the refresh protocol.
+
+A leaf: it imports nothing else of ours, knows no database and no HTTP, and has its time and chance handed in.
+"""
+
+from oo_vault.context import CREDENTIAL, Context
+from oo_vault.credential import CredentialRow, Intent, Rows, State, digest
+from oo_vault.errors import (
+    ClientBroken,
+    CredentialGone,
+    FormatUnknown,
+    KeyFileExists,
+    KeyFileRefused,
+    KeyMistyped,
+    KeyUnknown,
+    LeaseLost,
+    SignInNeeded,
+    Tampered,
+    TryLater,
+    VaultError,
+    VersionMoved,
+    WrongKey,
+)
+from oo_vault.exchange import Answer, ClientRefused, Exchange, GrantDead, NotSent, Renewed, Rotation, Unclear
+from oo_vault.grant import Grant
+from oo_vault.keyring import Keyring, Sealed
+from oo_vault.recovery import key_text, parse_key
+from oo_vault.refresh import Chance, Clock, Refresher
+from oo_vault.secret import Secret
+from oo_vault.sources import create_key_file, parse_key_lines, read_key_file
+
+__all__ = [
+    "CREDENTIAL",
+    "Answer",
+    "Chance",
+    "ClientBroken",
+    "ClientRefused",
+    "Clock",
+    "Context",
+    "CredentialGone",
+    "CredentialRow",
+    "Exchange",
+    "FormatUnknown",
+    "Grant",
+    "GrantDead",
+    "Intent",
+    "KeyFileExists",
+    "KeyFileRefused",
+    "KeyMistyped",
+    "KeyUnknown",
+    "Keyring",
+    "LeaseLost",
+    "NotSent",
+    "Refresher",
+    "Renewed",
+    "Rotation",
+    "Rows",
+    "Sealed",
+    "Secret",
+    "SignInNeeded",
+    "State",
+    "Tampered",
+    "TryLater",
+    "Unclear",
+    "VaultError",
+    "VersionMoved",
+    "WrongKey",
+    "create_key_file",
+    "digest",
+    "key_text",
+    "parse_key",
+    "parse_key_lines",
+    "read_key_file",
+]

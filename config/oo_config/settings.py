@@ -1,0 +1,233 @@
+"""The settings: every one declared once. The loader, the example file and the manual page are derived from this file."""
+
+# ruff: noqa: RUF009  # the calls in the class bodies are `field` with our words; what they give is never shared
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from oo_config import places
+from oo_config.declared import Known, derived, setting
+from oo_config.spelling import MIB, Bytes, FilePath, Host, Networks, Seconds, Url, is_loopback
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Batch = Annotated[int, Meta(ge=1, le=500)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
+Uid = Annotated[int, Meta(ge=0, le=2**32 - 2)]
+Group = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_.-]*\$?\Z", description="the name of a group")]
+Distribution = Annotated[
+    str, Meta(pattern=r"\A[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", description="the name of an installed distribution")
+]
+
+
+def _state(environ: Mapping[str, str], known: Known) -> Path:
+    return places.state(environ)
+
+
+def _database(environ: Mapping[str, str], known: Known) -> Path:
+    return Path(known["places.state"]) / "oo.sqlite3"
+
+
+def _socket(environ: Mapping[str, str], known: Known) -> Path:
+    return (places.unit_folder(environ, "RUNTIME_DIRECTORY") or Path(known["places.state"])) / "oo.sock"
+
+
+def _key_file(environ: Mapping[str, str], known: Known) -> Path:
+    return places.credential(environ, "oo-root-key") or Path(known["places.state"]) / "root.key"
+
+
+def _url(environ: Mapping[str, str], known: Known) -> str:
+    host, port = known["public.host"], known["public.port"]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the daemon keeps what it must not lose, and where the command reaches it."""
+
+    state: FilePath = derived(
+        _state,
+        "$STATE_DIRECTORY, else $XDG_STATE_HOME/oo-integrations, else ~/.local/state/oo-integrations",
+        "folder for everything that must outlive a restart; on a local file system",
+    )
+    database: FilePath = derived(_database, "oo.sqlite3 in places.state", "SQLite file with connections, inbox and outbox")
+    socket: FilePath = derived(_socket, "oo.sock in $RUNTIME_DIRECTORY, else in places.state", "Unix socket of the private listener")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """Where the vault finds the key without which no credential can be read."""
+
+    key_file: FilePath = derived(
+        _key_file,
+        "the systemd credential oo-root-key where there is one, else root.key in places.state",
+        "file with the root keys, one per line, newest first; mode 0400",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Public:
+    """The public listener: webhooks, sign-in at providers, uploads and the person's pages, behind a TLS proxy."""
+
+    host: Host = setting("127.0.0.1", "address to listen on; loopback, since the TLS proxy faces the world")
+    port: Port = setting(8710, "TCP port to listen on; 0 takes any free one")
+    url: Url = derived(_url, "http://host:port", "address at which people and providers reach this host, through the TLS proxy")
+    header_timeout: Seconds = setting(5.0, "time for a request's headers; a slower client is cut off")
+    body_timeout: Seconds = setting(10.0, "time for a whole request body; uploads are held to min_rate instead")
+    min_rate: Bytes = setting(1000, "slowest pace per second at which a body may arrive")
+    keepalive: Seconds = setting(75.0, "how long an idle client is kept for its next request")
+    max_connections: Count = setting(1000, "open sockets in all, so that a flood cannot use up the file descriptors")
+    max_connections_per_address: Count = setting(100, "open sockets per client address, so that one client cannot have them all")
+    body_limit: Bytes = setting(1 * MIB, "largest webhook body, unpacked; a bigger one gets 413")
+    trusted_proxies: Networks = setting((), "proxies whose X-Forwarded-For is believed; none are unless named")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Private:
+    """The private listener: who is an administrator on the Unix socket, besides root and the daemon's own user."""
+
+    admin_uids: tuple[Uid, ...] = setting((), "numeric ids of users who may administer")
+    admin_groups: tuple[Group, ...] = setting((), "groups whose members may administer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugins:
+    """Which code of strangers is loaded. It runs in our process and is trusted."""
+
+    enabled: tuple[Distribution, ...] = setting((), "distributions whose plugins are loaded besides ours")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """How connections are kept up to date."""
+
+    tick: Seconds = setting(0.2, "how often the schedule looks for connections that are due")
+    interval: Seconds = setting(300.0, "how often a connection is synced")
+    lease: Seconds = setting(60.0, "how long a run holds its connection without a sign of life before another may take it")
+    heartbeat: Seconds = setting(15.0, "how often a run renews its lease; less than half of it, so that one may be missed")
+    run_limit: Seconds = setting(600.0, "longest run; a longer sync goes on in a later one, behind the others")
+    batch: Batch = setting(500, "events per commit; the outbox takes 500 at most")
+    workers: Count = setting(8, "syncs that run at once")
+    first_fetch_days: Days = setting(90, "how far back a first fetch goes; 0 means everything there is")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """The session with which connectors call their providers."""
+
+    connect_timeout: Seconds = setting(10.0, "time to reach a provider")
+    read_timeout: Seconds = setting(30.0, "longest silence of a provider within an answer")
+    response_limit: Bytes = setting(32 * MIB, "largest answer that is read, unpacked")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth:
+    """Connecting a provider."""
+
+    flow_ttl: Seconds = setting(600.0, "time that a person has to sign in at the provider")
+    link_ttl: Seconds = setting(900.0, "how long a connect link may wait to be opened")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What the daemon says about its work; never a token, a body or a person's data."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting("info", "least important lines that are still written")
+    format: Literal["auto", "json", "console"] = setting("auto", "auto writes for people at a terminal and JSON elsewhere")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a value came from."""
+
+    kind: Literal["default", "file", "variable"]
+    name: str = ""  #: the file's path or the variable's name
+
+    def __str__(self) -> str:
+        return self.name or self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, checked: what `load` gives and nobody changes."""
+
+    places: Places
+    vault: Vault
+    public: Public
+    private: Private
+    plugins: Plugins
+    sync: Sync
+    http: Http
+    oauth: OAuth
+    log: Log
+    #: Each connector's own table by connector id, unread: its shape is the connector's. Values from variables are texts.
+    connectors: Mapping[str, Mapping[str, Any]] = field(repr=False)  # a connector's setting may be a secret
+    origins: Mapping[str, Origin] = field(repr=False, compare=False)  #: by section.key, and connectors.id.key where set
+
+    def origin(self, section: str, key: str) -> Origin:
+        """Say where the value of a setting came from; for a connector's the key is `id.key`."""
+        return self.origins[f"{section}.{key}"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """What must hold between settings that are each right by themselves."""
+
+    between: tuple[str, ...]
+    holds: Callable[[Settings], bool]
+    sentence: str
+    remedy: str
+
+
+#: The longest path that fits sockaddr_un.sun_path with its closing NUL (unix(7)), in bytes.
+SOCKET_PATH_LIMIT = 107
+
+RELATIONS = (
+    Relation(
+        between=("places.socket",),
+        holds=lambda it: len(os.fsencode(it.places.socket)) <= SOCKET_PATH_LIMIT,
+        sentence=f"The kernel takes at most {SOCKET_PATH_LIMIT} bytes as the path of a Unix socket.",
+        remedy="Set places.socket to a shorter path.",
+    ),
+    Relation(
+        between=("places.database", "places.socket", "vault.key_file"),
+        holds=lambda it: len({it.places.database, it.places.socket, it.vault.key_file}) == 3,
+        sentence="The database, the socket and the key file must be three different files.",
+        remedy="Set places.database, places.socket and vault.key_file to different paths.",
+    ),
+    Relation(
+        between=("public.url", "public.host"),
+        holds=lambda it: it.public.url.startswith("https://") or is_loopback(it.public.url),
+        sentence="Plain http would send sign-ins readable over the network; public.url may use it on loopback only.",
+        remedy="Set public.url to the https:// address of the TLS proxy.",
+    ),
+    Relation(
+        between=("public.max_connections_per_address", "public.max_connections"),
+        holds=lambda it: it.public.max_connections_per_address <= it.public.max_connections,
+        sentence="One address may not have more open sockets than there are in all.",
+        remedy="Set public.max_connections_per_address to at most public.max_connections.",
+    ),
+    Relation(
+        between=("sync.heartbeat", "sync.lease"),
+        holds=lambda it: it.sync.heartbeat < it.sync.lease / 2,
+        sentence="A run that misses one heartbeat would lose its lease.",
+        remedy="Set sync.heartbeat to less than half of sync.lease.",
+    ),
+    Relation(
+        between=("sync.tick", "sync.interval"),
+        holds=lambda it: it.sync.tick <= it.sync.interval,
+        sentence="The schedule would look less often than connections are due.",
+        remedy="Set sync.tick to at most sync.interval.",
+    ),
+    Relation(
+        between=("http.connect_timeout", "http.read_timeout", "sync.run_limit"),
+        holds=lambda it: it.http.connect_timeout + it.http.read_timeout < it.sync.run_limit,
+        sentence="One call to a provider could outlast a whole run.",
+        remedy="Set http.connect_timeout and http.read_timeout to less than sync.run_limit together.",
+    ),
+)

@@ -1,0 +1,278 @@
+"""The client: one method for each route of the private API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from oo_client.answers import (
+    Connection,
+    ConnectProgress,
+    ConnectSession,
+    Event,
+    EventPage,
+    Plugin,
+    Registration,
+    Status,
+    Sync,
+)
+from oo_client.errors import DaemonNotRunning, Refused, TryLater, Unexpected
+
+T = TypeVar("T")
+
+#: Seconds that one question waits at the daemon before it is asked again; the API allows 30.
+WAIT: Final = 25.0
+#: Seconds for which a reader that follows the outbox waits for a daemon that went away, as in a restart.
+PATIENCE: Final = 120.0
+
+
+class Client:
+    """Asks the daemon behind a Unix socket: `async with Client(socket) as client: …`.
+
+    `timeout` is how long an answer may take, in seconds, on top of what a question asks the daemon to wait. Every method raises
+    `DaemonNotRunning`, `Refused` (of which `TryLater` is one) or `Unexpected`.
+    """
+
+    def __init__(self, socket: Path, *, timeout: float = 10.0, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+        self._socket = socket
+        self._timeout = timeout
+        self._sleep = sleep
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._socket)), cookie_jar=aiohttp.DummyCookieJar())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def status(self) -> Status:
+        """Say what runs and how much it has."""
+        return await self._ask("GET", "/v1/status", into=Status)
+
+    async def plugins(self) -> tuple[Plugin, ...]:
+        """List the plugins that were found, also those that could not be loaded."""
+        return (await self._ask("GET", "/v1/plugins", into=_Plugins)).plugins
+
+    async def registrations(self) -> tuple[Registration, ...]:
+        """List the registrations, without their secrets."""
+        return (await self._ask("GET", "/v1/registrations", into=_Registrations)).registrations
+
+    async def register(
+        self,
+        *,
+        provider: str,
+        client_id: str,
+        client_secrets: Sequence[str],
+        id: str | None = None,  # noqa: A002 - the API's word
+    ) -> Registration:
+        """Add a registration; secrets newest first. Refused with code `conflict` when the id belongs to another provider."""
+        body = {"provider": provider, "client_id": client_id, "client_secrets": list(client_secrets), "id": id}
+        return await self._ask("POST", "/v1/registrations", into=Registration, body=body)
+
+    async def connect(self, *, provider: str, user: str, account: str = "default", registration: str | None = None) -> ConnectSession:
+        """Make a link by which the user connects an account."""
+        body = {"provider": provider, "user": user, "account": account, "registration": registration}
+        return await self._ask("POST", "/v1/connect-sessions", into=ConnectSession, body=body)
+
+    async def connect_progress(self, session: str, *, wait: float = 0) -> ConnectProgress:
+        """Say how far the person has come; waits at most `wait` seconds for the end."""
+        return await self._ask("GET", f"/v1/connect-sessions/{_segment(session)}", into=ConnectProgress, wait=wait)
+
+    async def connections(self, *, user: str | None = None, provider: str | None = None) -> tuple[Connection, ...]:
+        """List connections."""
+        query = {"user": user, "provider": provider}
+        return (await self._ask("GET", "/v1/connections", into=_Connections, query=query)).connections
+
+    async def connection(self, connection: str) -> Connection:
+        """Show one connection."""
+        return await self._ask("GET", f"/v1/connections/{_segment(connection)}", into=Connection)
+
+    async def sync(self, connection: str, *, wait: float = 0) -> Sync:
+        """Sync a connection now, or join the sync that is under way; waits at most `wait` seconds for its end."""
+        return await self._ask("POST", f"/v1/connections/{_segment(connection)}/sync", into=Sync, wait=wait)
+
+    async def page(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        wait: float = 0,
+        user: str | None = None,
+        provider: str | None = None,
+        type: str | None = None,  # noqa: A002 - the API's word
+    ) -> EventPage:
+        """Read a stretch of the outbox after a position (None: from the beginning).
+
+        Refused with code `position` when malformed, `position_ahead` when ahead of the log.
+        """
+        query = {"after": after, "limit": str(limit), "user": user, "provider": provider, "type": type}
+        return await self._ask("GET", "/v1/events", into=EventPage, query=query, wait=wait)
+
+    async def pages(
+        self,
+        *,
+        after: str | None = None,
+        follow: bool = True,
+        size: int = 500,
+        user: str | None = None,
+        provider: str | None = None,
+        type: str | None = None,  # noqa: A002 - the API's word
+    ) -> AsyncGenerator[EventPage, None]:
+        """Read the outbox page by page, without end when it follows; pages without events are not shown.
+
+        A follower outlives a restart of the daemon: it goes on from its position once the daemon is back, and gives up after
+        `PATIENCE` seconds. The first question is never repeated, so that a daemon that does not run is noticed at once.
+        """
+        position = after
+        met, pause, waited = False, 0.5, 0.0
+        while True:
+            try:
+                page = await self.page(after=position, limit=size, wait=WAIT if follow else 0, user=user, provider=provider, type=type)
+            except (DaemonNotRunning, TryLater) as away:
+                if not (met and follow) or waited >= PATIENCE:
+                    raise
+                nap = max(pause, getattr(away, "after", None) or 0)
+                await self._sleep(nap)
+                pause, waited = min(2 * pause, 10), waited + nap
+                continue
+            if page.more and page.position == position:
+                raise Unexpected("the daemon says that there are more events but does not move on", _LOOK)
+            met, pause, waited, position = True, 0.5, 0.0, page.position
+            if page.events:
+                yield page
+            if not (follow or page.more):
+                return
+
+    async def events(
+        self,
+        *,
+        after: str | None = None,
+        follow: bool = True,
+        user: str | None = None,
+        provider: str | None = None,
+        type: str | None = None,  # noqa: A002 - the API's word
+    ) -> AsyncGenerator[Event, None]:
+        """Read the outbox event by event, as `pages` does. Keep `event.position` once you are done with an event."""
+        async for page in self.pages(after=after, follow=follow, user=user, provider=provider, type=type):
+            for event in page.events:
+                yield event
+
+    async def openapi(self) -> str:
+        """Fetch the description of the API, in YAML."""
+        return (await self._send("GET", "/v1/openapi.yaml")).decode()
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        into: type[T],
+        query: Mapping[str, str | None] | None = None,
+        body: Mapping[str, Any] | None = None,
+        wait: float = 0,
+    ) -> T:
+        answer = await self._send(method, path, query=query, body=body, wait=wait)
+        try:
+            return msgspec.json.decode(answer, type=into)
+        except msgspec.DecodeError as wrong:
+            raise Unexpected(f"the daemon's answer to {path} is not as described ({wrong})", _VERSIONS) from None
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | None] | None = None,
+        body: Mapping[str, Any] | None = None,
+        wait: float = 0,
+    ) -> bytes:
+        if self._session is None:
+            raise RuntimeError("a Client is used inside `async with`")
+        said = {name: value for name, value in (query or {}).items() if value is not None}
+        if wait:
+            said["wait"] = f"{wait:g}"
+        limit = self._timeout + wait
+        try:
+            async with self._session.request(
+                method,
+                URL(f"http://oo{path}", encoded=True).with_query(said),
+                json=None if body is None else {name: value for name, value in body.items() if value is not None},
+                timeout=aiohttp.ClientTimeout(total=limit, sock_connect=min(limit, 5)),
+                allow_redirects=False,
+            ) as response:
+                answer = await response.read()
+        except TimeoutError:
+            raise Unexpected(f"the daemon at {self._socket} did not answer within {limit:g} s", _LOOK) from None
+        except aiohttp.ClientConnectorError as failed:
+            raise self._no_way_in(failed.os_error) from None
+        except aiohttp.ClientError:
+            raise DaemonNotRunning(
+                f"the daemon at {self._socket} went away before it answered", "start it with `oo run`, then ask again"
+            ) from None
+        if response.status not in (200, 201):
+            raise _refusal(response.status, response.headers.get("Retry-After", ""), answer)
+        return answer
+
+    def _no_way_in(self, error: OSError) -> DaemonNotRunning | Refused | Unexpected:
+        match error:
+            case FileNotFoundError() | ConnectionRefusedError() | NotADirectoryError():
+                return DaemonNotRunning(f"no daemon answers at {self._socket}", "start it with `oo run`")
+            case PermissionError():
+                return Refused("forbidden", f"this user may not open {self._socket}", "ask as the user that the daemon runs as, or as root")
+            case _:
+                return Unexpected(f"{self._socket} cannot be opened ({error.strerror or error})", "check `places.socket`")
+
+
+_LOOK: Final = "look at the daemon's log, then ask again"
+_VERSIONS: Final = "use the version of `oo` that the daemon has"
+
+
+class _Plugins(msgspec.Struct, frozen=True):
+    plugins: tuple[Plugin, ...]
+
+
+class _Registrations(msgspec.Struct, frozen=True):
+    registrations: tuple[Registration, ...]
+
+
+class _Connections(msgspec.Struct, frozen=True):
+    connections: tuple[Connection, ...]
+
+
+class _Said(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+    remedy: str = ""
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: _Said
+
+
+def _segment(name: str) -> str:
+    """Write an id as one segment of a path, whatever is in it."""
+    # Dots are quoted too: a path with "." or ".." in it means another place.
+    return quote(name, safe="").replace(".", "%2E")
+
+
+def _refusal(status: int, retry_after: str, body: bytes) -> Refused | Unexpected:
+    """Turn an answer that is not a success into an error."""
+    try:
+        said = msgspec.json.decode(body, type=_Error).error
+    except msgspec.DecodeError:
+        return Unexpected(f"the daemon answered {status} without saying why", _LOOK)
+    if status == 503:
+        after = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+        return TryLater(said.code, said.message, said.remedy, after=after)
+    return Refused(said.code, said.message, said.remedy)

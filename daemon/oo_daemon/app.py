@@ -1,0 +1,265 @@
+"""The parts list: the one place that knows every part, puts them together, and takes them apart again in the right order."""
+
+from __future__ import annotations
+
+import base64
+import grp
+import pwd
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import oo_daemon
+from oo_config import Settings
+from oo_daemon import ports
+from oo_daemon.connections.connect import Connect
+from oo_daemon.connections.credential import Credentials
+from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.transport import AiohttpTransport, Transport
+from oo_daemon.host import GuestLoop, HostChance, HostClock
+from oo_daemon.ingress import server
+from oo_daemon.ingress.api import Api, in_its_words
+from oo_daemon.ingress.connect import connect_routes
+from oo_daemon.ingress.server import Listening
+from oo_daemon.ingress.view import time
+from oo_daemon.ops import log
+from oo_daemon.ops.metrics import MemoryMetrics
+from oo_daemon.outbox import own, wire
+from oo_daemon.outbox.tail import Tail
+from oo_daemon.registry import Registry, discover
+from oo_daemon.store import lock, vault_keys
+from oo_daemon.store.credentials import CredentialRows
+from oo_daemon.store.storage import Storage, ThreadedStorage, open_database, sqlite_version
+from oo_daemon.sync.run import Limits, Sync
+from oo_daemon.sync.schedule import Dispatcher, SchedulerTicker, Ticker
+from oo_sdk import Log
+from oo_vault import Keyring, Refresher, read_key_file
+
+#: Seconds that running syncs get to finish when the daemon stops.
+GRACE = 10.0
+CHECKPOINT_EVERY = 0.25
+TIDY_EVERY = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """A daemon that runs."""
+
+    settings: Settings
+    registry: Registry
+    storage: Storage
+    metrics: MemoryMetrics
+    public: Listening
+    private: Listening
+    public_url: str
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings,
+    *,
+    clock: ports.Clock | None = None,
+    chance: ports.Chance | None = None,
+    transport: Transport | None = None,
+) -> AsyncIterator[App]:
+    """Start a daemon; leaving the block stops it.
+
+    Raises, before anything is promised: `VaultError` for a key that is missing, exposed or wrong, `CannotOpen` and `Corrupt` for the
+    database, `CannotListen` for a door.
+    """
+    clock, chance, metrics = clock or HostClock(), chance or HostChance(), MemoryMetrics()
+    owner = chance.token_bytes(8).hex()
+    out = log.logger()
+    async with AsyncExitStack() as stack:
+        keyring = read_key_file(settings.vault.key_file)
+        stack.enter_context(lock.held(settings.places.database))
+        storage = ThreadedStorage(open_database(settings.places.database), wire.encode)
+        stack.push_async_callback(storage.close)
+        await check_keys(storage, keyring, clock)
+
+        registry = discover(enabled=settings.plugins.enabled, settings=settings.connectors)
+        _tell_plugins(registry, out)
+        guests = GuestLoop()
+        guests.start()
+        stack.push_async_callback(guests.stop)
+        if transport is None:
+            real = await guests.run(_transport(settings))
+            stack.push_async_callback(lambda: guests.run(real.close()))
+            transport = real
+
+        door, public_url = _claim_public(settings)
+        if door is not None:
+            stack.callback(door.close)
+        registrations = Registrations(storage=storage, keyring=keyring, registry=registry, clock=clock, public_url=public_url)
+        connect = Connect(
+            storage=storage,
+            keyring=keyring,
+            registry=registry,
+            registrations=registrations,
+            guests=guests,
+            transport=transport,
+            clock=clock,
+            chance=chance,
+            public_url=public_url,
+            link_life=settings.oauth.link_ttl,
+            flow_life=settings.oauth.flow_ttl,
+            connection_event=own.connection_event,
+        )
+        refresher = Refresher(rows=CredentialRows(storage), keyring=keyring, clock=clock, chance=chance, owner=owner)
+        stack.push_async_callback(lambda: guests.run(refresher.finish()))
+        sync = Sync(
+            storage=storage,
+            registry=registry,
+            credentials=Credentials(refresher=refresher, registrations=registrations, transport=transport, clock=clock, metrics=metrics),
+            guests=guests,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            log_for=lambda connection, provider: log.logger(connection=keyring.log_tag(connection), provider=provider),
+            limits=Limits(
+                batch=settings.sync.batch,
+                lease=settings.sync.lease,
+                heartbeat=settings.sync.heartbeat,
+                run_limit=settings.sync.run_limit,
+                interval=settings.sync.interval,
+                first_fetch_days=settings.sync.first_fetch_days,
+            ),
+            make_draft=wire.draft,
+            connection_event=own.connection_event,
+        )
+        dispatcher = Dispatcher(
+            storage=storage,
+            clock=clock,
+            metrics=metrics,
+            log=out,
+            owner=owner,
+            run=sync.run,
+            workers=settings.sync.workers,
+            lease=settings.sync.lease,
+        )
+        stack.push_async_callback(lambda: dispatcher.stop(GRACE))
+
+        api = Api(
+            storage=storage,
+            registry=registry,
+            registrations=registrations,
+            connect=connect,
+            reader=Tail(storage, clock),
+            as_json=wire.as_json,
+            clock=clock,
+            status={
+                "version": oo_daemon.__version__,
+                "instance": owner,
+                "public_url": public_url,
+                "database": str(settings.places.database),
+                "sqlite": sqlite_version(),
+                "started_at": time(clock.now()),
+            },
+        )
+        public, private = await _listen(
+            settings, door, stack, connect=connect, api=api, public_url=public_url, clock=clock, chance=chance, out=out
+        )
+        ticker = SchedulerTicker()
+        _tick(ticker, settings, dispatcher, storage, connect)
+        ticker.start()
+        stack.callback(ticker.stop)
+        out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
+        yield App(
+            settings=settings, registry=registry, storage=storage, metrics=metrics, public=public, private=private, public_url=public_url
+        )
+        out.info("stopping")
+    out.info("stopped")
+
+
+def _tick(ticker: Ticker, settings: Settings, dispatcher: Dispatcher, storage: ThreadedStorage, connect: Connect) -> None:
+    async def checkpoint() -> None:
+        await storage.checkpoint()
+
+    ticker.every(settings.sync.tick, dispatcher.tick, "dispatch")
+    ticker.every(CHECKPOINT_EVERY, checkpoint, "checkpoint")
+    ticker.every(TIDY_EVERY, connect.tidy, "tidy")
+
+
+async def _listen(
+    settings: Settings,
+    door: socket.socket | None,
+    stack: AsyncExitStack,
+    *,
+    connect: Connect,
+    api: Api,
+    public_url: str,
+    clock: ports.Clock,
+    chance: ports.Chance,
+    out: Log,
+) -> tuple[Listening, Listening]:
+    public_app = server.public_application(log=out)
+    public_app.add_routes(connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock))
+    private_app = server.private_application(log=out)
+    private_app.middlewares.append(in_its_words)
+    private_app.add_routes(api.routes())
+    limits = server.Limits(
+        headers_within=settings.public.header_timeout,
+        body_within=settings.public.body_timeout,
+        body_rate=settings.public.min_rate,
+        idle=settings.public.keepalive,
+        connections=settings.public.max_connections,
+        per_address=settings.public.max_connections_per_address,
+        body=settings.public.body_limit,
+    )
+    public = await server.listen_tcp(
+        public_app,
+        host=settings.public.host,
+        port=settings.public.port,
+        limits=limits,
+        trusted_proxies=settings.public.trusted_proxies,
+        sock=door,
+    )
+    stack.push_async_callback(public.close)
+    private = await server.listen_unix(private_app, path=settings.places.socket, admins=_admins(settings))
+    stack.push_async_callback(private.close)
+    return public, private
+
+
+async def check_keys(storage: Storage, keyring: Keyring, clock: ports.Clock) -> None:
+    """Refuse keys that did not seal this database; note a new newest key. Raises `WrongKey`."""
+    known = await storage.read(vault_keys.listed)
+    for answer in known:
+        keyring.check(answer)
+    if keyring.newest.key_id not in {answer.key_id for answer in known}:
+        await storage.write(vault_keys.add, keyring.known_answer(), clock.now())
+
+
+def _claim_public(settings: Settings) -> tuple[socket.socket | None, str]:
+    """With port 0, take a free port now, since the address that people reach us at must name it."""
+    if settings.public.port != 0 or settings.origin("public", "url").kind != "default":
+        return None, settings.public.url
+    door = socket.create_server((settings.public.host, 0))
+    host = settings.public.host
+    return door, f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"
+
+
+def _admins(settings: Settings) -> frozenset[int]:
+    members = {name for group in settings.private.admin_groups for name in grp.getgrnam(group).gr_mem}
+    return frozenset(settings.private.admin_uids) | {pwd.getpwnam(name).pw_uid for name in members}
+
+
+def _tokens(chance: ports.Chance) -> Callable[[], str]:
+    return lambda: base64.urlsafe_b64encode(chance.token_bytes(32)).rstrip(b"=").decode()
+
+
+async def _transport(settings: Settings) -> AiohttpTransport:
+    return AiohttpTransport(
+        connect_timeout=settings.http.connect_timeout,
+        read_timeout=settings.http.read_timeout,
+        response_limit=settings.http.response_limit,
+        user_agent=f"oo-integrations/{oo_daemon.__version__}",
+    )
+
+
+def _tell_plugins(registry: Registry, out: Log) -> None:
+    for plugin in registry.plugins:
+        if plugin.state == "loaded":
+            out.info("plugin_loaded", plugin=plugin.name, distribution=plugin.distribution, version=plugin.version)
+        else:
+            out.warning("plugin_not_loaded", plugin=plugin.name, distribution=plugin.distribution, state=plugin.state, reason=plugin.reason)

@@ -1,0 +1,88 @@
+"""The command `oo`: one file per verb, imported only when that verb is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import click
+
+import oo_daemon
+from oo_daemon.cli.call import Call
+
+#: Each verb and what it does, in the order in which one meets them. Its command has the verb's name, in the file of that name.
+#: The sentences stand here too, since `oo --help` would otherwise import every verb with all that it needs.
+VERBS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "demo": "Show the main job with real processes; no account needed.",
+        "run": "Run the daemon.",
+        "plugins": "List the plugins, also those that could not be loaded.",
+        "registration": "Add and list our OAuth clients at providers.",
+        "connect": "Make a link by which a person connects an account.",
+        "connections": "List connections, or show one.",
+        "sync": "Sync a connection now and wait for it.",
+        "events": "Read the outbox.",
+        "vault": "Make the key that seals credentials.",
+        "config": "Check, show and explain the settings.",
+        "sandbox": "Serve a stand-in for a provider until Ctrl-C.",
+    }
+)
+
+
+class Verbs(click.Group):
+    """Loads a verb when it is used, and is where every error ends."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's file."""
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{cmd_name}.py has no command {cmd_name}")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; an error becomes a sentence, a remedy and an exit code."""
+        try:
+            result = super().invoke(ctx)
+            # Now, while a closed pipe can still be noticed: at the interpreter's end it would print a complaint.
+            sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except BaseException as error:
+            from oo_daemon.cli import terminal  # here, since `oo --version` should not pay for rich
+
+            ctx.exit(terminal.end(error, debug=bool(ctx.params.get("debug"))))
+        return result
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Read the settings from this file.")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+@click.version_option(version=oo_daemon.__version__, prog_name="oo")
+@click.pass_context
+def oo(ctx: click.Context, config: Path | None, debug: bool) -> None:
+    """Turn what happens in a person's other services into one ordered stream of events."""
+    ctx.obj = Call(config=config, debug=debug, environ=os.environ)
+
+
+def main() -> None:
+    """Be the command `oo`."""
+    try:
+        oo(prog_name="oo")
+    except KeyboardInterrupt:  # before click could take it, while a verb is being imported
+        sys.exit(130)

@@ -1,0 +1,63 @@
+"""`oo connect`: a link by which a person connects an account."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from oo_client import Client, ConnectProgress
+from oo_client.client import WAIT
+from oo_daemon.cli import terminal
+from oo_daemon.cli.ask import ask
+from oo_daemon.cli.call import Call, json_option, quiet_option
+
+
+@click.command()
+@click.argument("provider")
+@click.option("--user", required=True, help="The person, as your product names them.")
+@click.option("--account", default="default", show_default=True, help="Tells several accounts of one person apart.")
+@click.option("--registration", help="Needed only where the provider has several.")
+@click.option("--no-wait", is_flag=True, help="End once the link is written.")
+@json_option
+@quiet_option
+@click.pass_obj
+def connect(
+    call: Call, provider: str, user: str, account: str, registration: str | None, no_wait: bool, as_json: bool, quiet: bool
+) -> None:
+    """Make a link by which a person connects an account.
+
+    Writes the link and waits until the person has signed in. With --json there are two lines: the link, then how it ended.
+    """
+
+    async def connecting(client: Client) -> ConnectProgress | None:
+        session = await client.connect(provider=provider, user=user, account=account, registration=registration)
+        if as_json:
+            terminal.show_json_lines([session])
+        elif quiet:
+            terminal.show(session.url)
+        else:
+            terminal.show(f"Open this link to connect {provider} for {user}; it works until {terminal.moment(session.expires_at)} UTC:")
+            terminal.show("")
+            terminal.show_link(session.url)
+            terminal.show("")
+        if no_wait:
+            return None
+        with terminal.waiting("Waiting for the sign-in", quiet=quiet):
+            # The daemon ends it: a link that nobody opens expires.
+            while not (reached := await client.connect_progress(session.id, wait=WAIT)).ended:
+                pass
+        return reached
+
+    reached = ask(call, connecting)
+    if reached is None:
+        return
+    if as_json:
+        terminal.show_json_lines([reached])
+    if reached.status != "connected":
+        again = shlex.join(["oo", "connect", provider, "--user", user, *(["--account", account] if account != "default" else [])])
+        happened = {"denied": "was refused at the provider", "expired": "did not happen in time"}.get(reached.status, "failed")
+        reason = f" ({reached.reason.rstrip('.')})" if reached.reason else ""
+        raise terminal.NotDone(f"the sign-in of {user} at {provider} {happened}{reason}", f"make a new link with `{again}`")
+    if not (as_json or quiet):
+        terminal.show(f"Connected: {reached.connection}")

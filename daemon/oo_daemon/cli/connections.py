@@ -1,0 +1,97 @@
+"""`oo connections`: what is connected, and how it does."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from oo_client import Connection
+from oo_daemon.cli import terminal
+from oo_daemon.cli.ask import ask
+from oo_daemon.cli.call import Call, json_option
+from oo_daemon.cli.terminal import Column
+
+COLUMNS = (
+    Column(title="Connection"),
+    Column(title="User", gives=True),
+    Column(title="Provider"),
+    Column(title="Account", gives=True),
+    Column(title="State"),
+    Column(title="Last sync (UTC)"),
+    Column(title="Outcome"),
+    Column(title="Events", number=True),
+)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--user", help="Only this user's.")
+@click.option("--provider", help="Only those at this provider.")
+@json_option
+@click.pass_context
+def connections(ctx: click.Context, user: str | None, provider: str | None, as_json: bool) -> None:
+    """List connections, or show one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    found = ask(ctx.find_object(Call) or ctx.fail("no call"), lambda client: client.connections(user=user, provider=provider))
+    if as_json:
+        terminal.show_json({"connections": found})
+    elif found:
+        terminal.show_table(COLUMNS, map(_row, found))
+    elif user or provider:
+        terminal.show("No connection matches.")
+    else:
+        terminal.show("Nobody has connected anything yet. `oo connect PROVIDER --user USER` makes a link for it.")
+
+
+@connections.command()
+@click.argument("connection")
+@json_option
+@click.pass_obj
+def show(call: Call, connection: str, as_json: bool) -> None:
+    """Show one connection."""
+    found = ask(call, lambda client: client.connection(connection))
+    if as_json:
+        terminal.show_json(found)
+        return
+    last = found.last_sync
+    terminal.show_fields(
+        [
+            ("Connection", found.id),
+            ("User", found.user),
+            ("Provider", found.provider),
+            ("Account", f"{found.account} ({found.label})" if found.label else found.account),
+            ("State", words(found.state)),
+            ("Reason", found.reason),
+            ("Granted", ", ".join(found.scopes)),
+            ("Connected", _utc(terminal.moment(found.created_at))),
+            ("Last sync", _utc(terminal.moment(last.finished_at or last.started_at)) if last else "none yet"),
+            ("Outcome", words(last.outcome) if last else ""),
+            ("Detail", last.detail if last else ""),
+            ("Events", terminal.count(last.events, "event") if last else ""),
+            ("Next sync", _utc(terminal.moment(found.next_sync_at)) or "none planned"),
+            ("Cursor", msgspec.json.encode(found.meta.get("cursor")).decode()),
+        ]
+    )
+
+
+def _row(connection: Connection) -> tuple[str, ...]:
+    last = connection.last_sync
+    return (
+        connection.id,
+        connection.user,
+        connection.provider,
+        connection.label or connection.account,
+        words(connection.state),
+        terminal.moment(last.finished_at or last.started_at) if last else "",
+        words(last.outcome) if last else "",
+        f"{last.events:,}".replace(",", "\u2009") if last else "",
+    )
+
+
+def words(state: str) -> str:
+    """Write the API's word for people."""
+    return state.replace("_", " ")
+
+
+def _utc(time: str) -> str:
+    return f"{time} UTC" if time else ""

@@ -1,0 +1,74 @@
+"""`oo plugins`: what is installed, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from oo_client import DaemonNotRunning, Plugin, Scope
+from oo_daemon import registry
+from oo_daemon.cli import terminal
+from oo_daemon.cli.ask import ask
+from oo_daemon.cli.call import Call, json_option, quiet_option
+from oo_daemon.cli.terminal import Column
+
+COLUMNS = (
+    Column(title="Plugin"),
+    Column(title="Title"),
+    Column(title="State"),
+    Column(title="Distribution"),
+    Column(title="Version"),
+    Column(title="Reason", gives=True),
+)
+
+
+@click.command()
+@json_option
+@quiet_option
+@click.pass_obj
+def plugins(call: Call, as_json: bool, quiet: bool) -> None:
+    """List the plugins, also those that could not be loaded.
+
+    Asks the daemon; where none runs, looks at what is installed.
+    """
+    try:
+        found = ask(call, lambda client: client.plugins())
+    except DaemonNotRunning:
+        found = tuple(_installed(call))
+        if not quiet:
+            terminal.note("No daemon runs; this is what it would find.")
+    if as_json:
+        terminal.show_json({"plugins": found})
+    elif found:
+        terminal.show_table(COLUMNS, ((it.id, it.title, it.state, it.distribution, it.version, it.reason) for it in found))
+    else:
+        terminal.show("No plugins are installed. `pip install` one beside oo-integrations to see it here.")
+
+
+def _installed(call: Call) -> Iterator[Plugin]:
+    """Look for plugins as the daemon does at its start: one for each connector, or for a package that brought none."""
+    settings = call.settings
+    for package in registry.discover(enabled=settings.plugins.enabled, settings=settings.connectors).plugins:
+        for connector in package.connectors:
+            yield Plugin(
+                id=connector.id,
+                title=connector.title,
+                distribution=package.distribution,
+                version=package.version,
+                state=package.state,
+                reason=package.reason,
+                scopes=tuple(Scope(id=it.id, sentence=it.sentence, access=it.access, required=it.required) for it in connector.scopes),
+                hosts=tuple(connector.hosts),
+            )
+        if not package.connectors:
+            yield Plugin(
+                id=package.name,
+                title="",
+                distribution=package.distribution,
+                version=package.version,
+                state=package.state,
+                reason=package.reason,
+                scopes=(),
+                hosts=(),
+            )

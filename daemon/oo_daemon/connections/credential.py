@@ -1,0 +1,81 @@
+"""Credentials in use: a connection's grant, renewed when it must be, and the session that carries it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oo_daemon.connections import token_endpoint
+from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.session import Client, SignedSession
+from oo_daemon.connections.transport import Transport
+from oo_daemon.ports import Clock, Metrics
+from oo_daemon.store.connections import Connection
+from oo_sdk import Connector as ConnectorOf
+from oo_sdk import ConnectorBug, OAuth2, Session, SignInAgain
+from oo_vault import Answer, ClientRefused, Grant, Refresher, Rotation, Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Gives signed-in sessions. Used on the guests' loop only: a refresh has one flight per loop."""
+
+    refresher: Refresher
+    registrations: Registrations
+    transport: Transport
+    clock: Clock
+    metrics: Metrics
+
+    async def session(self, connector: ConnectorOf, connection: Connection) -> Session:
+        """A session that acts as this connection."""
+        if connector.auth is None:
+            return SignedSession(connector=connector, client=None, authority=NoCredential(), transport=self.transport, clock=self.clock)
+        if connection.registration is None:
+            raise ConnectorBug("the connection has no registration to sign with")
+        try:
+            client = await self.registrations.client(connection.registration)
+        except Declined as gone:
+            raise SignInAgain(gone.message) from None
+        authority = _Kept(self, connector.auth, client, connection)
+        return SignedSession(connector=connector, client=client, authority=authority, transport=self.transport, clock=self.clock)
+
+
+class NoCredential:
+    """Where there is nothing to sign in to."""
+
+    async def grant(self, *, force_after: int | None = None) -> Grant:
+        """There is none."""
+        raise ConnectorBug("there is no credential to sign with: use sign=Sign.NOBODY")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The credential that the vault keeps for a connection."""
+
+    credentials: Credentials
+    auth: OAuth2
+    client: Client
+    connection: Connection
+
+    async def grant(self, *, force_after: int | None = None) -> Grant:
+        """A grant that can be used now."""
+        rotation = self.auth.rotation
+        return await self.credentials.refresher.grant(
+            self.connection.id,
+            self._exchange,
+            Rotation(
+                rotates=rotation.rotates,
+                grace=rotation.grace.total_seconds() if rotation.grace else None,
+                reuse_kills=rotation.reuse_kills,
+            ),
+            force_after=force_after,
+        )
+
+    async def _exchange(self, refresh_token: Secret) -> Answer:
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+        answer = await token_endpoint.ask(
+            self.credentials.transport, self.auth, self.client.id, self.client.secrets, form, now=self.credentials.clock.now()
+        )
+        outcome = "client_refused" if isinstance(answer, ClientRefused) else type(answer).__name__.lower()
+        self.credentials.metrics.count("refreshes", provider=self.connection.provider, outcome=outcome)
+        return answer

@@ -1,0 +1,1 @@
+"""The doors in: HTTP listeners, and what is served through them."""

@@ -1,0 +1,254 @@
+"""The private API: start connections, watch syncs, read events. openapi.yaml beside this file is its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from oo_daemon.connections.connect import Connect
+from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.registration import Registrations
+from oo_daemon.ingress import view
+from oo_daemon.ingress.server import Refused
+from oo_daemon.ports import Clock
+from oo_daemon.registry import Registry
+from oo_daemon.store import connections, outbox, schedule
+from oo_daemon.store.connections import Connection
+from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.outbox import Filter, Page, Position
+from oo_daemon.store.schedule import Schedule
+from oo_daemon.store.storage import Storage
+from oo_vault import Secret
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 30.0
+#: How often a waiting request looks again, in seconds.
+LOOK = 0.1
+STATUS_OF = {
+    "unknown_provider": 404,
+    "no_registration": 409,
+    "registration_exists": 409,
+    "no_sign_in": 409,
+    "not_active": 409,
+}
+
+
+class NewRegistration(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a new registration."""
+
+    provider: str
+    client_id: str
+    client_secrets: list[str]
+    id: str | None = None
+
+
+class NewConnectSession(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a new connect session."""
+
+    provider: str
+    user: str
+    account: str = "default"
+    registration: str | None = None
+
+
+class Reader(Protocol):
+    """Reads pages of the outbox, and waits for what comes next."""
+
+    async def page(self, after: int, limit: int, wanted: Filter, wait: float) -> Page:
+        """A page of events after a position; an empty one only after `wait` seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """What the API needs of the hub."""
+
+    storage: Storage
+    registry: Registry
+    registrations: Registrations
+    connect: Connect
+    reader: Reader
+    as_json: Callable[[bytes], dict[str, Any]]
+    clock: Clock
+    status: Mapping[str, Any]  #: what stays the same while the daemon runs
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """The routes of the private listener."""
+        return [
+            web.get("/livez", self.live),
+            web.get("/v1/status", self.show_status),
+            web.get("/v1/plugins", self.list_plugins),
+            web.get("/v1/registrations", self.list_registrations),
+            web.post("/v1/registrations", self.register),
+            web.post("/v1/connect-sessions", self.open_connect_session),
+            web.get("/v1/connect-sessions/{id}", self.show_connect_session),
+            web.get("/v1/connections", self.list_connections),
+            web.get("/v1/connections/{id}", self.show_connection),
+            web.post("/v1/connections/{id}/sync", self.sync),
+            web.get("/v1/events", self.read_events),
+            web.get("/v1/openapi.yaml", self.document),
+        ]
+
+    async def live(self, request: web.Request) -> web.Response:
+        """The loop answers."""
+        return _json({"status": "ok"})
+
+    async def document(self, request: web.Request) -> web.Response:
+        """The contract."""
+        return web.Response(body=files(__package__).joinpath("openapi.yaml").read_bytes(), content_type="application/yaml")
+
+    async def show_status(self, request: web.Request) -> web.Response:
+        """What runs, and how much it has."""
+        return _json({**self.status, "connections": await self.storage.read(connections.counted)})
+
+    async def list_plugins(self, request: web.Request) -> web.Response:
+        """All plugins, also those set aside."""
+        return _json({"plugins": [entry for plugin in self.registry.plugins for entry in view.plugin(plugin)]})
+
+    async def list_registrations(self, request: web.Request) -> web.Response:
+        """Our clients at providers."""
+        known = await self.registrations.listed()
+        return _json({"registrations": [view.registration(each, self.registrations.redirect_uri(each.id)) for each in known]})
+
+    async def register(self, request: web.Request) -> web.Response:
+        """Add a client."""
+        body = await _body(request, NewRegistration)
+        secrets = [Secret(text) for text in body.client_secrets]
+        known = await self.registrations.add(body.provider, body.client_id, secrets, body.id)
+        return _json(view.registration(known, self.registrations.redirect_uri(known.id)), status=201)
+
+    async def open_connect_session(self, request: web.Request) -> web.Response:
+        """Give a one-use link."""
+        body = await _body(request, NewConnectSession)
+        session = await self.connect.open(body.provider, body.user, body.account, body.registration)
+        return _json({"id": session.id, "url": session.url, "expires_at": view.time(session.expires_at)}, status=201)
+
+    async def show_connect_session(self, request: web.Request) -> web.Response:
+        """How a sign-in stands."""
+        sign_in = await self.connect.status(request.match_info["id"], _wait(request))
+        if sign_in is None:
+            raise Refused(404, "not_found", "There is no such connect session.", "Start one with POST /v1/connect-sessions.")
+        return _json(view.sign_in(sign_in, self.clock.now()))
+
+    async def list_connections(self, request: web.Request) -> web.Response:
+        """Connections, oldest first."""
+        query = request.query
+        known = await self.storage.read(_with_schedules, self.clock.now(), user=query.get("user"), provider=query.get("provider"))
+        return _json({"connections": [view.connection(each, planned) for each, planned in known]})
+
+    async def show_connection(self, request: web.Request) -> web.Response:
+        """One connection."""
+        known = await self._connection(request)
+        return _json(view.connection(known, await self.storage.read(schedule.of, known.number, self.clock.now())))
+
+    async def sync(self, request: web.Request) -> web.Response:
+        """Sync now: a run that starts after this call, so that it sees what was there before it."""
+        known = await self._connection(request)
+        if known.state != "active":
+            raise Declined("not_active", f"The connection is {known.state.replace('_', ' ')}.", known.reason or "Connect it again first.")
+        wait = _wait(request)
+        fence = await self.storage.write(schedule.due_now, known.number, self.clock.now())
+        deadline = self.clock.monotonic() + wait
+        while True:
+            planned = await self.storage.read(schedule.of, known.number, self.clock.now())
+            if planned is None:
+                raise Refused(404, "not_found", "The connection is gone.")
+            left = deadline - self.clock.monotonic()
+            if planned.finished_fence > fence:
+                return _json(view.sync(planned))
+            if left <= 0:
+                started = view.time(planned.started_at) if planned.fence > fence else None
+                return _json({"outcome": "running", "detail": "", "events": 0, "started_at": started, "finished_at": None})
+            await self.clock.sleep(min(LOOK, left))
+
+    async def read_events(self, request: web.Request) -> web.Response:
+        """A page of the outbox."""
+        query = request.query
+        limit = _number(request, "limit", default=100, lowest=1, highest=1000)
+        wanted = Filter(user=query.get("user"), provider=query.get("provider"), type=query.get("type"))
+        end = await self.storage.read(outbox.end)
+        after = self._after(query.get("after"), end)
+        page = await self.reader.page(after, int(limit), wanted, _wait(request))
+        events = [
+            {"position": str(Position(epoch=end.epoch, number=stored.position)), **self.as_json(stored.body)} for stored in page.events
+        ]
+        last = page.events[-1].position if page.events else after
+        reached = last if page.more else max(last, page.end.number)
+        return _json({"events": events, "position": str(Position(epoch=end.epoch, number=reached)), "more": page.more})
+
+    @staticmethod
+    def _after(text: str | None, end: Position) -> int:
+        if text is None:
+            return 0
+        try:
+            position = Position.parse(text)
+        except ValueError:
+            raise Refused(
+                400, "position", "That is no position.", "Use one that an earlier answer gave, or none for the beginning."
+            ) from None
+        if position.epoch != end.epoch or position.number > end.number:
+            raise Refused(
+                409,
+                "position_ahead",
+                f"The position {position} is ahead of the log, which ends at {end}.",
+                "The database was replaced or restored: read again from the beginning.",
+            )
+        return position.number
+
+    async def _connection(self, request: web.Request) -> Connection:
+        known = await self.storage.read(connections.by_id, request.match_info["id"])
+        if known is None:
+            raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
+        return known
+
+
+def _with_schedules(database: Any, now: int, *, user: str | None, provider: str | None) -> list[tuple[Connection, Schedule | None]]:
+    known = connections.listed(database, user=user, provider=provider)
+    return [(each, schedule.of(database, each.number, now)) for each in known]
+
+
+@web.middleware
+async def in_its_words(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+    """What the hub declines or cannot store, as an answer."""
+    try:
+        response: web.StreamResponse = await handler(request)
+    except Declined as declined:
+        raise Refused(STATUS_OF.get(declined.code, 400), declined.code, declined.message, declined.remedy) from None
+    except CannotStore as fault:
+        raise Refused(503, "cannot_store", f"The database refused: {fault}.", "Try again in a while; see the daemon's log.") from None
+    return response
+
+
+def _json(value: Any, *, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+
+
+async def _body(request: web.Request, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.read(), type=shape)
+    except msgspec.ValidationError as wrong:
+        raise Refused(400, "body", f"The body does not fit: {wrong}.", "Compare it with openapi.yaml.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refused(400, "body", "The body is not JSON.", "Send a JSON object.") from None
+
+
+def _wait(request: web.Request) -> float:
+    return _number(request, "wait", default=0, lowest=0, highest=LONGEST_WAIT)
+
+
+def _number(request: web.Request, name: str, *, default: float, lowest: float, highest: float) -> float:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not lowest <= value <= highest:
+        raise Refused(400, name, f"{name} must be a number from {lowest:g} to {highest:g}.", "Correct it, or leave it out.")
+    return value

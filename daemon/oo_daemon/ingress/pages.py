@@ -1,0 +1,153 @@
+"""The pages that people meet: connecting and its outcomes.
+
+One function for each page; values in, HTML out. Everything that comes from outside is escaped by jinja2. The words are in the
+templates beside the stylesheet, in the folder `pages`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+Status = Literal["connected", "denied", "failed"]
+
+#: What is said where something went wrong: heading, what it means, what to do next.
+_PROBLEMS = {
+    404: (
+        "There is nothing here",
+        "The address may be mistyped, or it is no longer in use.",
+        "If a link brought you here, ask for a new one.",
+    ),
+    408: (
+        "That took too long",
+        "The connection was too slow for oO to wait.",
+        "Try again, if you can on a better connection.",
+    ),
+    413: (
+        "That is too large",
+        "More was sent than oO takes in one piece.",
+        "Send less at a time.",
+    ),
+    429: (
+        "One moment",
+        "Many requests come from your network right now.",
+        "Try again in a few seconds.",
+    ),
+    503: (
+        "oO cannot answer right now",
+        "This is nothing that you did.",
+        "Try again in a minute.",
+    ),
+}
+_UNCLEAR = (
+    "That did not work",
+    "oO could not make sense of what was sent.",
+    "Go back to where you came from and try again.",
+)
+
+
+def front(*, host: str) -> str:
+    """What this place is, for somebody who came without a link."""
+    return _render("front.html", host=host)
+
+
+def offer(
+    *,
+    host: str,
+    provider: str,
+    user: str,
+    account: str,
+    sees: Collection[str],
+    changes: Collection[str],
+    expires_at: datetime,
+    now: datetime,
+    cookie_missing: bool = False,
+) -> str:
+    """What a person is asked to agree to. `sees` and `changes` are sentences; `account` is empty where it has no name of its own.
+
+    `cookie_missing` says that the button was pressed and our cookie did not come with it.
+    """
+    return _render(
+        "offer.html",
+        host=host,
+        provider=provider,
+        user=user,
+        account=account,
+        sees=sees,
+        changes=changes,
+        expires_at=expires_at,
+        lasts=lasting(expires_at - now),
+        cookie_missing=cookie_missing,
+    )
+
+
+def outcome(*, provider: str, status: Status, reason: str, label: str) -> str:
+    """How connecting ended. `label` is how the person knows the account; `reason` a sentence; both may be empty."""
+    return _render("outcome.html", provider=provider, status=status, reason=reason, label=label)
+
+
+def link_gone() -> str:
+    """The link was used, is too old, or never was."""
+    return _message(
+        "This link no longer works",
+        "Each link works once, and only for some minutes.",
+        "Ask whoever gave it to you for a new one.",
+    )
+
+
+def flow_refused() -> str:
+    """The way back from the provider leads nowhere. The same words for every cause."""
+    return _message(
+        "This could not be finished",
+        "It took too long, was finished before, or began in another browser. Nothing was connected just now.",
+        "Ask for a new link, then open it and finish it in the same browser.",
+    )
+
+
+def problem(status: int) -> str:
+    """What went wrong, for an HTTP status. Nothing of the request is repeated."""
+    return _message(*_PROBLEMS.get(status, _UNCLEAR))
+
+
+@cache
+def stylesheet() -> bytes:
+    """Our one stylesheet."""
+    return files("oo_daemon.ingress").joinpath("pages", "style.css").read_bytes()
+
+
+@cache
+def stylesheet_version() -> str:
+    """Changes with the stylesheet, so that browsers can keep it and still see a new one at once."""
+    return hashlib.blake2b(stylesheet(), digest_size=6).hexdigest()
+
+
+def lasting(left: timedelta) -> str:
+    """A span as people say it.
+
+    >>> lasting(timedelta(minutes=12, seconds=40)), lasting(timedelta(seconds=70)), lasting(timedelta(seconds=9))
+    ('12 minutes', '1 minute', 'less than a minute')
+    """
+    minutes = int(left.total_seconds() // 60)
+    return "less than a minute" if minutes < 1 else "1 minute" if minutes == 1 else f"{minutes} minutes"
+
+
+def _message(heading: str, meaning: str, remedy: str) -> str:
+    return _render("message.html", heading=heading, meaning=meaning, remedy=remedy)
+
+
+def _render(template: str, **values: object) -> str:
+    return _templates().get_template(template).render(style=stylesheet_version(), **values)
+
+
+@cache
+def _templates() -> Environment:
+    loader = PackageLoader("oo_daemon.ingress", "pages")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["exactly"] = lambda when: f"{when:%-d %B %Y, %H:%M:%S} UTC"
+    return environment

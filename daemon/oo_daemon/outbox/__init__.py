@@ -1,0 +1,1 @@
+"""The way out: events as bytes, and those who read them."""

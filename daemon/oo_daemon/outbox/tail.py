@@ -1,0 +1,46 @@
+"""The end of the outbox: readers wait here for what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+
+from oo_daemon.ports import Clock
+from oo_daemon.store import outbox
+from oo_daemon.store.outbox import Filter, Page
+from oo_daemon.store.storage import Storage
+
+
+class Tail:
+    """Wakes readers when events were committed. Belongs to the main loop; `wake` may come from any thread."""
+
+    def __init__(self, storage: Storage, clock: Clock) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        storage.on_accept(self.wake)
+
+    def wake(self) -> None:
+        """Say that there is something new."""
+        self._loop.call_soon_threadsafe(self._ring)
+
+    def _ring(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()  # those who wait hold the old one
+
+    async def page(self, after: int, limit: int, wanted: Filter, wait: float) -> Page:
+        """A page of events after a position; an empty one only after `wait` seconds without a fitting event."""
+        deadline = self._clock.monotonic() + wait
+        while True:
+            news = self._news
+            page = await self._storage.read(outbox.page, after, limit, wanted)
+            left = deadline - self._clock.monotonic()
+            if page.events or left <= 0:
+                return page
+            patience = asyncio.ensure_future(self._clock.sleep(left))
+            ringing = asyncio.ensure_future(news.wait())
+            try:
+                await asyncio.wait({patience, ringing}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                patience.cancel()
+                ringing.cancel()

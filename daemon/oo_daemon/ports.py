@@ -1,0 +1,68 @@
+"""What comes in by the door: time, chance, measuring, and where plugins' code runs.
+
+Rooms take these as arguments; `app.build` brings the real ones, tests and simulations their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+SECOND = 1_000_000  #: the store counts time in microseconds since 1970, UTC
+
+
+class Clock(Protocol):
+    """Time. One for the whole daemon."""
+
+    def now(self) -> int:
+        """Microseconds since 1970, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds from some start, never backwards."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Chance(Protocol):
+    """Randomness."""
+
+    def token_bytes(self, size: int) -> bytes:
+        """Bytes that nobody can guess."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number between the two, for spreading things out."""
+
+
+class Metrics(Protocol):
+    """Where rooms say what happened, in numbers. Labels come from closed sets: never a user, a connection or a token."""
+
+    def count(self, name: str, by: int = 1, **labels: str) -> None:
+        """Add to a counter."""
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add one measurement to a histogram."""
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a level."""
+
+
+class Guests(Protocol):
+    """Where plugins' coroutines run: a loop of their own, so that one that stalls does not stop the listeners."""
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it there and wait for it; cancelling the wait cancels it there."""
+
+
+def moment(micros: int) -> datetime:
+    """The store's time as a datetime in UTC."""
+    return datetime.fromtimestamp(micros // SECOND, UTC).replace(microsecond=micros % SECOND)
+
+
+def micros(when: datetime) -> int:
+    """A datetime with a zone as the store's time."""
+    elapsed = when.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (elapsed.days * 86_400 + elapsed.seconds) * SECOND + elapsed.microseconds

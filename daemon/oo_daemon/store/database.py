@@ -1,0 +1,142 @@
+"""The database connection: SQLite through apsw, with the profile that keeps what was promised.
+
+peewee and apsw live in this folder only. Named queries are functions that take a `Database` first; the hot ones use `rows` and `many`
+with `?` placeholders, which both dialects understand, the others peewee's models, executed with `.execute(database)`.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import peewee
+from playhouse.apsw_ext import APSWDatabase
+
+from oo_daemon.store.errors import CannotOpen
+
+Row = tuple[Any, ...]
+
+BUSY_TIMEOUT_MS = 5_000
+PROFILE = {
+    "journal_mode": "wal",
+    "synchronous": 2,  # FULL: an answered promise survives a power cut
+    "foreign_keys": 1,
+    "secure_delete": 1,
+    "mmap_size": 0,
+    "trusted_schema": 0,
+    "wal_autocheckpoint": 0,  # checkpoints are taken off the commit path: see Storage.checkpoint
+}
+#: Versions with the WAL-reset corruption bug; 3.44.6 and 3.50.7 have the repair.
+AFFECTED = ((3, 7, 0), (3, 51, 2))
+REPAIRED = ((3, 44, 6), (3, 50, 7))
+#: File systems on which SQLite's locks or its shared memory cannot be trusted.
+NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "ncpfs",
+    "9p",
+    "afs",
+    "ceph",
+    "glusterfs",
+    "fuse.sshfs",
+    "fuse.s3fs",
+    "fuse.rclone",
+}
+
+
+class Database(peewee.Database):
+    """What named queries are given: a peewee database with two short-cuts for the hot paths."""
+
+    @abstractmethod
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Execute one statement and read its answer to the end: an unread RETURNING would fail the commit."""
+
+    @abstractmethod
+    def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Execute one statement for each of the parameters."""
+
+
+class _Role(threading.local):
+    reads_only = False
+
+
+class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse has no types
+    """One SQLite file. Each thread has a connection of its own; a thread that called `read_only` gets one that cannot write."""
+
+    def __init__(self, path: Path, *, vfs: str | None = None) -> None:
+        super().__init__(str(path), autoconnect=False)
+        self.vfs = vfs
+        self._role = _Role()
+
+    def read_only(self) -> None:
+        """Make the calling thread a reader, before it connects."""
+        self._role.reads_only = True
+
+    def _connect(self) -> apsw.Connection:
+        reading = self._role.reads_only
+        flags = apsw.SQLITE_OPEN_READONLY if reading else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        connection = apsw.Connection(self.database, flags=flags, vfs=self.vfs)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            for name, value in PROFILE.items():
+                if not (reading and name == "journal_mode"):
+                    connection.pragma(name, value)
+            if reading:
+                connection.pragma("query_only", True)
+            _read_back(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def handle(self) -> apsw.Connection:
+        """The calling thread's connection."""
+        return self.connection()  # type: ignore[no-any-return, no-untyped-call]  # peewee leaves it untyped
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Execute one statement and read its answer to the end: an unread RETURNING would fail the commit."""
+        return self.handle().execute(sql, parameters).fetchall()
+
+    def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Execute one statement for each of the parameters."""
+        self.handle().executemany(sql, parameters)
+
+    def in_transaction_now(self) -> bool:
+        """False also where an error inside a savepoint has ended the whole transaction (SQLITE_FULL does)."""
+        return bool(self.handle().in_transaction)
+
+
+def _read_back(connection: apsw.Connection) -> None:
+    for name, wanted in PROFILE.items():
+        found = connection.pragma(name)
+        if found != wanted:
+            raise CannotOpen(f"SQLite refused {name} = {wanted} and has {found}: the file system or the build cannot keep our promises.")
+    if connection.pragma("busy_timeout") != BUSY_TIMEOUT_MS:
+        raise CannotOpen("SQLite refused the busy timeout.")
+
+
+def refuse_affected(version: str) -> None:
+    """Refuse a SQLite that can corrupt a write-ahead log."""
+    found = tuple(int(part) for part in version.split(".")[:3])
+    repaired = any(found[:2] == good[:2] and found >= good for good in REPAIRED)
+    if AFFECTED[0] <= found <= AFFECTED[1] and not repaired:
+        raise CannotOpen(f"SQLite {version} can corrupt its write-ahead log: install apsw 3.51.3 or newer.")
+
+
+def refuse_network(path: Path, mounts: str) -> None:
+    """Refuse a folder on a network file system. `mounts` is the text of /proc/self/mounts."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        point = fields[1].replace("\\040", " ")
+        if len(point) >= len(best) and (path == Path(point) or Path(point) in path.parents):
+            best, kind = point, fields[2]
+    if kind in NETWORK:
+        raise CannotOpen(f"{path} is on a network file system ({kind}), where SQLite's locks do not hold: choose a local folder.")

@@ -1,0 +1,19 @@
+"""What the store can say went wrong, named after what the caller does next."""
+
+from __future__ import annotations
+
+
+class CannotStore(Exception):
+    """The disk or the database refuses: nothing was stored. Our own fault: answer 503, try again later."""
+
+
+class Corrupt(CannotStore):
+    """The database file is damaged: stop, and restore a backup."""
+
+
+class CannotOpen(Exception):
+    """The database cannot be used at all: the start is refused. The message says what to do."""
+
+
+class LeaseLost(Exception):
+    """Somebody else has taken over: whatever was being done must not go on."""

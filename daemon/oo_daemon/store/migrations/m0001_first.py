@@ -1,0 +1,57 @@
+"""The first schema: connections and their schedule and credential, sign-ins, the object index, the outbox.
+
+Times are microseconds since 1970, UTC. `connection.number` is internal and small; `connection.id` is the random id that others see.
+"""
+
+STATEMENTS = (
+    # Which keys this database was ever sealed with, each with a known answer: a wrong key is noticed at the start.
+    "CREATE TABLE vault_key (key_id TEXT NOT NULL PRIMARY KEY, known_answer {blob} NOT NULL, created_at {int} NOT NULL)",
+    """CREATE TABLE registration (
+        id TEXT NOT NULL PRIMARY KEY, provider TEXT NOT NULL, client_id TEXT NOT NULL,
+        key_id TEXT NOT NULL, secrets {blob} NOT NULL, secret_count {int} NOT NULL, created_at {int} NOT NULL)""",
+    """CREATE TABLE connection (
+        number {serial}, id TEXT NOT NULL UNIQUE,
+        "user" TEXT NOT NULL, provider TEXT NOT NULL, account TEXT NOT NULL,
+        registration TEXT REFERENCES registration (id),
+        state TEXT NOT NULL, reason TEXT NOT NULL,
+        provider_account TEXT NOT NULL, label TEXT NOT NULL, scopes TEXT NOT NULL, meta TEXT NOT NULL,
+        created_at {int} NOT NULL, changed_at {int} NOT NULL, version {int} NOT NULL,
+        UNIQUE ("user", provider, account))""",
+    "CREATE INDEX connection_by_provider_account ON connection (provider, provider_account)",
+    # Truth of the schedule: when a connection is due, and who has the run in progress.
+    """CREATE TABLE schedule (
+        connection {int} NOT NULL PRIMARY KEY REFERENCES connection (number) ON DELETE CASCADE,
+        next_run_at {int}, cursor TEXT, generation {int} NOT NULL, tries {int} NOT NULL,
+        lease_owner TEXT, lease_until {int}, fence {int} NOT NULL,
+        started_at {int}, finished_at {int}, finished_fence {int} NOT NULL, outcome TEXT, detail TEXT, events {int} NOT NULL)""",
+    "CREATE INDEX schedule_due ON schedule (next_run_at) WHERE next_run_at IS NOT NULL",
+    """CREATE TABLE credential (
+        connection {int} NOT NULL PRIMARY KEY REFERENCES connection (number) ON DELETE CASCADE,
+        key_id TEXT NOT NULL, sealed {blob} NOT NULL, token_version {int} NOT NULL, expires_at {int}, state TEXT NOT NULL,
+        intent_digest TEXT, intent_at {int}, intent_tries {int} NOT NULL, reserve {blob},
+        lease_owner TEXT, lease_until {int}, fence {int} NOT NULL)""",
+    # A sign-in under way; rows outlive it a little, so that its result can be shown.
+    """CREATE TABLE flow (
+        id TEXT NOT NULL PRIMARY KEY, link_hash {blob} UNIQUE, state_hash {blob} UNIQUE, browser_hash {blob},
+        registration TEXT NOT NULL REFERENCES registration (id), provider TEXT NOT NULL, "user" TEXT NOT NULL, account TEXT NOT NULL,
+        key_id TEXT NOT NULL, verifier {blob}, redirect_uri TEXT NOT NULL, scopes TEXT NOT NULL,
+        status TEXT NOT NULL, reason TEXT NOT NULL, connection TEXT,
+        created_at {int} NOT NULL, expires_at {int} NOT NULL)""",
+    # Identity of what can change: the last revision of each object that was ever emitted.
+    """CREATE TABLE object (
+        connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, type TEXT NOT NULL, "key" TEXT NOT NULL,
+        revision {int} NOT NULL, change {int} NOT NULL, digest {blob} NOT NULL, version TEXT NOT NULL, ordinal {int},
+        position {int} NOT NULL, generation {int} NOT NULL,
+        PRIMARY KEY (connection, type, "key")) {compact}""",
+    # Identity of what merely took place: keys outlive the events.
+    """CREATE TABLE occurrence (
+        connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, "key" {blob} NOT NULL, keep_until {int},
+        PRIMARY KEY (connection, "key")) {compact}""",
+    # Positions are counted in a row that every writer of a stream updates first: they become visible in order, and none is used twice.
+    "CREATE TABLE stream (id {int} NOT NULL PRIMARY KEY, epoch {int} NOT NULL, position {int} NOT NULL)",
+    "INSERT INTO stream (id, epoch, position) VALUES (0, 1, 0)",
+    """CREATE TABLE outbox (
+        position {int} NOT NULL PRIMARY KEY, stream {int} NOT NULL, connection {int} NOT NULL, "user" TEXT NOT NULL, type TEXT NOT NULL,
+        body {blob} NOT NULL, accepted_at {int} NOT NULL)""",
+    "CREATE INDEX outbox_by_connection ON outbox (connection)",
+)

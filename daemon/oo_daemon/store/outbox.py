@@ -1,0 +1,76 @@
+"""Reading the outbox: pages of events by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oo_daemon.store.accept import STREAM
+from oo_daemon.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place in the outbox. Callers see it as an opaque text; a restored older database has a higher epoch."""
+
+    epoch: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Read the text form. Raises ValueError."""
+        epoch, dash, number = text.partition("-")
+        if not (dash and epoch.isascii() and epoch.isdigit() and number.isascii() and number.isdigit() and len(text) < 40):
+            raise ValueError("a position looks like 1-42")
+        return cls(epoch=int(epoch), number=int(number))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """One event as it lies in the outbox."""
+
+    position: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which events a reader wants; None: all."""
+
+    user: str | None = None
+    provider: str | None = None
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some events, and where the log ended when they were read."""
+
+    events: list[Stored]
+    end: Position
+    more: bool  #: there were more than the page holds
+
+
+def end(database: Database) -> Position:
+    """The newest position."""
+    ((epoch, position),) = database.rows("SELECT epoch, position FROM stream WHERE id = ?", (STREAM,))
+    return Position(epoch=epoch, number=position)
+
+
+def page(database: Database, after: int, limit: int, wanted: Filter = Filter()) -> Page:
+    """Up to `limit` events after a position, in order."""
+    last = end(database)
+    where, values = ["position > ?"], [after]
+    conditions: list[tuple[str, str]] = []
+    if wanted.user is not None:
+        conditions.append(('"user" = ?', wanted.user))
+    if wanted.type is not None:
+        conditions.append(("type = ?", wanted.type))
+    if wanted.provider is not None:
+        conditions.append(("connection IN (SELECT number FROM connection WHERE provider = ?)", wanted.provider))
+    sql = f"SELECT position, body FROM outbox WHERE {' AND '.join(where + [text for text, _ in conditions])} ORDER BY position LIMIT ?"
+    rows = database.rows(sql, (*values, *(value for _, value in conditions), limit + 1))
+    events = [Stored(position=position, body=bytes(body)) for position, body in rows[:limit]]
+    return Page(events=events, end=last, more=len(rows) > limit)

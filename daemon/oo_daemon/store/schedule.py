@@ -1,0 +1,208 @@
+"""The schedule: when each connection is due, and the lease of the run in progress.
+
+A run is claimed with a lease and a fence. Every write of the run carries the fence: once another has claimed the connection, the first
+one's writes are refused. Tries are counted at the claim, so that a run that kills the process counts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from oo_daemon.store.database import Database
+from oo_daemon.store.errors import LeaseLost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One claimed run of one connection."""
+
+    connection: int
+    fence: int
+    tries: int  #: how often it was claimed since it last ended well; 1 for the first
+    cursor: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """What the schedule knows of a connection."""
+
+    connection: int
+    next_run_at: int | None
+    cursor: Mapping[str, Any] | None
+    tries: int
+    running: bool
+    fence: int
+    started_at: int | None
+    finished_at: int | None
+    finished_fence: int
+    outcome: str | None
+    detail: str | None
+    events: int
+
+
+def _cursor(text: str | None) -> Mapping[str, Any] | None:
+    return None if text is None else msgspec.json.decode(text)
+
+
+def create(database: Database, connection: int, next_run_at: int | None) -> None:
+    """Put a connection on the schedule; one that is there becomes due again and keeps its cursor."""
+    database.rows(
+        "INSERT INTO schedule (connection, next_run_at, generation, tries, fence, finished_fence, events) VALUES (?, ?, 0, 0, 0, 0, 0) "
+        "ON CONFLICT (connection) DO UPDATE SET next_run_at = excluded.next_run_at, tries = 0",
+        (connection, next_run_at),
+    )
+
+
+def of(database: Database, connection: int, now: int) -> Schedule | None:
+    """What the schedule knows of a connection."""
+    rows = database.rows(
+        "SELECT next_run_at, cursor, tries, lease_until, fence, started_at, finished_at, finished_fence, outcome, detail, events "
+        "FROM schedule WHERE connection = ?",
+        (connection,),
+    )
+    for next_run_at, cursor, tries, until, fence, started_at, finished_at, finished_fence, outcome, detail, events in rows:
+        return Schedule(
+            connection=connection,
+            next_run_at=next_run_at,
+            cursor=_cursor(cursor),
+            tries=tries,
+            running=until is not None and until > now,
+            fence=fence,
+            started_at=started_at,
+            finished_at=finished_at,
+            finished_fence=finished_fence,
+            outcome=outcome,
+            detail=detail,
+            events=events,
+        )
+    return None
+
+
+def claim(database: Database, owner: str, now: int, until: int, limit: int) -> list[Run]:
+    """Claim connections that are due and that nobody holds, the longest due first, in one statement."""
+    rows = database.rows(
+        "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ? "
+        "WHERE connection IN (SELECT s.connection FROM schedule s JOIN connection c ON c.number = s.connection "
+        "WHERE s.next_run_at <= ? AND (s.lease_until IS NULL OR s.lease_until <= ?) AND c.state = 'active' ORDER BY s.next_run_at LIMIT ?) "
+        "RETURNING connection, fence, tries, cursor",
+        (owner, until, now, now, now, limit),
+    )
+    return [Run(connection=connection, fence=fence, tries=tries, cursor=_cursor(cursor)) for connection, fence, tries, cursor in rows]
+
+
+def heartbeat(database: Database, run: Run, until: int) -> None:
+    """Hold the lease longer. Raises `LeaseLost`."""
+    _fenced(
+        database,
+        "UPDATE schedule SET lease_until = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+        run,
+        until,
+    )
+
+
+def due_now(database: Database, connection: int, now: int) -> int:
+    """Make a connection due; gives the fence of the last claim, so that a later run can be told from it."""
+    rows = database.rows(
+        "UPDATE schedule SET next_run_at = CASE WHEN started_at >= ? THEN started_at + 1 ELSE ? END WHERE connection = ? RETURNING fence",
+        (now, now, connection),
+    )
+    return int(rows[0][0]) if rows else 0
+
+
+def release(database: Database, owner: str, now: int) -> int:
+    """Give back what a process of this name held when it stopped; what it ran is due at once. Gives how many there were."""
+    rows = database.rows(
+        "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, next_run_at = ? WHERE lease_owner = ? RETURNING connection",
+        (now, owner),
+    )
+    return len(rows)
+
+
+def _fenced(database: Database, sql: str, run: Run, *values: Any) -> None:
+    """Execute an update that ends in the run's connection and fence, and insist that it met the row."""
+    if not database.rows(f"{sql} RETURNING connection", (*values, run.connection, run.fence)):
+        raise LeaseLost("another run has taken over this connection")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Mark: these events are of a run that still holds its lease."""
+
+    run: Run
+
+    def apply(self, database: Database) -> None:
+        """Insist on the fence."""
+        rows = database.rows(
+            "SELECT connection FROM schedule WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            (self.run.connection, self.run.fence),
+        )
+        if not rows:
+            raise LeaseLost("another run has taken over this connection")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingBegun:
+    """Mark: a full listing begins; what it shows carries a new generation."""
+
+    run: Run
+
+    def apply(self, database: Database) -> None:
+        """Write it."""
+        _fenced(
+            database,
+            "UPDATE schedule SET generation = generation + 1 WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            self.run,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CursorMoved:
+    """Mark: everything before this cursor is in the outbox. None: start from the beginning next time."""
+
+    run: Run
+    cursor: Mapping[str, Any] | None
+
+    def apply(self, database: Database) -> None:
+        """Write it."""
+        text = None if self.cursor is None else msgspec.json.encode(self.cursor).decode()
+        _fenced(
+            database,
+            "UPDATE schedule SET cursor = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            self.run,
+            text,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """Mark: a run is over; the lease is free and the next run is planned."""
+
+    run: Run
+    now: int
+    next_run_at: int | None
+    outcome: str
+    detail: str
+    events: int
+    keep_tries: bool  #: it did not end well: the count goes on
+
+    def apply(self, database: Database) -> None:
+        """Write it."""
+        tries = self.run.tries if self.keep_tries else 0
+        _fenced(
+            database,
+            # Somebody may have asked for another sync meanwhile: then it is due later than this run began, and that stands.
+            "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, finished_at = ?, finished_fence = fence, "
+            "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, tries = ? "
+            "WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            self.run,
+            self.now,
+            self.next_run_at,
+            self.outcome,
+            self.detail,
+            self.events,
+            tries,
+        )

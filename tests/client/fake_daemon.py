@@ -1,0 +1,286 @@
+"""A small daemon made from the contract: a real aiohttp server on a Unix socket that remembers what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+import oo_daemon
+
+Json = dict[str, Any]
+
+OPENAPI = Path(oo_daemon.__file__).parent / "ingress" / "openapi.yaml"
+NOW = "2026-11-22T09:30:00Z"
+SOON = "2026-11-22T09:45:00Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request as it came, and its answer."""
+
+    method: str
+    route: str  #: the path with its parameters in braces
+    path: str
+    query: Mapping[str, str]
+    body: Any
+    status: int
+    media: str
+    answer: bytes
+
+
+@dataclass(kw_only=True)
+class FakeDaemon:
+    """What it knows; tests change it, the handlers read it."""
+
+    socket: Path
+    plugins: list[Json] = field(default_factory=list)
+    registrations: list[Json] = field(default_factory=list)
+    connections: list[Json] = field(default_factory=list)
+    events: list[Json] = field(default_factory=list)
+    #: Answers to the question how far a person has come, in turn; after the last one the question is left open.
+    progress: list[Json] = field(default_factory=list)
+    #: Answers to a sync of a connection, in turn; the last one again and again.
+    syncs: dict[str, list[Json]] = field(default_factory=dict)
+    #: Answers given instead, one for each request: a status and a body, with headers.
+    instead: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def asked(self, route: str) -> list[Exchange]:
+        """Give the exchanges on one route, "POST /v1/registrations"."""
+        return [each for each in self.exchanges if f"{each.method} {each.route}" == route]
+
+    def add(self, *events: Json) -> None:
+        """Write events, waking whoever waits for them."""
+        self.events.extend(events)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    def app(self) -> web.Application:
+        """Give the application with every route of the contract."""
+        app = web.Application(middlewares=[self._remember])
+        app.add_routes(
+            [
+                web.get("/livez", self._live),
+                web.get("/v1/status", self._status),
+                web.get("/v1/plugins", self._plugins),
+                web.get("/v1/registrations", self._registrations),
+                web.post("/v1/registrations", self._register),
+                web.post("/v1/connect-sessions", self._connect),
+                web.get("/v1/connect-sessions/{id}", self._progress),
+                web.get("/v1/connections", self._connections),
+                web.get("/v1/connections/{id}", self._connection),
+                web.post("/v1/connections/{id}/sync", self._sync),
+                web.get("/v1/events", self._events),
+                web.get("/v1/openapi.yaml", self._openapi),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _remember(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        body = await request.json() if request.can_read_body else None
+        if self.instead:
+            status, text, headers = self.instead.pop(0)
+            return web.Response(status=status, body=text, headers=headers)
+        response: web.Response = await handler(request)
+        resource = request.match_info.route.resource
+        self.exchanges.append(
+            Exchange(
+                method=request.method,
+                route=resource.canonical if resource is not None else "",
+                path=request.raw_path.partition("?")[0],
+                query=dict(request.query),
+                body=body,
+                status=response.status,
+                media=response.content_type,
+                answer=bytes(response.body or b"") if isinstance(response.body, bytes) else b"",
+            )
+        )
+        return response
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return _json({"status": "ok"})
+
+    async def _status(self, request: web.Request) -> web.Response:
+        states = [each["state"] for each in self.connections]
+        return _json(
+            {
+                "version": "0.1.0",
+                "instance": "5f0c",
+                "public_url": "http://127.0.0.1:8710",
+                "database": "/var/lib/oo-integrations/oo.sqlite3",
+                "sqlite": "3.54.1",
+                "connections": {state: states.count(state) for state in set(states)},
+                "started_at": NOW,
+            }
+        )
+
+    async def _plugins(self, request: web.Request) -> web.Response:
+        return _json({"plugins": self.plugins})
+
+    async def _registrations(self, request: web.Request) -> web.Response:
+        return _json({"registrations": self.registrations})
+
+    async def _register(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        name = asked.get("id", asked["provider"])
+        if any(each["id"] == name and each["provider"] != asked["provider"] for each in self.registrations):
+            return _error(409, "conflict", f"There is a registration {name} with another provider.", "Choose another id.")
+        added = registration(id=name, provider=asked["provider"], client_id=asked["client_id"], secrets=len(asked["client_secrets"]))
+        self.registrations.append(added)
+        return _json(added, status=201)
+
+    async def _connect(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if asked["provider"] == "nowhere":
+            return _error(404, "provider", "No connector is called nowhere.", "See `oo plugins`.")
+        return _json({"id": "s-1", "url": "http://127.0.0.1:8710/connect/one-use", "expires_at": SOON}, status=201)
+
+    async def _progress(self, request: web.Request) -> web.Response:
+        if not self.progress:
+            await self._wait(request)
+            return _json({"id": request.match_info["id"], "status": "open", "reason": "", "connection": None})
+        return _json(self.progress.pop(0))
+
+    async def _connections(self, request: web.Request) -> web.Response:
+        return _json({"connections": [each for each in self.connections if _matches(each, request, "user", "provider")]})
+
+    async def _connection(self, request: web.Request) -> web.Response:
+        for each in self.connections:
+            if each["id"] == request.match_info["id"]:
+                return _json(each)
+        return _error(404, "not_found", "There is no such connection.", "See `oo connections`.")
+
+    async def _sync(self, request: web.Request) -> web.Response:
+        answers = self.syncs.get(request.match_info["id"])
+        if not answers:
+            return _error(404, "not_found", "There is no such connection.", "See `oo connections`.")
+        return _json(answers.pop(0) if len(answers) > 1 else answers[0])
+
+    async def _events(self, request: web.Request) -> web.Response:
+        try:
+            start = int(request.query.get("after", "1-0").removeprefix("1-"))
+        except ValueError:
+            return _error(400, "position", "This is no position.", "Use one that an answer gave.")
+        if start > len(self.events):
+            return _error(409, "position_ahead", "This position is ahead of the log.", "Read from the beginning.")
+        if start == len(self.events):
+            await self._wait(request)
+        limit = int(request.query.get("limit", "100"))
+        page = self.events[start : start + limit]
+        end = start + len(page)
+        shown = [each for each in page if _matches(each, request, "user", "provider", "type")]
+        return _json({"events": shown, "position": f"1-{end}", "more": end < len(self.events)})
+
+    async def _wait(self, request: web.Request) -> None:
+        """Wait as the question says, or until something happens."""
+        self._woken.clear()
+        try:
+            await asyncio.wait_for(self._woken.wait(), float(request.query.get("wait", "0")))
+        except TimeoutError:
+            return
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        return web.Response(text=OPENAPI.read_text("utf-8"), content_type="application/yaml")
+
+
+@contextmanager
+def running(daemon: FakeDaemon) -> Iterator[FakeDaemon]:
+    """Serve it from a thread of its own, so that commands with loops of their own can be tried on it."""
+    started = threading.Event()
+    stopping: list[asyncio.Event] = []
+
+    async def serve() -> None:
+        daemon._loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        stopping.append(stop)
+        runner = web.AppRunner(daemon.app(), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.UnixSite(runner, str(daemon.socket)).start()
+        started.set()
+        await stop.wait()
+        daemon._woken.set()
+        await runner.cleanup()
+        daemon._loop = None
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        if not started.wait(10):
+            raise AssertionError("the fake daemon did not start")
+        yield daemon
+    finally:
+        if daemon._loop is not None and stopping:
+            daemon._loop.call_soon_threadsafe(stopping[0].set)
+        thread.join(10)
+
+
+def plugin(**changes: Any) -> Json:
+    """Give a plugin as the API shows it."""
+    scope = {"id": "data:read", "sentence": "See your tasks.", "access": "read", "required": True}
+    whole = {"id": "todoist", "title": "Todoist", "distribution": "oo-integrations", "version": "0.1.0", "state": "loaded"}
+    return {**whole, "reason": "", "scopes": [scope], "hosts": ["api.todoist.com"], **changes}
+
+
+def registration(**changes: Any) -> Json:
+    """Give a registration as the API shows it."""
+    name = changes.get("id", "todoist")
+    redirect = f"http://127.0.0.1:8710/oauth/{name}/callback"
+    return {
+        "id": name, "provider": "todoist", "client_id": "a1b2c3", "redirect_uri": redirect, "secrets": 1, "created_at": NOW, **changes
+    }  # fmt: skip
+
+
+def connection(**changes: Any) -> Json:
+    """Give an active connection that was synced once."""
+    return {
+        "id": "c-7f3a", "user": "ada", "provider": "todoist", "account": "default", "label": "ada@example.com",
+        "state": "active", "reason": "", "scopes": ["data:read"], "meta": {"cursor": {"sync_token": "abc"}},
+        "next_sync_at": SOON,
+        "last_sync": {"started_at": NOW, "finished_at": "2026-11-22T09:30:01.5Z", "outcome": "done", "detail": "", "events": 1234},
+        "created_at": "2026-11-01T08:00:00Z",
+        **changes,
+    }  # fmt: skip
+
+
+def sync(outcome: str = "done", **changes: Any) -> Json:
+    """Give the answer to a sync."""
+    ended = None if outcome == "running" else "2026-11-22T09:30:01Z"
+    return {"outcome": outcome, "detail": "", "events": 12, "started_at": NOW, "finished_at": ended, **changes}
+
+
+def reached(status: str, **changes: Any) -> Json:
+    """Give how far a person has come."""
+    return {"id": "s-1", "status": status, "reason": "", "connection": "c-7f3a" if status == "connected" else None, **changes}
+
+
+def event(number: int, **changes: Any) -> Json:
+    """Give the event at position 1-{number}: a task that was written down."""
+    return {
+        "position": f"1-{number}", "id": f"{number:032x}", "connection": "c-7f3a", "user": "ada", "provider": "todoist",
+        "account": "default", "type": "todoist.task", "change": "upserted", "subject": f"6X7rM8997g3RQm{number:02}",
+        "revision": 1, "version": "", "order": None, "occurred_at": NOW, "observed_at": SOON,
+        "payload": {"@type": "type.googleapis.com/oo.vocabulary.v1.Task", "title": "Buy milk"},
+        **changes,
+    }  # fmt: skip
+
+
+def _matches(row: Json, request: web.Request, *names: str) -> bool:
+    return all(name not in request.query or row[name] == request.query[name] for name in names)
+
+
+def _json(body: Json, status: int = 200) -> web.Response:
+    return web.json_response(body, status=status)
+
+
+def _error(status: int, code: str, message: str, remedy: str) -> web.Response:
+    return _json({"error": {"code": code, "message": message, "remedy": remedy}}, status=status)

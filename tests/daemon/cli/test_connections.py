@@ -1,0 +1,88 @@
+"""`oo connections`."""
+
+from __future__ import annotations
+
+import json
+
+from client.fake_daemon import FakeDaemon, connection
+from daemon.cli.conftest import Oo
+
+
+def test_a_table(daemon: FakeDaemon, oo: Oo) -> None:
+    """Connections are an aligned table: numbers to the right, states in words, nothing longer than the terminal."""
+    daemon.connections = [
+        connection(),
+        connection(id="c-19", user="grace", label="", account="work", state="needs_sign_in", last_sync=None),
+        connection(id="c-20", user="somebody-whose-name-is-very-long-indeed", label="a-long-address@mail.example.com", state="paused"),
+    ]
+    result = oo("connections")
+    assert (
+        result.output
+        == """\
+Connection  User          Provider  Account       State          Last sync (UTC)      Outcome  Events
+c-7f3a      ada           todoist   ada@example…  active         2026-11-22 09:30:01  done      1 234
+c-19        grace         todoist   work          needs sign in
+c-20        somebody-wh…  todoist   a-long-addr…  paused         2026-11-22 09:30:01  done      1 234
+""".replace("1 234", "1\u2009234")
+    )
+    assert result.exit_code == 0
+
+
+def test_filters(daemon: FakeDaemon, oo: Oo) -> None:
+    """The filters are asked of the daemon, and an empty answer to them says so."""
+    daemon.connections = [connection()]
+    assert oo("connections", "--user", "grace", "--provider", "todoist").output == "No connection matches.\n"
+    assert daemon.asked("GET /v1/connections")[0].query == {"user": "grace", "provider": "todoist"}
+
+
+def test_none_yet(daemon: FakeDaemon, oo: Oo) -> None:
+    """An empty list says how something comes into it."""
+    assert oo("connections").output == ("Nobody has connected anything yet. `oo connect PROVIDER --user USER` makes a link for it.\n")
+
+
+def test_json_is_what_the_api_says(daemon: FakeDaemon, oo: Oo) -> None:
+    """--json gives the API's members and words, for the list and for one."""
+    daemon.connections = [connection()]
+    said = json.loads(oo("connections", "--json").stdout)
+    assert said == {"connections": [connection()]} | {
+        "connections": [connection() | {"last_sync": {**connection()["last_sync"], "finished_at": "2026-11-22T09:30:01.500000Z"}}]
+    }
+    assert json.loads(oo("connections", "show", "c-7f3a", "--json").stdout) == said["connections"][0]
+
+
+def test_show(daemon: FakeDaemon, oo: Oo) -> None:
+    """One connection is shown with its cursor, and without the fields that have nothing to say."""
+    daemon.connections = [connection()]
+    assert (
+        oo("connections", "show", "c-7f3a").output
+        == """\
+Connection  c-7f3a
+User        ada
+Provider    todoist
+Account     default (ada@example.com)
+State       active
+Granted     data:read
+Connected   2026-11-01 08:00:00 UTC
+Last sync   2026-11-22 09:30:01 UTC
+Outcome     done
+Events      1 234 events
+Next sync   2026-11-22 09:45:00 UTC
+Cursor      {"sync_token":"abc"}
+""".replace("1 234", "1\u2009234")
+    )
+
+
+def test_show_what_was_never_synced(daemon: FakeDaemon, oo: Oo) -> None:
+    """A connection without a sync, a label or a plan says so in words."""
+    daemon.connections = [
+        connection(label="", last_sync=None, next_sync_at=None, state="needs_sign_in", reason="The grant is gone.", meta={"cursor": None})
+    ]
+    output = oo("connections", "show", "c-7f3a").output
+    assert "State       needs sign in\nReason      The grant is gone.\n" in output
+    assert "Last sync   none yet\nNext sync   none planned\nCursor      null\n" in output
+
+
+def test_show_nothing(daemon: FakeDaemon, oo: Oo) -> None:
+    """What does not exist is an error with the daemon's own remedy."""
+    result = oo("connections", "show", "c-0")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: There is no such connection. See `oo connections`.\n")

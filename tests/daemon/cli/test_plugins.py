@@ -1,0 +1,55 @@
+"""`oo plugins`."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import EntryPoint
+
+import pytest
+from client.fake_daemon import FakeDaemon, plugin
+from daemon.cli.conftest import Oo
+
+from oo_daemon import registry
+
+
+def test_of_the_daemon(daemon: FakeDaemon, oo: Oo) -> None:
+    """The daemon's plugins are a table, with the reason where one is not loaded."""
+    daemon.plugins = [
+        plugin(),
+        plugin(id="acme", title="", distribution="acme-oo", version="2.1", state="disabled", reason='add "acme-oo" to plugins.enabled'),
+    ]
+    result = oo("plugins")
+    assert (
+        result.output
+        == """\
+Plugin   Title    State     Distribution     Version  Reason
+todoist  Todoist  loaded    oo-integrations  0.1.0
+acme              disabled  acme-oo          2.1      add "acme-oo" to plugins.enabled
+"""
+    )
+    assert json.loads(oo("plugins", "--json").stdout) == {"plugins": daemon.plugins}
+
+
+def test_none(daemon: FakeDaemon, oo: Oo) -> None:
+    """An empty list says how one gets there."""
+    assert oo("plugins").output.startswith("No plugins are installed.")
+
+
+def test_without_a_daemon(oo: Oo) -> None:
+    """Without a daemon the installed plugins are looked at, in the same shape."""
+    result = oo("plugins", "--json")
+    found = {it["id"]: it for it in json.loads(result.stdout)["plugins"]}
+    assert found["todoist"].keys() == plugin().keys()
+    assert found["todoist"]["state"] == "loaded"
+    assert found["todoist"]["scopes"][0].keys() == plugin()["scopes"][0].keys()
+    assert result.stderr == "No daemon runs; this is what it would find.\n"
+    assert oo("plugins", "--quiet").stderr == ""
+
+
+def test_a_package_that_brings_nothing(oo: Oo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that cannot be loaded is listed under the name of its entry point, with the reason."""
+    broken = registry.discover(enabled=["(unknown)"], found=[EntryPoint("acme", "no_such_module", "oo.plugins")])
+    monkeypatch.setattr(registry, "discover", lambda **settings: broken)
+    (found,) = json.loads(oo("plugins", "--json").stdout)["plugins"]
+    assert (found["id"], found["state"], found["scopes"]) == ("acme", "quarantined", [])
+    assert "no_such_module" in found["reason"]

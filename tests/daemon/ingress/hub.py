@@ -1,0 +1,71 @@
+"""A hub for the connect pages: remembers what it was asked, answers what it was told to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from oo_daemon.ingress.connect import Access, FlowRefused, LinkGone, Offer, Outcome
+from oo_daemon.ports import micros
+
+NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
+
+
+def an_offer(text: str = "Todoist", *, account: str = "default", scopes: tuple[tuple[str, Access], ...] | None = None) -> Offer:
+    return Offer(
+        provider_title=text,
+        user_label=text if text != "Todoist" else "Ada",
+        account=account,
+        scopes=scopes or (("See your tasks and when you complete them.", "read"), ("Complete a task.", "write")),
+        provider_origin="https://app.todoist.example",
+        expires_at=NOW + timedelta(minutes=12, seconds=30),
+    )
+
+
+class StoppedClock:
+    """Time stands still."""
+
+    def now(self) -> int:
+        return micros(NOW)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("these pages wait for nothing")
+
+
+@dataclass
+class Hub:
+    """One link, `good`; one state, `fresh`, for the browser that began; one outcome, `out-1`, for that browser."""
+
+    offered: Offer = field(default_factory=an_offer)
+    ended: Outcome = field(default_factory=lambda: Outcome(status="connected", provider_title="Todoist", label="ada@example.org"))
+    provider: str = "https://app.todoist.example/oauth/authorize?state=fresh"
+    spent: bool = False
+    browser: str | None = None
+    finished: list[dict[str, str | None]] = field(default_factory=list)
+    broken: Exception | None = None
+
+    async def offer(self, link: str) -> Offer:
+        if link != "good" or self.spent:
+            raise LinkGone
+        return self.offered
+
+    async def begin(self, link: str, browser: str) -> str:
+        await self.offer(link)
+        self.spent, self.browser = True, browser
+        return self.provider
+
+    async def finish(self, *, registration: str, state: str, browser: str, code: str | None, error: str | None, iss: str | None) -> str:
+        if self.broken:
+            raise self.broken
+        self.finished.append({"registration": registration, "state": state, "code": code, "error": error, "iss": iss})
+        if state != "fresh" or browser != self.browser or registration != "todoist-1" or len(self.finished) > 1:
+            raise FlowRefused
+        return "out-1"
+
+    async def outcome(self, outcome_id: str, browser: str) -> Outcome:
+        if outcome_id != "out-1" or browser != self.browser:
+            raise FlowRefused
+        return self.ended

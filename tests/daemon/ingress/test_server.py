@@ -1,0 +1,631 @@
+"""The limits of the doors, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from daemon.ingress.wire import PATIENCE, QUICK, Dial, Notebook, Open, Wire
+
+from oo_daemon.ingress.server import (
+    CannotListen,
+    DoorTaken,
+    Listening,
+    Refused,
+    allow_body,
+    client_address,
+    listen_tcp,
+    listen_unix,
+    peer_uid,
+    private_application,
+    public_application,
+    require_aiohttp,
+)
+
+GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
+SECRET = "s3cr3t-canary"
+LOCAL = [ip_network("127.0.0.0/8")]
+
+
+def post(body: bytes, *, length: int | None = None, path: str = "/echo", more: str = "") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) if length is None else length}\r\n{more}\r\n"
+    return head.encode() + body
+
+
+@pytest.fixture
+def reached() -> list[str]:
+    """What the routes did."""
+    return []
+
+
+@pytest.fixture
+def gate() -> asyncio.Event:
+    """Lets those who wait at /wait go."""
+    return asyncio.Event()
+
+
+def furnish(app: web.Application, reached: list[str], gate: asyncio.Event) -> web.Application:
+    async def echo(request: web.Request) -> web.Response:
+        body = await request.read()
+        reached.append(f"{request.method} {len(body)}")
+        return web.json_response({"size": len(body), "remote": request.remote})
+
+    async def patient(request: web.Request) -> web.Response:
+        allow_body(request, within=PATIENCE)
+        return await echo(request)
+
+    async def wait(request: web.Request) -> web.Response:
+        reached.append("waiting")
+        await gate.wait()
+        return web.Response(text="done")
+
+    async def broken(request: web.Request) -> web.Response:
+        raise RuntimeError(SECRET)
+
+    async def half(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first half")
+        raise RuntimeError(SECRET)
+
+    async def choosy(request: web.Request) -> web.Response:
+        raise Refused(409, "held", "The connection is busy.", "Try again.")
+
+    async def busy(request: web.Request) -> web.Response:
+        raise web.HTTPServiceUnavailable(headers={"Retry-After": "7"}, text=SECRET)
+
+    async def big(request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 32_000_000)
+
+    app.add_routes(
+        [
+            web.get("/echo", echo),
+            web.post("/echo", echo),
+            web.post("/patient", patient),
+            web.get("/wait", wait),
+            web.get("/broken", broken),
+            web.get("/half", half),
+            web.get("/choosy", choosy),
+            web.get("/busy", busy),
+            web.get("/big", big),
+            web.post("/webhooks/{token}", echo),
+        ]
+    )
+    return app
+
+
+@pytest.fixture
+def public(notebook: Notebook, reached: list[str], gate: asyncio.Event) -> web.Application:
+    return furnish(public_application(log=notebook), reached, gate)
+
+
+@pytest.fixture
+def private(notebook: Notebook, reached: list[str], gate: asyncio.Event) -> web.Application:
+    return furnish(private_application(log=notebook), reached, gate)
+
+
+# --- slow ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_that_says_nothing_is_closed(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """A connection without a byte is closed when the time for headers is over, without a word."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, headers_within=0.05)))
+    assert await wire.rest() == b""
+
+
+async def test_headers_that_do_not_end_are_refused(open_door: Open, dial: Dial, public: web.Application, reached: list[str]) -> None:
+    """Headers that trickle in are cut off after their time, however many more bytes keep coming."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, headers_within=0.1)))
+    await wire.send(b"GET /echo HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    assert b"408" in await trickle(wire, b"a")
+    assert reached == []
+
+
+async def trickle(wire: Wire, drop: bytes) -> bytes:
+    """Send a drop every few milliseconds until something comes back."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            wire.writer.write(drop)
+            try:
+                return await asyncio.wait_for(wire.reader.read(65536), 0.01)
+            except TimeoutError:
+                continue
+
+
+async def test_the_second_request_on_a_connection_is_not_given_longer(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """After a good request, slow headers are cut off just the same."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, headers_within=0.1)))
+    await wire.send(GET)
+    assert (await wire.answer())[0] == 200
+    await wire.send(b"GET /echo HTTP/1.1\r\n")
+    assert b"408" in await wire.rest()
+
+
+async def test_quick_headers_stop_the_clock(open_door: Open, dial: Dial, public: web.Application, gate: asyncio.Event) -> None:
+    """A route may take longer than the headers may."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, headers_within=0.02, body_within=0.02)))
+    await wire.send(GET.replace(b"echo", b"wait"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wire.reader.read(1), 0.1)
+    gate.set()
+    assert (await wire.answer())[0] == 200
+
+
+@pytest.mark.parametrize("begun", [b"", b"half of it"])
+async def test_a_body_that_does_not_come_is_refused(
+    open_door: Open, dial: Dial, public: web.Application, reached: list[str], begun: bytes
+) -> None:
+    """A body that is not whole in time, as where Content-Length lies, gets 408 and the connection ends."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, body_within=0.1)))
+    await wire.send(post(begun, length=100))
+    status, headers, _ = await wire.answer()
+    assert (status, headers["connection"]) == (408, "close")
+    assert await wire.rest() == b""
+    assert reached == []
+
+
+async def test_a_trickling_body_is_refused(open_door: Open, dial: Dial, public: web.Application, reached: list[str]) -> None:
+    """A body below the rate is refused long before its time is over."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, body_within=60.0, body_rate=1000, rate_window=0.1)))
+    await wire.send(post(b"", length=100_000))
+    assert b"408" in await trickle(wire, b"a")
+    assert reached == []
+
+
+async def test_a_route_can_be_patient(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """A route that takes uploads gives the body more time."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, body_within=0.05, body_rate=0)))
+    await wire.send(post(b"ab", length=4, path="/patient"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wire.reader.read(1), 0.15)
+    await wire.send(b"cd")
+    assert json.loads((await wire.answer())[2])["size"] == 4
+
+
+async def test_an_idle_connection_is_closed(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """A kept-alive connection is closed when nothing more is asked."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, idle=0.05)))
+    await wire.send(GET)
+    assert (await wire.answer())[0] == 200
+    assert await wire.rest() == b""
+
+
+async def test_who_does_not_read_is_cut_off(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """Somebody who asks for much and reads nothing does not hold a connection for ever."""
+    listening = await open_door(public, limits=replace(QUICK, unread=0.05))
+    wire = await dial(listening)
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed's WriteTransport; it is a whole Transport
+    await wire.send(GET.replace(b"echo", b"big"))
+    async with asyncio.timeout(PATIENCE):
+        while listening._door.connections:
+            await asyncio.sleep(0)
+
+
+# --- many and large --------------------------------------------------------------------------------------------------
+
+
+async def test_an_address_has_so_many_connections(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """One connection too many from an address gets 503; when one is closed, there is room again."""
+    listening = await open_door(public, limits=replace(QUICK, per_address=3))
+    wires = [await dial(listening) for _ in range(3)]
+    for wire in wires:
+        await wire.send(GET)
+        assert (await wire.answer())[0] == 200
+    status, headers, _ = await (await dial(listening)).answer()
+    assert (status, headers["retry-after"]) == (503, "30")
+    await wires[0].send(GET.replace(b"Host", b"Connection: close\r\nHost"))
+    await wires[0].rest()
+    wire = await dial(listening)
+    await wire.send(GET)
+    assert (await wire.answer())[0] == 200
+
+
+async def test_there_are_so_many_connections_in_all(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """The total holds for proxies too, whose connections are not counted by address."""
+    listening = await open_door(public, limits=replace(QUICK, per_address=1, connections=4), trusted_proxies=LOCAL)
+    for wire in [await dial(listening) for _ in range(4)]:
+        await wire.send(GET)
+        assert (await wire.answer())[0] == 200
+    assert (await (await dial(listening)).answer())[0] == 503
+
+
+async def test_behind_a_proxy_each_client_has_so_many_requests(
+    open_door: Open, dial: Dial, public: web.Application, gate: asyncio.Event, reached: list[str]
+) -> None:
+    """A proxy's client with too many requests under way gets 429; the others are served."""
+    listening = await open_door(public, limits=replace(QUICK, per_address=2), trusted_proxies=LOCAL)
+
+    async def ask(path: bytes, client: str) -> Wire:
+        wire = await dial(listening)
+        await wire.send(GET.replace(b"/echo", path).replace(b"Host", f"X-Forwarded-For: {client}\r\nHost".encode()))
+        return wire
+
+    waiting = [await ask(b"/wait", "2001:db8::1"), await ask(b"/wait", "2001:db8::2")]
+    async with asyncio.timeout(PATIENCE):
+        while len(reached) < 2:
+            await asyncio.sleep(0)
+    status, headers, _ = await (await ask(b"/echo", "2001:db8::3")).answer()
+    assert (status, headers["retry-after"]) == (429, "5")
+    assert (await (await ask(b"/echo", "2001:db8:1::3")).answer())[0] == 200
+    gate.set()
+    assert [(await wire.answer())[0] for wire in waiting] == [200, 200]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_huge_body_is_refused(open_door: Open, dial: Dial, public: web.Application, reached: list[str], chunked: bool) -> None:
+    """A body above the limit gets 413, with a length or in chunks, and no route has it."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, body=1000, body_within=0.3)))
+    body = b"x" * 5000
+    if chunked:
+        await wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1388\r\n" + body + b"\r\n0\r\n\r\n")
+    else:
+        await wire.send(post(body))
+    assert (await wire.answer())[0] == 413
+    assert reached == []
+
+
+async def test_a_body_is_handed_on_as_it_was_sent(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """A compressed body is not unpacked at the door: signatures are over what was sent, and bombs stay small."""
+    wire = await dial(await open_door(public))
+    await wire.send(post(b"not gzip at all", more="Content-Encoding: gzip\r\n"))
+    assert json.loads((await wire.answer())[2])["size"] == 15
+
+
+async def test_chunks_are_put_together(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """A body in chunks arrives whole, also when its chunks come apart."""
+    wire = await dial(await open_door(public))
+    for part in (b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", b"c\r\n2\r", b"\nde\r\n0\r\n\r\n"):
+        await wire.send(part)
+    assert json.loads((await wire.answer())[2])["size"] == 5
+
+
+async def test_pipelined_requests_are_answered_in_order(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """Requests sent in one go are each answered, and the clocks of one do not cut the next."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, headers_within=1.0)))
+    await wire.send(b"".join(post(b"x" * size) for size in range(40)))
+    assert [json.loads((await wire.answer())[2])["size"] for _ in range(40)] == list(range(40))
+
+
+MALFORMED = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    f"GET /{SECRET} HTTX/1.1\r\n\r\n".encode(),
+    f"GET / HTTP/1.1\r\n{SECRET}\x00: x\r\n\r\n".encode(),
+    f"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nX: {SECRET}\r\n\r\n0\r\n\r\n".encode(),
+    f"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\nX: {SECRET}\r\n\r\nab".encode(),
+    f"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}\r\n".encode(),
+    post(b"abc" + SECRET.encode(), length=3),
+    f"GET /{SECRET * 1000} HTTP/1.1\r\n\r\n".encode(),
+    f"GET / HTTP/1.1\r\nX: {SECRET * 1000}\r\n\r\n".encode(),
+    ("GET / HTTP/1.1\r\n" + f"X: {SECRET}\r\n" * 1000 + "\r\n").encode(),
+]
+
+
+@pytest.mark.parametrize("sent", MALFORMED)
+async def test_what_is_not_http_is_refused_without_being_repeated(
+    open_door: Open, dial: Dial, public: web.Application, notebook: Notebook, sent: bytes
+) -> None:
+    """Malformed requests, smuggling among them, get 400 and an end; neither answer nor log quotes them."""
+    wire = await dial(await open_door(public))
+    await wire.send(sent)
+    said = await wire.rest()
+    assert b" 400 " in said
+    assert said.endswith(b"</html>")
+    assert b"x-content-type-options: nosniff" in said.lower()
+    assert SECRET not in said.decode() + repr(notebook.lines)
+
+
+async def test_an_unknown_expectation_is_not_repeated(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """aiohttp would quote an Expect that it does not know."""
+    wire = await dial(await open_door(public))
+    await wire.send(post(b"", more=f"Expect: {SECRET}\r\n"))
+    status, headers, body = await wire.answer()
+    assert (status, headers["x-content-type-options"]) == (417, "nosniff")
+    assert SECRET.encode() not in body
+
+
+# --- what is told ----------------------------------------------------------------------------------------------------
+
+
+async def ask(wire: Wire, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    await wire.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return await wire.answer()
+
+
+@pytest.mark.parametrize(("path", "retry"), [("/broken", "30"), ("/busy", "7")])
+async def test_our_own_faults_are_503_to_the_public(open_door: Open, dial: Dial, public: web.Application, path: str, retry: str) -> None:
+    """What breaks on our side is 503 with Retry-After, never 500 and never its text."""
+    status, headers, body = await ask(await dial(await open_door(public)), path)
+    assert (status, headers["retry-after"]) == (503, retry)
+    assert SECRET.encode() not in body
+    assert b"Traceback" not in body
+
+
+async def test_a_wrong_method_looks_like_a_wrong_address(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """The public door's answers to a wrong address and a wrong method are the same bytes, but for the date."""
+    wire = await dial(await open_door(public))
+    answers = [await ask(wire, "/nothing"), await ask(wire, "/webhooks/known"), await ask(wire, "/echo", "DELETE")]
+    for _, headers, _ in answers:
+        headers.pop("date")
+    assert answers[0][0] == 404
+    assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "code"),
+    [
+        ("/nothing", "GET", 404, "not_found"),
+        ("/echo", "DELETE", 405, "method_not_allowed"),
+        ("/broken", "GET", 500, "failed"),
+        ("/busy", "GET", 503, "unavailable"),
+        ("/choosy", "GET", 409, "held"),
+    ],
+)
+async def test_the_private_door_speaks_json(
+    open_door: Open, dial: Dial, private: web.Application, path: str, method: str, status: int, code: str
+) -> None:
+    """Every refusal of the private door is an error with a code, a message and a remedy."""
+    got, headers, body = await ask(await dial(await open_door(private)), path, method)
+    error = json.loads(body)["error"]
+    assert (got, error["code"]) == (status, code)
+    assert set(error) == {"code", "message", "remedy"}
+    assert all(error.values())
+    assert headers["content-type"].startswith("application/json")
+    assert SECRET not in body.decode()
+
+
+async def test_the_private_door_says_what_it_takes(open_door: Open, dial: Dial, private: web.Application) -> None:
+    """Callers of the API keep Allow and Retry-After."""
+    wire = await dial(await open_door(private))
+    assert "GET" in (await ask(wire, "/echo", "DELETE"))[1]["allow"]
+    assert (await ask(wire, "/busy"))[1]["retry-after"] == "7"
+
+
+async def test_an_answer_that_breaks_half_way_is_cut(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """An answer that has begun is not ended as if it were whole, nor does another one follow it."""
+    wire = await dial(await open_door(public))
+    await wire.send(GET.replace(b"echo", b"half"))
+    said = await wire.rest()
+    assert said.count(b"HTTP/1.1") == 1
+    assert not said.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("path", ["/echo", "/nothing", "/broken", "/busy"])
+async def test_every_answer_carries_the_guards(open_door: Open, dial: Dial, public: web.Application, path: str) -> None:
+    """No answer goes out without the headers that hold a browser back."""
+    _, headers, _ = await ask(await dial(await open_door(public)), path)
+    assert headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["server"] == "oO"
+
+
+async def test_the_access_log_holds_nothing_that_was_sent(open_door: Open, dial: Dial, public: web.Application, notebook: Notebook) -> None:
+    """A line has the method, the route's pattern, the status and the time: no token, no query, no unknown path."""
+    wire = await dial(await open_door(public))
+    await wire.send(post(b"", path=f"/webhooks/{SECRET}?key={SECRET}", more=f"User-Agent: {SECRET}\r\n"))
+    await wire.answer()
+    await ask(wire, f"/{SECRET}")
+    await ask(wire, "/broken")
+    lines = notebook.events("request")
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("POST", "/webhooks/{token}", 200),
+        ("GET", "(none)", 404),
+        ("GET", "/broken", 503),
+    ]
+    assert all(line["ms"] >= 0 for line in lines)
+    (failure,) = notebook.events("request_failed")
+    assert failure["error"] == "RuntimeError"
+    assert failure["where"].endswith("in broken")
+    assert SECRET not in repr(notebook.lines)
+
+
+# --- whose request ---------------------------------------------------------------------------------------------------
+
+PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("192.0.2.1", "", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
+        ("10.0.0.1", "203.0.113.9, 198.51.100.7", "198.51.100.7"),
+        ("10.0.0.1", "203.0.113.9, 198.51.100.7,10.0.0.2", "198.51.100.7"),
+        ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        ("10.0.0.1", "198.51.100.7, nonsense", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "2001:db8::7", "2001:db8::7"),
+        ("fd00::1", "::ffff:198.51.100.7", "198.51.100.7"),
+        ("", "198.51.100.7", ""),
+    ],
+)
+def test_the_client_is_the_rightmost_that_is_no_proxy(peer: str, forwarded: str, client: str) -> None:
+    """X-Forwarded-For is believed from right to left, as far as the proxies are ours."""
+    assert client_address(peer, forwarded, PROXIES) == client
+
+
+@pytest.mark.parametrize(("trusted", "remote"), [([], "127.0.0.1"), (LOCAL, "198.51.100.7")])
+async def test_routes_see_whose_request_it_is(
+    open_door: Open, dial: Dial, public: web.Application, trusted: list[Any], remote: str
+) -> None:
+    """`request.remote` is the client behind a trusted proxy, and else the peer, whatever headers say."""
+    wire = await dial(await open_door(public, trusted_proxies=trusted))
+    await wire.send(GET.replace(b"Host", b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 198.51.100.7\r\nHost"))
+    assert json.loads((await wire.answer())[2])["remote"] == remote
+
+
+# --- opening and closing ---------------------------------------------------------------------------------------------
+
+
+async def test_a_taken_port_is_told(open_door: Open, public: web.Application, notebook: Notebook) -> None:
+    """A port that somebody has is a DoorTaken with a remedy."""
+    listening = await open_door(public)
+    with pytest.raises(DoorTaken, match="stop it, or set another port"):
+        await listen_tcp(public_application(log=notebook), host="127.0.0.1", port=listening.port or 0)
+
+
+async def test_a_foreign_address_is_told(notebook: Notebook) -> None:
+    """An address that is not ours cannot be listened on."""
+    with pytest.raises(CannotListen, match="set another host or port"):
+        await listen_tcp(public_application(log=notebook), host="203.0.113.1")
+
+
+async def test_a_socket_can_be_inherited(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """A socket that systemd opened is listened on as it is."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    listening = await open_door(public, sock=sock)
+    assert listening.port == sock.getsockname()[1]
+    assert (await ask(await dial(listening), "/echo"))[0] == 200
+
+
+async def test_requests_in_flight_are_finished(
+    open_door: Open, dial: Dial, public: web.Application, gate: asyncio.Event, reached: list[str]
+) -> None:
+    """Closing refuses new connections, hangs up on idle ones, and lets a request under way have its answer."""
+    listening = await open_door(public)
+    idle, wire = await dial(listening), await dial(listening)
+    assert (await ask(idle, "/echo"))[0] == 200
+    await wire.send(GET.replace(b"echo", b"wait"))
+    async with asyncio.timeout(PATIENCE):
+        while "waiting" not in reached:
+            await asyncio.sleep(0)
+    closing = asyncio.create_task(listening.close())
+    assert await idle.rest() == b""
+    with pytest.raises(ConnectionRefusedError):
+        await dial(listening)
+    gate.set()
+    status, headers, body = await wire.answer()
+    assert (status, headers["connection"], body) == (200, "close", b"done")
+    async with asyncio.timeout(PATIENCE):
+        await closing
+    await listening.close()
+
+
+async def test_a_request_during_the_farewell_is_answered(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """A kept-alive connection whose request was on its way gets its answer, with the word to close."""
+    listening = await open_door(public, limits=replace(QUICK, farewell=PATIENCE))
+    wire = await dial(listening)
+    assert "connection" not in (await ask(wire, "/echo"))[1]
+    closing = asyncio.create_task(listening.close())
+    async with asyncio.timeout(PATIENCE):
+        while not listening._door.closing:
+            await asyncio.sleep(0)
+    assert (await ask(wire, "/echo"))[1]["connection"] == "close"
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+
+
+async def test_who_never_ends_is_cut_in_the_end(open_door: Open, dial: Dial, public: web.Application, reached: list[str]) -> None:
+    """Closing ends although a route does not."""
+    listening = await open_door(public, limits=replace(QUICK, drain=0.1))
+    wire = await dial(listening)
+    await wire.send(GET.replace(b"echo", b"wait"))
+    async with asyncio.timeout(PATIENCE):
+        while "waiting" not in reached:
+            await asyncio.sleep(0)
+        await listening.close()
+    assert await wire.rest() == b""
+
+
+@pytest.mark.parametrize(("version", "works"), [("3.14.4", False), ("3.9.11", False), ("3.14.5", True), ("3.15.0rc1", True), ("4.0", True)])
+def test_an_old_aiohttp_is_refused(version: str, works: bool) -> None:
+    """Only an aiohttp with the known holes closed opens a door."""
+    if works:
+        require_aiohttp(version)
+    else:
+        with pytest.raises(CannotListen, match="is older than"):
+            require_aiohttp(version)
+
+
+def test_the_python_parser_is_refused() -> None:
+    """Without the C parser no door opens."""
+    from aiohttp.http_parser import HttpRequestParserPy
+
+    with pytest.raises(CannotListen, match="C parser"):
+        require_aiohttp(parser=HttpRequestParserPy)
+
+
+# --- the Unix socket -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A path short enough for a socket (108 bytes on Linux)."""
+    return tmp_path_factory.mktemp("run") / "oo.sock"
+
+
+async def test_a_unix_socket_is_ours_to_use(dial: Dial, private: web.Application, place: Path) -> None:
+    """Our own uid is let in; the file is for owner and group only and gone after closing."""
+    listening = await listen_unix(private, path=place, limits=QUICK)
+    assert listening.address == f"unix:{place}"
+    assert place.stat().st_mode & 0o777 == 0o660
+    assert (await ask(await dial(listening), "/echo"))[0] == 200
+    await listening.close()
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(("uid", "status"), [(4242, 403), (777, 200), (0, 200)])
+async def test_only_admins_are_let_in(dial: Dial, private: web.Application, place: Path, reached: list[str], uid: int, status: int) -> None:
+    """Another uid than ours, root's and the admins' gets 403 as JSON and reaches nothing."""
+    listening = await listen_unix(private, path=place, admins=frozenset({777}), limits=QUICK, peer=lambda sock: uid)
+    got, _, body = await ask(await dial(listening), "/echo")
+    assert got == status
+    if status == 403:
+        assert json.loads(body)["error"]["code"] == "not_allowed"
+        assert reached == []
+    await listening.close()
+
+
+def test_the_peer_is_who_the_kernel_says() -> None:
+    """The uid at the other end of a socket pair is our own."""
+    here, there = socket.socketpair()
+    with here, there:
+        assert peer_uid(here) == os.getuid()
+
+
+async def test_a_stale_socket_file_is_taken_over(dial: Dial, private: web.Application, place: Path) -> None:
+    """A file left behind by a dead process does not stop the next one."""
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(place))
+    dead.close()
+    listening = await listen_unix(private, path=place, limits=QUICK)
+    assert (await ask(await dial(listening), "/echo"))[0] == 200
+    await listening.close()
+
+
+async def test_a_socket_in_use_is_left_alone(dial: Dial, private: web.Application, notebook: Notebook, place: Path) -> None:
+    """Where somebody answers, the second daemon is refused and the first goes on."""
+    listening: Listening = await listen_unix(private, path=place, limits=QUICK)
+    with pytest.raises(DoorTaken, match="stop it, or set another path"):
+        await listen_unix(private_application(log=notebook), path=place, limits=QUICK)
+    assert (await ask(await dial(listening), "/echo"))[0] == 200
+    await listening.close()
+
+
+async def test_a_file_in_the_way_is_not_removed(notebook: Notebook, place: Path) -> None:
+    """What is no socket is never deleted."""
+    place.write_text("precious")
+    with pytest.raises(CannotListen, match="free that path"):
+        await listen_unix(private_application(log=notebook), path=place)
+    assert place.read_text() == "precious"
+
+
+async def test_the_socket_of_a_successor_stays(private: web.Application, place: Path) -> None:
+    """Closing removes our own file only."""
+    listening = await listen_unix(private, path=place, limits=QUICK)
+    place.unlink()
+    place.write_text("the successor's")
+    await listening.close()
+    assert place.exists()

@@ -1,0 +1,91 @@
+"""The cryptography, and the only door to libsodium.
+
+A sealed box alone has no sender and no associated data: who has the public key and can write the table could forge a row,
+or move one. So each carries a MAC, keyed with a secret that the writer of a table lacks, over the ciphertext and its context.
+What is symmetric (the ingress key) uses XChaCha20-Poly1305, which binds the context by itself.
+"""
+
+import hashlib
+import hmac
+from typing import Never
+
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, SealedBox
+from nacl.secret import Aead
+
+ROOT_SIZE = 32  #: bytes of a root key
+
+_FORMAT = b"\x01"
+_MAC_SIZE = 32
+_AEAD_LEAST = Aead.NONCE_SIZE + Aead.MACBYTES
+
+
+class Refused(Exception):
+    """The ciphertext is not what this key made for this context. Says nothing more, on purpose."""
+
+
+class RootKey:
+    """All that one root key gives. The root key itself is not kept."""
+
+    __slots__ = ("_ingress", "_log", "_mac", "_opening", "_sealing", "key_id")
+
+    def __init__(self, root: bytes) -> None:
+        if len(root) != ROOT_SIZE:
+            raise ValueError(f"A root key is {ROOT_SIZE} bytes.")
+        private = PrivateKey.from_seed(_derive(root, b"oo sealing 1"))
+        self._opening = SealedBox(private)
+        self._sealing = SealedBox(private.public_key)
+        self._mac = _derive(root, b"oo mac 1")
+        self._ingress = Aead(_derive(root, b"oo ingress 1"))
+        self._log = _derive(root, b"oo log 1")
+        self.key_id = _derive(root, b"oo key id 1", 4).hex()  #: 8 hex digits; says nothing about the key
+
+    def __repr__(self) -> str:
+        return f"RootKey({self.key_id})"
+
+    def __reduce_ex__(self, _protocol: object) -> Never:
+        raise TypeError("A root key cannot be pickled.")
+
+    def seal(self, context: bytes, plain: bytes) -> bytes:
+        """Seal for the private key: format byte, MAC, sealed box."""
+        box = self._sealing.encrypt(plain)
+        return _FORMAT + self._authenticate(context, box) + box
+
+    def open(self, context: bytes, blob: bytes) -> bytes:
+        """Open what `seal` gave, if it was made for this context; else `Refused`."""
+        mac, box = blob[1 : 1 + _MAC_SIZE], blob[1 + _MAC_SIZE :]
+        if blob[:1] != _FORMAT or not hmac.compare_digest(mac, self._authenticate(context, box)):
+            raise Refused
+        try:
+            return self._opening.decrypt(box)
+        except CryptoError:
+            raise Refused from None
+
+    def wrap(self, context: bytes, plain: bytes) -> bytes:
+        """Encrypt with the ingress key: format byte, nonce, ciphertext and tag."""
+        return _FORMAT + bytes(self._ingress.encrypt(plain, context))
+
+    def unwrap(self, context: bytes, blob: bytes) -> bytes:
+        """Decrypt what `wrap` gave, if it was made for this context; else `Refused`."""
+        if blob[:1] != _FORMAT or len(blob) < 1 + _AEAD_LEAST:
+            raise Refused
+        try:
+            return self._ingress.decrypt(blob[1:], context)
+        except CryptoError:
+            raise Refused from None
+
+    def tag(self, text: str) -> str:
+        """Give 12 hex digits that stand for a text in logs and cannot be found by trying texts."""
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._log, digest_size=6).hexdigest()
+
+    def _authenticate(self, context: bytes, box: bytes) -> bytes:
+        mac = hashlib.blake2b(key=self._mac, digest_size=_MAC_SIZE, person=b"oo credential 1")
+        for part in (context, box):
+            mac.update(len(part).to_bytes(8, "big"))
+            mac.update(part)
+        return mac.digest()
+
+
+def _derive(root: bytes, name: bytes, size: int = 32) -> bytes:
+    # One key per use: keyed BLAKE2b, told apart by the personalisation (at most 16 bytes).
+    return hashlib.blake2b(key=root, digest_size=size, person=name).digest()

@@ -1,0 +1,64 @@
+"""What a token endpoint can answer to a refresh, and what a provider does with refresh tokens.
+
+The caller of the endpoint classifies (RFC 6749 section 5.2, by the `error` member and not by the status); reasons hold no secret.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from oo_vault.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """New tokens."""
+
+    access_token: Secret
+    refresh_token: Secret | None = None
+    expires_in: int | None = None  #: seconds; nothing, or none above 0, when the provider names no end
+    scopes: tuple[str, ...] | None = None  #: None: as before
+    token_type: str = "Bearer"  # noqa: S105  # a kind of token, not one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantDead:
+    """The refresh token is no good: `invalid_grant`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRefused:
+    """Our registration is no good: `invalid_client` and its kin. The grant was not looked at."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """The request surely never reached the provider: no address, no connection."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclear:
+    """It may have been done or not: a time-out, a 5xx, a 429, an answer that cannot be read."""
+
+    reason: str
+    after: float | None = None  #: seconds, from Retry-After
+
+
+Answer = Renewed | GrantDead | ClientRefused | NotSent | Unclear
+
+Exchange = Callable[[Secret], Awaitable[Answer]]
+"""Calls the token endpoint once with this refresh token. It must end well within a lease, and never repeat by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """What a provider does with a refresh token that was used."""
+
+    rotates: bool = False  #: each refresh gives a new one and spends the old
+    grace: float | None = None  #: seconds within which a repeat still gives an access token, without a refresh token
+    reuse_kills: bool = False  #: using a spent one later ends every grant of this user

@@ -1,0 +1,102 @@
+"""The keyring: the newest root key seals, every one opens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from oo_vault.box import Refused, RootKey
+from oo_vault.context import Context
+from oo_vault.errors import KeyMistyped, KeyUnknown, Tampered, WrongKey
+
+_KNOWN_CONTEXT = Context(purpose="known answer")
+_KNOWN_PLAIN = b"oO: the key fits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A ciphertext and the id of the key that made it."""
+
+    key_id: str
+    blob: bytes = field(repr=False)
+
+
+class Keyring:
+    """Root keys, newest first.
+
+    `seal` and `open` are for credentials (sealed box and MAC); `wrap` and `unwrap` for what an ingress process must read
+    itself: webhook secrets, PKCE verifiers, client secrets (symmetric).
+    """
+
+    def __init__(self, roots: Sequence[bytes]) -> None:
+        keys = [RootKey(root) for root in roots]
+        if not keys:
+            raise ValueError("A keyring holds at least one root key.")
+        self._keys = {key.key_id: key for key in keys}
+        if len(self._keys) != len(keys):
+            raise KeyMistyped("The same key is in the ring twice.", "Give each key once, newest first.")
+        self.newest = keys[0]
+
+    def __repr__(self) -> str:
+        return f"Keyring({', '.join(self.ids)})"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The key ids, newest first."""
+        return tuple(self._keys)
+
+    def seal(self, context: Context, plain: bytes) -> Sealed:
+        """Seal a credential for this place with the newest key."""
+        key = self.newest
+        return Sealed(key_id=key.key_id, blob=key.seal(context.encode(key.key_id), plain))
+
+    def open(self, context: Context, sealed: Sealed) -> bytes:
+        """Open a credential. `KeyUnknown` if its key is not in the ring; `Tampered` if it was not sealed for this place."""
+        return self._opened(self._key(sealed).open, context, sealed)
+
+    def wrap(self, context: Context, plain: bytes) -> Sealed:
+        """Encrypt for this place with the newest ingress key."""
+        key = self.newest
+        return Sealed(key_id=key.key_id, blob=key.wrap(context.encode(key.key_id), plain))
+
+    def unwrap(self, context: Context, sealed: Sealed) -> bytes:
+        """Decrypt what `wrap` gave. Raises as `open` does."""
+        return self._opened(self._key(sealed).unwrap, context, sealed)
+
+    def log_tag(self, text: str) -> str:
+        """Give a short keyed hash that stands for an id in logs; another after a new key."""
+        return self.newest.tag(text)
+
+    def known_answer(self) -> Sealed:
+        """Give a value to keep in the database, by which a later start knows that it has the right keys."""
+        return self.seal(_KNOWN_CONTEXT, _KNOWN_PLAIN)
+
+    def check(self, known_answer: Sealed) -> None:
+        """Raise `WrongKey` unless this ring can open the known answer."""
+        try:
+            fits = self.open(_KNOWN_CONTEXT, known_answer) == _KNOWN_PLAIN
+        except (KeyUnknown, Tampered):
+            fits = False
+        if not fits:
+            raise WrongKey(
+                f"The database was sealed with key {known_answer.key_id}, and the keys given ({', '.join(self.ids)}) do not open it.",
+                "Give the key file or the recovery key of this database; a new key cannot open it.",
+            )
+
+    def _key(self, sealed: Sealed) -> RootKey:
+        try:
+            return self._keys[sealed.key_id]
+        except KeyError:
+            raise KeyUnknown(
+                f"A row was sealed with key {sealed.key_id}, which is not among the keys given ({', '.join(self.ids)}).",
+                "Add that key below the newest one in the key file.",
+            ) from None
+
+    @staticmethod
+    def _opened(opener: Callable[[bytes, bytes], bytes], context: Context, sealed: Sealed) -> bytes:
+        try:
+            return opener(context.encode(sealed.key_id), sealed.blob)
+        except Refused:
+            raise Tampered(
+                f"The {context.purpose} of connection {context.connection or '(none)'} was not sealed for this place: "
+                "it was moved, changed or forged.",
+                "Find out who wrote to the database; then restore the row or ask its owner to connect again.",
+            ) from None

@@ -1,0 +1,110 @@
+"""Where root keys come from: the key file.
+
+One key per line, newest first; empty lines do not count. A file that others could read or replace is refused, not repaired.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from oo_vault.box import ROOT_SIZE
+from oo_vault.errors import KeyFileExists, KeyFileRefused, KeyMistyped
+from oo_vault.keyring import Keyring
+from oo_vault.recovery import key_text, parse_key
+
+_LARGEST = 64 * 1024  # bytes: some nine hundred keys
+_INIT = "Run `oo vault init` on a new host, or write the recovery key into it."
+
+
+def create_key_file(path: Path, *, random: Callable[[int], bytes] = os.urandom) -> str:
+    """Make a root key, keep it in a new file (0400) and give its recovery text. Durable when this returns."""
+    text = key_text(random(ROOT_SIZE))
+    _create_folder(path.parent)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+    except FileExistsError:
+        raise KeyFileExists(f"There is a file at {path} already.", "Keep it: without it nothing sealed with it can be opened.") from None
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            os.fchmod(handle, 0o400)  # whatever the umask made of it
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(handle)
+        _sync_folder(path.parent)
+    except BaseException:
+        path.unlink()  # half a key file would be refused at every start
+        raise
+    return text
+
+
+def read_key_file(path: Path) -> Keyring:
+    """Read the keyring from a key file, or say in `KeyFileRefused` what is wrong with it."""
+    return parse_key_lines(_read(path), named=str(path))
+
+
+def parse_key_lines(text: bytes, *, named: str) -> Keyring:
+    """Read root keys, one per line, newest first. `named` says in errors where the lines come from."""
+    roots: dict[bytes, int] = {}
+    for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            root = parse_key(line)
+        except KeyMistyped as error:
+            raise KeyFileRefused(f"Line {number} of {named} is not a key: {error.sentence}", error.remedy) from None
+        if root in roots:
+            raise KeyFileRefused(f"Line {number} of {named} is the same key as line {roots[root]}.", "Remove one of them.")
+        roots[root] = number
+    if not roots:
+        raise KeyFileRefused(f"There is no key in {named}.", _INIT)
+    return Keyring(list(roots))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        # Not blocking, or a named pipe would hold up the start.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KeyFileRefused(f"There is no key file at {path}.", _INIT) from None
+    except OSError as error:
+        raise KeyFileRefused(
+            f"The key file {path} cannot be opened ({error.strerror}).", "Name a regular file that this user owns."
+        ) from None
+    try:
+        _refuse_unsafe(path, os.fstat(handle))
+        text = os.read(handle, _LARGEST + 1)
+    finally:
+        os.close(handle)
+    if len(text) > _LARGEST:
+        raise KeyFileRefused(f"The key file {path} is too large to be one.", "Name the right file.")
+    return text
+
+
+def _refuse_unsafe(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise KeyFileRefused(f"The key file {path} is not a regular file.", "Name a regular file that this user owns.")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise KeyFileRefused(
+            f"The key file {path} belongs to user {found.st_uid}, who could replace it.", "Give it to this user or to root."
+        )
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise KeyFileRefused(
+            f"The key file {path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}).", f"Run `chmod 0400 {path}`."
+        )
+
+
+def _create_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _create_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
