@@ -1,0 +1,48 @@
+"""openapi.yaml is the contract of the private listener, and the SDK's public names are what strangers rely on."""
+
+from importlib.resources import files
+from typing import Any
+from unittest.mock import Mock
+
+import yaml
+from aiohttp import web
+from openapi_spec_validator import validate
+
+import oo_sdk
+import oo_sdk.vocabulary
+from oo_daemon.ingress.api import Api
+
+GOLDEN = """\
+Action ActionResult ApiRetired Change Checkpoint ClientAuth Clock Connector ConnectorBug ConnectorError Context Cursor CursorExpired Event
+Flow Listing Log OAuth2 Placeholder QuotaSpent RateLimit Raw Redirect Response RetryLater Revocation Revoked Rotation Sandbox Scope Session
+Sign SignInAgain Signal StoredCredential Struct Unreadable decode hookimpl
+"""
+VOCABULARY = "CalendarEntry Document Due HealthSample Project Record Task Timestamp When Workout"
+
+
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(files("oo_daemon.ingress").joinpath("openapi.yaml").read_text())
+    return found
+
+
+def routed() -> set[tuple[str, str]]:
+    parts = dict.fromkeys(("storage", "registry", "registrations", "connect", "reader", "as_json", "clock", "status"), Mock())
+    return {(route.method, route.path) for route in Api(**parts).routes() if isinstance(route, web.RouteDef)}
+
+
+def test_the_document_is_valid() -> None:
+    """The document is OpenAPI 3.1."""
+    validate(document())
+
+
+def test_each_route_has_an_entry_and_each_entry_a_route() -> None:
+    """Router and document name the same routes."""
+    described = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
+    assert described == routed()
+
+
+def test_the_sdk_has_the_names_it_had() -> None:
+    """A change of the SDK's public names is seen in review."""
+    assert " ".join(oo_sdk.__all__) == " ".join(GOLDEN.split())
+    assert " ".join(oo_sdk.vocabulary.__all__) == VOCABULARY
+    assert all(hasattr(oo_sdk, name) for name in oo_sdk.__all__)

@@ -1,0 +1,70 @@
+"""Time, chance, network and process ids come in by the door (G1)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Rooms whose behaviour a simulation must own whole.
+ROOMS = ("vault/oo_vault", "daemon/oo_daemon/store", "daemon/oo_daemon/sync", "daemon/oo_daemon/outbox", "daemon/oo_daemon/connections")
+BANNED_MODULES = {"time", "random", "secrets", "uuid", "socket", "subprocess", "multiprocessing"}
+BANNED_CALLS = {
+    "asyncio.sleep",
+    "datetime.now",
+    "datetime.utcnow",
+    "datetime.today",
+    "date.today",
+    "os.getpid",
+    "os.urandom",
+    "threading.Timer",
+    "loop.time",
+}
+#: Where the door is, and why it is there.
+DOORS = {
+    ("vault/oo_vault/sources.py", "os.urandom"): "the default of an argument: a new root key",
+}
+
+
+def dotted(node: ast.expr) -> str:
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=attr):
+            return f"{dotted(value)}.{attr}"
+        case _:
+            return ""
+
+
+def offences(path: Path) -> set[tuple[str, str]]:
+    where = path.relative_to(ROOT).as_posix()
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=names):
+                found |= {(where, alias.name) for alias in names if alias.name.partition(".")[0] in BANNED_MODULES}
+            case ast.ImportFrom(module=str() as module):
+                if module.partition(".")[0] in BANNED_MODULES:
+                    found.add((where, module))
+            case ast.Attribute():
+                name = dotted(node)
+                found |= {(where, call) for call in BANNED_CALLS if name == call or name.endswith(f".{call}")}
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_nothing_reads_the_clock_by_itself(room: str) -> None:
+    """No module of these rooms reads the clock, sleeps, draws randomness or opens a socket of its own accord."""
+    found = {offence for path in sorted((ROOT / room).rglob("*.py")) for offence in offences(path)}
+    assert found - set(DOORS) == set()
+
+
+def test_the_check_sees(tmp_path: Path) -> None:
+    """The check finds each kind of offence."""
+    path = ROOT / "build" / "offender.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("import random\nfrom time import sleep\nimport asyncio, datetime\nasyncio.sleep(1)\ndatetime.datetime.now()\n")
+    try:
+        assert {what for _, what in offences(path)} == {"random", "time", "asyncio.sleep", "datetime.now"}
+    finally:
+        path.unlink()
