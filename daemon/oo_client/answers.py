@@ -79,14 +79,20 @@ class ConnectProgress(Struct, frozen=True, kw_only=True):
         return self.status not in ("open", "begun")
 
 
-class LastSync(Struct, frozen=True, kw_only=True):
-    """The latest sync of a connection."""
+class Sync(Struct, frozen=True, kw_only=True):
+    """How a sync went, or that it still runs."""
 
-    started_at: datetime
-    finished_at: datetime | None
     outcome: Outcome
     detail: str
     events: int
+    started_at: datetime | None  #: None while it waits for its turn
+    finished_at: datetime | None  #: None while it runs
+
+
+class LastSync(Sync, frozen=True, kw_only=True):
+    """The newest sync of a connection, which has started."""
+
+    started_at: datetime
 
 
 class Connection(Struct, frozen=True, kw_only=True):
@@ -104,16 +110,6 @@ class Connection(Struct, frozen=True, kw_only=True):
     next_sync_at: datetime | None
     last_sync: LastSync | None
     created_at: datetime
-
-
-class Sync(Struct, frozen=True, kw_only=True):
-    """How a sync went, or that it still runs."""
-
-    outcome: Outcome
-    detail: str
-    events: int
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 class Event(Struct, frozen=True, kw_only=True):

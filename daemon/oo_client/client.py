@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 #: Seconds that one question waits at the daemon before it is asked again; the API allows 30.
 WAIT: Final = 25.0
+#: Seconds between two looks at a sync that takes longer than that.
+LOOK: Final = 1.0
 #: Seconds for which a reader that follows the outbox waits for a daemon that went away, as in a restart.
 PATIENCE: Final = 120.0
 
@@ -76,7 +78,10 @@ class Client:
         client_secrets: Sequence[str],
         id: str | None = None,  # noqa: A002 - the API's word
     ) -> Registration:
-        """Add a registration; secrets newest first. Refused with code `conflict` when the id belongs to another provider."""
+        """Add a registration, or give one a new client; secrets newest first.
+
+        Refused with code `registration_exists` when the id belongs to another provider.
+        """
         body = {"provider": provider, "client_id": client_id, "client_secrets": list(client_secrets), "id": id}
         return await self._ask("POST", "/v1/registrations", into=Registration, body=body)
 
@@ -99,8 +104,27 @@ class Client:
         return await self._ask("GET", f"/v1/connections/{_segment(connection)}", into=Connection)
 
     async def sync(self, connection: str, *, wait: float = 0) -> Sync:
-        """Sync a connection now, or join the sync that is under way; waits at most `wait` seconds for its end."""
+        """Sync a connection now, in a run that starts after this call; waits at most `wait` seconds for its end.
+
+        Refused with code `not_active` when it cannot be synced.
+        """
         return await self._ask("POST", f"/v1/connections/{_segment(connection)}/sync", into=Sync, wait=wait)
+
+    async def sync_and_wait(self, connection: str, *, patience: float = 3600) -> Sync:
+        """Sync a connection now and wait for the end; after `patience` seconds the answer is that it still runs."""
+        before = (await self.connection(connection)).last_sync
+        run = await self.sync(connection, wait=WAIT)
+        waited = WAIT
+        while run.outcome == "running" and waited < patience:
+            # Looking, not asking for a sync again: that would be one more.
+            await self._sleep(LOOK)
+            waited += LOOK
+            last = (await self.connection(connection)).last_sync
+            if last is None or last.outcome == "running":
+                continue
+            if last.started_at >= run.started_at if run.started_at else before is None or last.started_at > before.started_at:
+                run = last
+        return run
 
     async def page(
         self,
@@ -147,7 +171,7 @@ class Client:
                 pause, waited = min(2 * pause, 10), waited + nap
                 continue
             if page.more and page.position == position:
-                raise Unexpected("the daemon says that there are more events but does not move on", _LOOK)
+                raise Unexpected("the daemon says that there are more events but does not move on", _LOG)
             met, pause, waited, position = True, 0.5, 0.0, page.position
             if page.events:
                 yield page
@@ -213,7 +237,7 @@ class Client:
             ) as response:
                 answer = await response.read()
         except TimeoutError:
-            raise Unexpected(f"the daemon at {self._socket} did not answer within {limit:g} s", _LOOK) from None
+            raise Unexpected(f"the daemon at {self._socket} did not answer within {limit:g} s", _LOG) from None
         except aiohttp.ClientConnectorError as failed:
             raise self._no_way_in(failed.os_error) from None
         except aiohttp.ClientError:
@@ -234,7 +258,7 @@ class Client:
                 return Unexpected(f"{self._socket} cannot be opened ({error.strerror or error})", "check `places.socket`")
 
 
-_LOOK: Final = "look at the daemon's log, then ask again"
+_LOG: Final = "look at the daemon's log, then ask again"
 _VERSIONS: Final = "use the version of `oo` that the daemon has"
 
 
@@ -262,8 +286,7 @@ class _Error(msgspec.Struct, frozen=True):
 
 def _segment(name: str) -> str:
     """Write an id as one segment of a path, whatever is in it."""
-    # Dots are quoted too: a path with "." or ".." in it means another place.
-    return quote(name, safe="").replace(".", "%2E")
+    return quote(name, safe="")
 
 
 def _refusal(status: int, retry_after: str, body: bytes) -> Refused | Unexpected:
@@ -271,7 +294,7 @@ def _refusal(status: int, retry_after: str, body: bytes) -> Refused | Unexpected
     try:
         said = msgspec.json.decode(body, type=_Error).error
     except msgspec.DecodeError:
-        return Unexpected(f"the daemon answered {status} without saying why", _LOOK)
+        return Unexpected(f"the daemon answered {status} without saying why", _LOG)
     if status == 503:
         after = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
         return TryLater(said.code, said.message, said.remedy, after=after)

@@ -163,7 +163,7 @@ async def build(
         ticker = SchedulerTicker()
         _tick(ticker, settings, dispatcher, storage, connect)
         ticker.start()
-        stack.callback(ticker.stop)
+        stack.push_async_callback(ticker.stop)
         out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
         yield App(
             settings=settings, registry=registry, storage=storage, metrics=metrics, public=public, private=private, public_url=public_url

@@ -29,5 +29,7 @@ def decode(body: bytes | Raw, into: type[T]) -> T:
         return msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as wrong:
         raise ConnectorBug(f"the provider's answer does not have the declared shape: {wrong}") from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise ConnectorBug("the provider's answer is not JSON") from None
+    except RecursionError:
+        raise ConnectorBug("the provider's answer is nested too deeply to be read") from None

@@ -128,7 +128,13 @@ class Todoist(Connector):
                 token = since["sync_token"]
         listed: set[str] = set()
         for _ in range(2):
-            body = await self._sync(ctx.http, token, RESOURCES, into=Raw)
+            try:
+                body = await self._sync(ctx.http, token, RESOURCES, into=Raw)
+            except CursorExpired:
+                if token == START:
+                    raise
+                # Started over here and not by the daemon, which would forget `completed_from` with the rest of the cursor.
+                body = await self._sync(ctx.http, START, RESOURCES, into=Raw)
             answer = decode(body, Synced)
             if not answer.sync_token:
                 raise ConnectorBug("Todoist sent an empty sync token; report it if the next sync does not help")
@@ -160,7 +166,7 @@ class Todoist(Connector):
     def explain(self, response: Response) -> ConnectorError | None:
         """Say what a refusal means. Todoist documents no code for a sync token that it does not know, but names the argument."""
         if 400 <= response.status < 500 and response.status not in (401, 429) and b"sync_token" in response.body:
-            return CursorExpired("Todoist no longer knows our sync token; the next sync starts without one")
+            return CursorExpired("Todoist no longer knows our sync token")
         if response.status == 403:
             return SignInAgain("Todoist refuses to be read: the scope data:read was not granted; connect again and allow it")
         return None

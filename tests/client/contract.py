@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -34,7 +35,7 @@ def hold(exchanges: Iterable[Exchange]) -> None:
         if "$ref" in _at(strict, answer):
             answer = _at(strict, answer)["$ref"].removeprefix("#")
         schema = f"{answer}/content/{_escaped(each.media)}/schema"
-        _validate(strict, schema, yaml.safe_load(each.answer) if each.media == "application/json" else each.answer.decode())
+        _validate(strict, schema, json.loads(each.answer) if each.media == "application/json" else each.answer.decode())
 
 
 def _validate(root: dict[str, Any], pointer: str, value: Any) -> None:

@@ -134,7 +134,7 @@ class FakeDaemon:
         asked = await request.json()
         name = asked.get("id", asked["provider"])
         if any(each["id"] == name and each["provider"] != asked["provider"] for each in self.registrations):
-            return _error(409, "conflict", f"There is a registration {name} with another provider.", "Choose another id.")
+            return _error(409, "registration_exists", f"There is a registration {name} with another provider.", "Choose another id.")
         added = registration(id=name, provider=asked["provider"], client_id=asked["client_id"], secrets=len(asked["client_secrets"]))
         self.registrations.append(added)
         return _json(added, status=201)

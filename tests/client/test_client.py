@@ -57,6 +57,38 @@ async def test_connect_and_wait(daemon: FakeDaemon, client: Client) -> None:
     assert [it.query for it in daemon.asked("GET /v1/connect-sessions/{id}")] == [{"wait": "2"}, {}]
 
 
+async def test_a_long_sync_is_waited_for(daemon: FakeDaemon) -> None:
+    """A sync that outlasts one question is looked at until it has ended, and is asked for only once."""
+    daemon.connections.append(connection(last_sync=None))
+    daemon.syncs["c-7f3a"] = [sync("running")]
+    states = [None, {**sync("running"), "events": 0}, sync("failed", events=3)]
+
+    async def nap(seconds: float) -> None:
+        daemon.connections[0]["last_sync"] = states.pop(0)
+
+    async with Client(daemon.socket, sleep=nap) as client:
+        run = await client.sync_and_wait("c-7f3a")
+    assert (run.outcome, run.events, states) == ("failed", 3, [])
+    assert len(daemon.asked("POST /v1/connections/{id}/sync")) == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_an_earlier_sync_is_not_mistaken_for_ours(daemon: FakeDaemon, known: bool) -> None:
+    """The end of a run that was there before is not the answer, whether or not ours had already begun."""
+    earlier = sync(started_at="2026-11-22T09:00:00Z")
+    daemon.connections.append(connection(last_sync=earlier))
+    daemon.syncs["c-7f3a"] = [sync("running") if known else sync("running", started_at=None)]
+    states = [earlier, earlier, sync(events=7)]
+
+    async def nap(seconds: float) -> None:
+        daemon.connections[0]["last_sync"] = states.pop(0)
+
+    async with Client(daemon.socket, sleep=nap) as client:
+        assert (await client.sync_and_wait("c-7f3a")).events == 7
+        daemon.syncs["c-7f3a"] = [sync("running")]
+        assert (await client.sync_and_wait("c-7f3a", patience=0)).outcome == "running"
+
+
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "a?b=c", "a b", "a%2Fb", "ä"])
 async def test_an_id_is_one_segment(daemon: FakeDaemon, client: Client, name: str) -> None:
     """An id cannot leave its place in the path, whatever is in it."""

@@ -143,7 +143,7 @@ async def test_an_incremental_sync_gives_what_changed() -> None:
     assert [each.form["sync_token"] for each in asked] == ["one"]
 
 
-@pytest.mark.parametrize("body", [partial("two"), {"sync_token": "two", "full_sync": False}, {"sync_token": "two"}])
+@pytest.mark.parametrize("body", [partial("two"), partial("two") | {"full_sync_date_utc": "2026-11-01T00:00:00Z"}, {"sync_token": "two"}])
 async def test_nothing_new(body: dict[str, Any]) -> None:
     """Where nothing is new the cursor still moves."""
     signals, _ = await sync(body)
@@ -346,8 +346,20 @@ def refusal(status: int, argument: str) -> dict[str, Any]:
 )
 async def test_refusals(status: int, argument: str, meant: type[ConnectorError]) -> None:
     """A refused sync token means to start over, 410 that the API is gone, and 403 that a scope is missing."""
+    refused = answer(refusal(status, argument), status)
     with pytest.raises(meant):
-        await sync(answer(refusal(status, argument), status))
+        await sync(refused, refused)
+
+
+async def test_a_forgotten_token_is_followed_by_a_listing() -> None:
+    """A sync token that Todoist has forgotten leads to a listing at once, with the history back to where it was read before."""
+    refused = answer(refusal(400, "sync_token"), 400)
+    script = Script(refused, full("two", item("t1")), {"items": [], "next_cursor": None}, {"items": [], "next_cursor": None})
+    signals = [signal async for signal in Todoist().fetch_signals(context(script), CURSOR)]
+    assert signals[0] == Listing()
+    assert isinstance(signals[-1], Checkpoint)
+    assert signals[-1].cursor == {**CURSOR, "sync_token": "two"}
+    assert [asked.form.get("sync_token") for asked in script.asked[:2]] == [CURSOR["sync_token"], "*"]
 
 
 async def test_a_missing_scope_is_named() -> None:
@@ -489,6 +501,13 @@ def test_the_hook_offers_it() -> None:
     [connector] = oo_todoist.oo_connectors()
     assert isinstance(connector, Todoist)
     assert (connector.id, connector.title) == ("todoist", "Todoist")
+
+
+def test_the_hook_offers_a_stand_in() -> None:
+    """The package offers a sandbox for the same connector, whose settings the connector takes."""
+    [sandbox] = oo_todoist.oo_sandboxes()
+    assert sandbox.id == Todoist.id
+    assert set(sandbox.settings("http://127.0.0.1:8800")) == {*Todoist.Settings.__struct_fields__} - {"pkce"}
 
 
 def test_it_is_a_guest() -> None:

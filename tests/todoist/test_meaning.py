@@ -118,7 +118,7 @@ def test_a_recurring_task_that_was_finished() -> None:
     [
         ("2026-11-22", When(date="2026-11-22")),
         ("2026-11-22T09:00:00", When(floating="2026-11-22T09:00:00")),
-        ("2026-11-22T09:00:00.000000", When(floating="2026-11-22T09:00:00")),
+        ("2026-11-22T09:00:00.500000", When(floating="2026-11-22T09:00:00")),
     ],
 )
 def test_due_without_a_zone(date: str, expected: When) -> None:
@@ -238,7 +238,9 @@ def test_an_item_that_makes_no_sense(members: dict[str, Any]) -> None:
     assert ITEM["content"] not in str(signal)
 
 
-@pytest.mark.parametrize("body", [{}, {"id": None}, {"id": ""}, {"id": 5, "content": "x"}, [], 3, None, b'{"id":"\xff"}', b"{"])
+@pytest.mark.parametrize(
+    "body", [{}, {"id": None}, {"id": "", "content": "x"}, {"id": 5, "content": "x"}, [], 3, None, b'{"id":"\xff"}', b"{"]
+)
 def test_an_item_without_a_name(body: Any) -> None:
     """What has no readable id is set aside without one."""
     signal = told(body)

@@ -3,8 +3,8 @@
 The caller of the endpoint classifies (RFC 6749 section 5.2, by the `error` member and not by the status); reasons hold no secret.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from oo_vault.secret import Secret
 
@@ -18,6 +18,7 @@ class Renewed:
     expires_in: int | None = None  #: seconds; nothing, or none above 0, when the provider names no end
     scopes: tuple[str, ...] | None = None  #: None: as before
     token_type: str = "Bearer"  # noqa: S105  # a kind of token, not one
+    extra: Mapping[str, str] = field(default_factory=dict)  #: claims that are no secrets, for the grant of a sign-in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

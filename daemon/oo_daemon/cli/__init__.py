@@ -58,16 +58,13 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; an error becomes a sentence, a remedy and an exit code."""
         try:
-            result = super().invoke(ctx)
-            # Now, while a closed pipe can still be noticed: at the interpreter's end it would print a complaint.
-            sys.stdout.flush()
+            return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit):
             raise
         except BaseException as error:
             from oo_daemon.cli import terminal  # here, since `oo --version` should not pay for rich
 
             ctx.exit(terminal.end(error, debug=bool(ctx.params.get("debug"))))
-        return result
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -64,7 +64,7 @@ def events(
                 if as_json:
                     terminal.show_json_lines(shown)
                 else:
-                    terminal.show_table(COLUMNS, map(_row, shown), header=header)
+                    show_events(shown, header=header)
                 header = False
                 if left is None:
                     continue
@@ -77,6 +77,11 @@ def events(
             terminal.show("No events. They appear here when a connection has been synced: `oo sync --all` does it now.")
 
     ask(call, reading)
+
+
+def show_events(events: Iterable[Event], *, header: bool = True) -> None:
+    """Write events as a table."""
+    terminal.show_table(COLUMNS, map(_row, events), header=header)
 
 
 def _row(event: Event) -> tuple[str, ...]:

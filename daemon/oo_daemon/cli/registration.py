@@ -31,7 +31,7 @@ def registration() -> None:
 @registration.command()
 @click.argument("provider")
 @click.option("--client-id", required=True, help="Our client at the provider.")
-@click.option("--id", "name", metavar="ID", help="What to call the registration; chosen for you without it.")
+@click.option("--id", "name", metavar="ID", help="What to call the registration; the provider's id without it.")
 @click.option(
     "--secret-file",
     metavar="FILE",

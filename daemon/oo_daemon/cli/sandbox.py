@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Final
 
@@ -39,7 +40,9 @@ def sandbox(call: Call, id_: str, port: int, misbehave: tuple[str, ...], as_json
     try:
         door = socket.create_server(("127.0.0.1", port))
     except OSError as taken:
-        raise terminal.NotDone(f"port {port} cannot be had ({taken.strerror})", "name another with --port, or 0 for any") from None
+        raise terminal.NotDone(
+            f"port {port} cannot be had ({os.strerror(taken.errno or 0)})", "name another with --port, or 0 for any"
+        ) from None
     with door:
         asyncio.run(_serve(stand_in, door, misbehave, as_json=as_json))
 

@@ -9,7 +9,6 @@ import click
 import msgspec
 
 from oo_client import Client, Connection, Sync
-from oo_client.client import WAIT
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
 from oo_daemon.cli.call import Call, json_option, quiet_option
@@ -17,8 +16,8 @@ from oo_daemon.cli.terminal import Column, NotDone
 
 #: Syncs asked for at once; the daemon has workers of its own and queues the rest.
 AT_ONCE = 8
-#: A sync that still runs after so many waits is left alone: the daemon cuts a run at `sync.run_limit`, so something is wrong.
-WAITS = 100
+#: Seconds after which a sync that still runs is left alone: the daemon cuts a run at `sync.run_limit`, so something is wrong.
+PATIENCE = 3600.0
 
 COLUMNS = (
     Column(title="Connection"),
@@ -49,7 +48,7 @@ def sync(call: Call, connection: str | None, every: bool, as_json: bool, quiet: 
 def _sync_one(call: Call, connection: str, *, as_json: bool, quiet: bool) -> None:
     async def syncing(client: Client) -> tuple[Sync, Connection]:
         with terminal.waiting(f"Syncing {connection}", quiet=quiet):
-            return await _ended(client, connection), await client.connection(connection)
+            return await client.sync_and_wait(connection, patience=PATIENCE), await client.connection(connection)
 
     run, found = ask(call, syncing)
     if as_json:
@@ -57,7 +56,8 @@ def _sync_one(call: Call, connection: str, *, as_json: bool, quiet: bool) -> Non
     if run.outcome != "done":
         raise _not_done(run, found)
     if not (as_json or quiet):
-        terminal.show(f"Done: {terminal.count(run.events, 'event')}.")
+        more = f" ({run.detail.rstrip('.')})" if run.detail else ""
+        terminal.show(f"Done: {terminal.count(run.events, 'event')}{more}.")
 
 
 def _sync_all(call: Call, *, as_json: bool, quiet: bool) -> None:
@@ -69,7 +69,7 @@ def _sync_all(call: Call, *, as_json: bool, quiet: bool) -> None:
 
             async def one(each: Connection) -> tuple[Connection, Sync]:
                 async with turn:
-                    run = await _ended(client, each.id)
+                    run = await client.sync_and_wait(each.id, patience=PATIENCE)
                 advance()
                 return each, run
 
@@ -87,16 +87,6 @@ def _sync_all(call: Call, *, as_json: bool, quiet: bool) -> None:
             terminal.show("There is no active connection to sync. `oo connect PROVIDER --user USER` makes a link for one.")
     if behind := sum(run.outcome != "done" for _, run in runs):
         raise NotDone(f"{behind} of {terminal.count(len(runs), 'sync')} did not come to its end", "see `oo connections show ID`")
-
-
-async def _ended(client: Client, connection: str) -> Sync:
-    """Sync, and wait for the end; asking again joins the sync that is under way."""
-    run = await client.sync(connection, wait=WAIT)
-    for _ in range(WAITS):
-        if run.outcome != "running":
-            break
-        run = await client.sync(connection, wait=WAIT)
-    return run
 
 
 def _not_done(run: Sync, connection: Connection) -> NotDone:

@@ -143,7 +143,26 @@ def show(text: str) -> None:
 
 def show_link(address: str) -> None:
     """Write what is to be copied or opened, on a line of its own."""
-    Console(highlight=False, markup=False, emoji=False).print(Text(f"  {plain(address)}", style=ACCENT), soft_wrap=True)
+    click.echo(_styled(f"  {plain(address)}", ACCENT))
+
+
+def show_title(text: str) -> None:
+    """Write what the lines below are about."""
+    click.echo(_styled(plain(text), f"bold {ACCENT}"))
+
+
+def show_proof(text: str) -> None:
+    """Write something that was found to hold."""
+    show(f"  ✓ {text}")
+
+
+def _styled(text: str, style: str) -> str:
+    """Style a line as far as standard output shows styles."""
+    console = Console(highlight=False)
+    # Not printed by rich, which has its own way of ending when a pipe is closed.
+    with console.capture() as styled:
+        console.print(Text(text, style=style), soft_wrap=True, end="")
+    return styled.get()
 
 
 def note(text: str) -> None:
@@ -179,9 +198,8 @@ def show_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, head
     """Write an aligned table."""
     cells = [[plain(cell) for cell in row] for row in rows]
     widths = _widths(columns, cells)
-    console = Console(highlight=False, markup=False, emoji=False)
     if header:
-        console.print(Text(_line(columns, [column.title for column in columns], widths), style="bold"), soft_wrap=True)
+        click.echo(_styled(_line(columns, [column.title for column in columns], widths), "bold"))
     if cells:
         click.echo("\n".join(_line(columns, row, widths) for row in cells))
 

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -27,11 +27,39 @@ from oo_daemon.store import connections, credentials, flows, schedule
 from oo_daemon.store.accept import Batch, Draft
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.database import Database
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.flows import SignIn, Status
 from oo_daemon.store.storage import Lane, Storage
-from oo_sdk import Connector, ConnectorBug, ConnectorError, Flow, OAuth2, RetryLater, Session, SignInAgain, StoredCredential
-from oo_vault import CREDENTIAL, ClientRefused, Context, Grant, GrantDead, Keyring, Renewed, SignInNeeded
+from oo_sdk import (
+    Connector,
+    ConnectorBug,
+    ConnectorError,
+    Flow,
+    Log,
+    OAuth2,
+    QuotaSpent,
+    RetryLater,
+    Session,
+    SignInAgain,
+    StoredCredential,
+)
+from oo_vault import (
+    CREDENTIAL,
+    ClientRefused,
+    Context,
+    Grant,
+    GrantDead,
+    Keyring,
+    NotSent,
+    Renewed,
+    SignInNeeded,
+    Unclear,
+    VaultError,
+)
 
+#: Words of RFC 6749 section 4.1.2.1 and its kin by which a provider says that the person did not agree.
+_DENIED = {"access_denied", "consent_required", "user_cancelled_authorize"}
+_ENDED = {"connected", "denied", "failed"}
 _NAME = re.compile(r"[\w.@+:=-]{1,128}")
 #: How long a sign-in's result can still be looked at.
 _REMEMBERED = 24 * 3600 * SECOND
@@ -99,6 +127,8 @@ class Connect:
     link_life: float  #: seconds
     flow_life: float  #: seconds
     connection_event: ConnectionEvent
+    log: Log | None = None  #: what the operator learns of a sign-in that failed
+    _under_way: set[asyncio.Future[None]] = field(default_factory=set, init=False, repr=False)
 
     async def open(self, provider: str, user: str, account: str = "default", registration: str | None = None) -> ConnectSession:
         """Open a sign-in and give its one-use link. Raises `Declined`."""
@@ -136,7 +166,7 @@ class Connect:
         deadline = self.clock.monotonic() + wait
         while True:
             sign_in = await self.storage.read(flows.by_id, id_)
-            ended = sign_in is None or sign_in.status in {"connected", "denied", "failed"} or sign_in.expires_at <= self.clock.now()
+            ended = sign_in is None or sign_in.status in _ENDED or sign_in.expires_at <= self.clock.now()
             left = deadline - self.clock.monotonic()
             if ended or left <= 0:
                 return sign_in
@@ -167,6 +197,10 @@ class Connect:
         connector, auth = self._connector(sign_in)
         client = await self.registrations.client(sign_in.registration)
         state, verifier = self._token(), self._token()
+        exchange = _Exchange(self, auth, client, sign_in, verifier)
+        address = (await self.guests.run(connector.begin_oauth(exchange.flow(connector, state)))).url
+        # The page has told the person, and the browser's form policy, where the button leads.
+        bounds.check(address, [bounds.declared(auth.authorize)])
         begun = await self.storage.write(
             flows.begin,
             link_hash,
@@ -178,82 +212,90 @@ class Connect:
         )
         if not begun:
             raise LinkGone
-        flow = _Flow(self, connector, auth, client, sign_in, state=state, verifier=verifier)
-        return (await self.guests.run(connector.begin_oauth(flow))).url
+        return address
 
     async def finish(self, *, registration: str, state: str, browser: str, code: str | None, error: str | None, iss: str | None) -> str:
         """Take a callback; gives the id under which this browser sees the outcome. Raises `FlowRefused`."""
         sign_in = await self.storage.write(flows.use_state, _hash(state), self.clock.now())
         if sign_in is None:
             raise FlowRefused
-        if sign_in.registration != registration or not hmac.compare_digest(sign_in.browser_hash or b"", _hash(browser)):
+        try:
+            connector, auth = self._connector(sign_in)
+        except LinkGone:
+            await self._end(sign_in, "failed", "The connector for this sign-in is no longer there.")
+            raise FlowRefused from None
+        if sign_in.registration != registration or not _is_browser_of(sign_in, browser):
             await self._end(sign_in, "failed", "The sign-in came back in another browser, or to another address.")
             raise FlowRefused
-        connector, auth = self._connector(sign_in)
         if iss is not None and auth.issuer is not None and iss != auth.issuer:
             await self._end(sign_in, "failed", "The answer came from another provider.")
             raise FlowRefused
-        if error is not None or code is None:
-            if error in {"access_denied", "user_cancelled_authorize", "consent_required"}:
-                await self._end(sign_in, "denied", f"{_title(connector)} was not allowed to share anything. Nothing was stored.")
-            else:
-                await self._end(
-                    sign_in, "failed", f"{_title(connector)} could not finish the sign-in. Nothing was stored; please try again."
-                )
-            return sign_in.id
-        try:
-            await self._exchange(sign_in, connector, auth, code)
-        except asyncio.CancelledError:
-            raise
-        except (ConnectorError, Declined) as refused:
-            await self._end(sign_in, "failed", str(refused))
+        title = _title(connector)
+        if error in _DENIED:
+            await self._end(sign_in, "denied", "")
+        elif error is not None or not code:
+            await self._end(sign_in, "failed", f"{title} could not finish the sign-in. Nothing was stored; please start again.")
+        else:
+            # Shielded: the state is spent and the code can be exchanged only once, so a browser that goes away must not undo it.
+            work = asyncio.ensure_future(self._exchange(sign_in, connector, auth, code))
+            self._under_way.add(work)
+            work.add_done_callback(self._under_way.discard)
+            await asyncio.shield(work)
         return sign_in.id
 
     async def outcome(self, outcome_id: str, browser: str) -> Outcome:
         """How a sign-in ended, for the browser that began it. Raises `FlowRefused`."""
         sign_in = await self.storage.read(flows.by_id, outcome_id)
-        if sign_in is None or not hmac.compare_digest(sign_in.browser_hash or b"", _hash(browser)):
+        if sign_in is None or not _is_browser_of(sign_in, browser):
             raise FlowRefused
-        connector, _ = self._connector(sign_in)
-        connection = await self.storage.read(connections.by_id, sign_in.connection) if sign_in.connection else None
-        label = connection.label if connection else ""
         if sign_in.status not in {"connected", "denied", "failed"}:
             raise FlowRefused
+        connector = self.registry.connectors.get(sign_in.provider)
+        connection = await self.storage.read(connections.by_id, sign_in.connection) if sign_in.connection else None
         return Outcome(
             status=sign_in.status,
-            provider_title=_title(connector),
+            provider_title=_title(connector) if connector else sign_in.provider,
             reason=sign_in.reason,
-            label=label,
+            label=connection.label if connection else "",
         )
 
     async def tidy(self) -> None:
         """Forget sign-ins of the day before yesterday."""
         await self.storage.write(flows.drop_older, self.clock.now() - _REMEMBERED)
 
+    async def settle(self) -> None:
+        """Wait for the exchanges under way; for a stop that loses no credential."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
     async def _exchange(self, sign_in: SignIn, connector: Connector, auth: OAuth2, code: str) -> None:
+        try:
+            await self._keep(sign_in, connector, auth, code)
+        except Exception as error:  # also a guest's own: the state is spent, and the sign-in must come to an end
+            if self.log is not None:
+                told = str(error) if isinstance(error, ConnectorError | Declined | VaultError | CannotStore) else ""
+                self.log.warning("sign_in_failed", provider=sign_in.provider, error=type(error).__name__, reason=told)
+            await self._end(sign_in, "failed", _reason(error, _title(connector)))
+
+    async def _keep(self, sign_in: SignIn, connector: Connector, auth: OAuth2, code: str) -> None:
         client = await self.registrations.client(sign_in.registration)
         if sign_in.verifier is None:
             raise ConnectorBug("the sign-in has lost its verifier")
         verifier = self.keyring.unwrap(_verifier_context(sign_in), sign_in.verifier).decode()
-        flow = _Flow(self, connector, auth, client, sign_in, state="", verifier=verifier)
-        # Shielded: the state is spent and the code can be exchanged only once, so a browser that goes away must not undo it.
-        await asyncio.shield(asyncio.ensure_future(self._keep(sign_in, connector, flow, code)))
-
-    async def _keep(self, sign_in: SignIn, connector: Connector, flow: _Flow, code: str) -> None:
-        stored = await self.guests.run(connector.finish_oauth(flow, code))
-        grant, now = flow.exchanged, self.clock.now()
+        exchange = _Exchange(self, auth, client, sign_in, verifier)
+        stored = await self.guests.run(connector.finish_oauth(exchange.flow(connector), code))
+        grant, now = exchange.given, self.clock.now()
         if grant is None:
             raise ConnectorBug(f"{connector.id} finished the sign-in without exchanging the code")
-        known = await self.storage.read(connections.of, sign_in.user, sign_in.provider, sign_in.account)
-        if known is not None and known.provider_account and stored.account_id and known.provider_account != stored.account_id:
-            raise Declined(
-                "another_account",
-                f"This is another account at {_title(connector)} than the one that was connected before.",
-                "Connect it under a name of its own, or disconnect the other one first.",
-            )
         new_id = self.chance.token_bytes(16).hex()
 
         def prepare(database: Database) -> Batch:
+            known = connections.of(database, sign_in.user, sign_in.provider, sign_in.account)
+            if known is not None and known.provider_account and stored.account_id and known.provider_account != stored.account_id:
+                raise Declined(
+                    "another_account",
+                    f"This is another account at {_title(connector)} than the one that was connected before.",
+                    "Connect it under a name of its own, or disconnect the other one first.",
+                )
             connection = connections.put(
                 database,
                 SignedIn(
@@ -302,91 +344,133 @@ class Connect:
         return base64.urlsafe_b64encode(self.chance.token_bytes(32)).rstrip(b"=").decode()
 
 
-class _Flow(Flow):
-    """The SDK's `Flow`: one sign-in, as its connector sees it."""
+class _Exchange:
+    """The exchange of one code, and the authority of the session that its connector then has."""
 
-    def __init__(
-        self, service: Connect, connector: Connector, auth: OAuth2, client: Client, sign_in: SignIn, *, state: str, verifier: str
-    ) -> None:
-        self.exchanged: Grant | None = None
+    def __init__(self, service: Connect, auth: OAuth2, client: Client, sign_in: SignIn, verifier: str) -> None:
+        self.given: Grant | None = None
+        self._begun = False
         self._service = service
-        self._connector = connector
         self._auth = auth
         self._client = client
         self._sign_in = sign_in
-        self._state = state
         self._verifier = verifier
 
-    @property
-    def auth(self) -> OAuth2:
-        return self._auth
+    def flow(self, connector: Connector, state: str = "") -> Flow:
+        """The sign-in as its connector sees it."""
 
-    @property
-    def client_id(self) -> str:
-        return self._client.id
+        async def exchange(code: str) -> StoredCredential:
+            return await self.exchange(code)
 
-    @property
-    def redirect_uri(self) -> str:
-        return self._sign_in.redirect_uri
-
-    @property
-    def state(self) -> str:
-        return self._state
-
-    @property
-    def challenge(self) -> str | None:
-        if not self._auth.pkce:
-            return None
-        return base64.urlsafe_b64encode(hashlib.sha256(self._verifier.encode()).digest()).rstrip(b"=").decode()
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        return self._sign_in.scopes
-
-    @property
-    def http(self) -> Session:
-        return SignedSession(
-            connector=self._connector,
-            client=self._client,
-            authority=self,
-            transport=self._service.transport,
-            clock=self._service.clock,
+        return _Flow(
+            auth=self._auth,
+            client_id=self._client.id,
+            redirect_uri=self._sign_in.redirect_uri,
+            state=state,
+            challenge=_challenge(self._verifier) if self._auth.pkce else None,
+            scopes=self._sign_in.scopes,
+            http=SignedSession(
+                connector=connector,
+                client=self._client,
+                authority=self,
+                transport=self._service.transport,
+                clock=self._service.clock,
+            ),
+            _exchange=exchange,
         )
 
     async def grant(self, *, force_after: int | None = None) -> Grant:
         """The grant that was just exchanged; it is not refreshed before it is kept."""
-        if self.exchanged is None or force_after is not None:
+        if self.given is None:
+            raise ConnectorBug("there is no credential before the code is exchanged: use sign=Sign.NOBODY")
+        if force_after is not None:
             raise SignInNeeded("the provider refuses the credential it has just given")
-        return self.exchanged
+        return self.given
 
     async def exchange(self, code: str) -> StoredCredential:
-        if self.exchanged is not None:
+        """Exchange the code; the second call is refused, whatever became of the first."""
+        if self._begun:
             raise ConnectorBug("a code is exchanged once only")
-        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": self.redirect_uri}
+        self._begun = True
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": self._sign_in.redirect_uri}
         if self._auth.pkce:
             form["code_verifier"] = self._verifier
         now = self._service.clock.now()
         answer = await token_endpoint.ask(self._service.transport, self._auth, self._client.id, self._client.secrets, form, now=now)
         match answer:
             case Renewed():
-                scopes = answer.scopes if answer.scopes is not None else self.scopes
-                self.exchanged = Grant(
+                scopes = answer.scopes if answer.scopes is not None else self._sign_in.scopes
+                self.given = Grant(
                     access_token=answer.access_token,
                     refresh_token=answer.refresh_token,
                     token_type=answer.token_type,
                     scopes=scopes,
                     expires_at=None if answer.expires_in is None else now + answer.expires_in * SECOND,
                     obtained_at=now,
+                    extra=answer.extra,
                 )
                 return StoredCredential(
-                    scopes=frozenset(scopes), expires_in=answer.expires_in, refreshable=answer.refresh_token is not None
+                    scopes=frozenset(scopes),
+                    expires_in=answer.expires_in,
+                    refreshable=answer.refresh_token is not None,
+                    claims=dict(answer.extra),
                 )
-            case GrantDead():
-                raise SignInAgain("The provider no longer accepts this sign-in. Please start again.")
+            case GrantDead(reason=reason):
+                raise SignInAgain(f"the provider does not take the code ({reason})")
             case ClientRefused(reason=reason):
-                raise ConnectorBug(f"The provider refuses our registration ({reason}). The operator must check its client id and secret.")
-            case _:
-                raise RetryLater("The provider did not answer in time. Please start again in a while.")
+                raise _RegistrationRefused(f"the provider refuses our registration ({reason}): check its client id and client secret")
+            case NotSent(reason=reason) | Unclear(reason=reason):
+                raise RetryLater(f"the code was not exchanged: {reason}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flow(Flow):
+    """The SDK's `Flow`. Nothing secret hangs on it but the state, which the connector writes into the address."""
+
+    auth: OAuth2
+    client_id: str
+    redirect_uri: str
+    state: str = field(repr=False)
+    challenge: str | None
+    scopes: tuple[str, ...]
+    http: Session
+    _exchange: Callable[[str], Awaitable[StoredCredential]] = field(repr=False)
+
+    async def exchange(self, code: str) -> StoredCredential:
+        """Exchange the code, once."""
+        return await self._exchange(code)
+
+
+class _RegistrationRefused(ConnectorBug):
+    """The provider does not know our client, or not this secret."""
+
+
+def _reason(error: Exception, title: str) -> str:
+    """What a person reads where a sign-in failed: nothing of the provider's, and nothing that only an operator could understand."""
+    match error:
+        case Declined():
+            return str(error)
+        case SignInAgain():
+            return f"{title} did not accept this sign-in. Nothing was stored; please start again."
+        case RetryLater() | QuotaSpent():
+            return f"{title} did not answer as it should. Nothing was stored; please start again in a while."
+        case _RegistrationRefused():
+            return (
+                f"{title} does not know this server, or no longer. Nothing was stored; whoever runs it must check its registration there."
+            )
+        case _:
+            return (
+                "Something went wrong on our side. Nothing was stored; please start again, and tell whoever runs this server if it stays."
+            )
+
+
+def _challenge(verifier: str) -> str:
+    """PKCE's S256 (RFC 7636 section 4.2)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def _is_browser_of(sign_in: SignIn, browser: str) -> bool:
+    return bool(browser) and hmac.compare_digest(sign_in.browser_hash or b"", _hash(browser))
 
 
 def _hash(token: str) -> bytes:

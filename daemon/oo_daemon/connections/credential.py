@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from oo_daemon.connections import token_endpoint
@@ -11,9 +12,16 @@ from oo_daemon.connections.session import Client, SignedSession
 from oo_daemon.connections.transport import Transport
 from oo_daemon.ports import Clock, Metrics
 from oo_daemon.store.connections import Connection
-from oo_sdk import Connector as ConnectorOf
-from oo_sdk import ConnectorBug, OAuth2, Session, SignInAgain
-from oo_vault import Answer, ClientRefused, Grant, Refresher, Rotation, Secret
+from oo_sdk import Connector, ConnectorBug, OAuth2, Session, SignInAgain
+from oo_vault import Answer, ClientRefused, Grant, GrantDead, NotSent, Refresher, Renewed, Rotation, Secret, Unclear
+
+_OUTCOMES: Mapping[type[Answer], str] = {
+    Renewed: "renewed",
+    GrantDead: "grant_dead",
+    ClientRefused: "client_refused",
+    NotSent: "not_sent",
+    Unclear: "unclear",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +34,7 @@ class Credentials:
     clock: Clock
     metrics: Metrics
 
-    async def session(self, connector: ConnectorOf, connection: Connection) -> Session:
+    async def session(self, connector: Connector, connection: Connection) -> Session:
         """A session that acts as this connection."""
         if connector.auth is None:
             return SignedSession(connector=connector, client=None, authority=NoCredential(), transport=self.transport, clock=self.clock)
@@ -48,7 +56,7 @@ class NoCredential:
         raise ConnectorBug("there is no credential to sign with: use sign=Sign.NOBODY")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Kept:
     """The credential that the vault keeps for a connection."""
 
@@ -76,6 +84,5 @@ class _Kept:
         answer = await token_endpoint.ask(
             self.credentials.transport, self.auth, self.client.id, self.client.secrets, form, now=self.credentials.clock.now()
         )
-        outcome = "client_refused" if isinstance(answer, ClientRefused) else type(answer).__name__.lower()
-        self.credentials.metrics.count("refreshes", provider=self.connection.provider, outcome=outcome)
+        self.credentials.metrics.count("refreshes", provider=self.connection.provider, outcome=_OUTCOMES[type(answer)])
         return answer

@@ -39,8 +39,12 @@ class Registrations:
         id_ = id_ or provider
         if not _ID.fullmatch(id_):
             raise Declined("registration_id", f"{id_!r} is no id for a registration.", "Use lower-case letters, digits, - and _.")
-        if not client_id or any(not secret.reveal() for secret in secrets):
-            raise Declined("client", "A registration needs a client id, and its secrets must not be empty.", "Copy them from the provider.")
+        if not all(text.isprintable() and text == text.strip() != "" for text in (client_id, *(secret.reveal() for secret in secrets))):
+            raise Declined(
+                "client",
+                "A registration's client id and its secrets must not be empty, nor have blanks or line ends around them.",
+                "Copy them from the provider again.",
+            )
         known = await self._storage.read(registrations.by_id, id_)
         if known is not None and known.provider != provider:
             raise Declined("registration_exists", f"The registration {id_} belongs to {known.provider}.", "Choose another id with --id.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from oo_daemon.ports import SECOND, micros
@@ -15,11 +16,11 @@ def retry_after(header: str | None, now: int) -> float | None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:10]), LONGEST)
+        return min(float(text), LONGEST)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        # A date without a zone is in UTC: one of the three forms of RFC 9110 section 5.6.7 has none.
+        at = micros(date if date.tzinfo else date.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:
-        return None
-    return min(max((micros(date) - now) / SECOND, 0.0), LONGEST)
+    return min(max((at - now) / SECOND, 0.0), LONGEST)

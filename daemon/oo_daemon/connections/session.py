@@ -6,11 +6,12 @@ nothing of the request in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
@@ -35,7 +36,23 @@ from oo_sdk import (
 )
 from oo_vault import ClientBroken, CredentialGone, Grant, Secret, SignInNeeded, TryLater
 
-_RESERVED_HEADERS = {"authorization", "host", "content-length", "transfer-encoding", "connection", "proxy-authorization", "cookie"}
+_RESERVED_HEADERS = {
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[ -~]*")
+#: How long to wait for an operator to put a registration right.
+_CLIENT_BROKEN = timedelta(minutes=15)
 
 
 class Authority(Protocol):
@@ -54,14 +71,21 @@ class Client:
 
 
 class SignedSession:
-    """The SDK's `Session` for one connection."""
+    """The SDK's `Session` for one connection.
+
+    It holds one function, in whose closure the rest is: no attribute leads to a credential, and an error that leaves has neither a
+    context nor frames in which one could be found.
+    """
+
+    __slots__ = ("_answer",)
 
     def __init__(self, *, connector: Connector, client: Client | None, authority: Authority, transport: Transport, clock: Clock) -> None:
-        self.__connector = connector
-        self.__client = client
-        self.__authority = authority
-        self.__transport = transport
-        self.__clock = clock
+        signer = _Signer(connector, tuple(connector.hosts), client, authority, transport, clock)
+
+        async def answer(asked: _Asked) -> Response:
+            return await signer.answer(asked)
+
+        self._answer = answer
 
     async def get(self, url: str, *, into: type[Any] | None = None, params: Mapping[str, Any] | None = None) -> Any:
         """GET."""
@@ -87,90 +111,106 @@ class SignedSession:
         accept: tuple[int, ...] = (),
     ) -> Any:
         """Send one request, and once more after a 401 with a refreshed credential."""
-        url = _with_params(url, params)
-        bounds.check(url, self.__connector.hosts)
-        plain = _headers(method, headers)
+        asked = _Asked(
+            method=_method(method),
+            url=_with_params(url, params),
+            headers=_headers(headers),
+            form=form,
+            json=json,
+            sign=sign,
+            accept=accept,
+        )
+        try:
+            response = await self._answer(asked)
+        except BaseException as error:  # a cancelled request too has frames of the library behind it that hold our headers
+            fault = error
+        else:
+            return response if into is None else _decoded(response, into)
+        fault.__cause__ = fault.__context__ = None
+        raise fault.with_traceback(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request as its connector wrote it, with nothing secret in it yet."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    form: Mapping[str, Any] | None
+    json: Any
+    sign: Sign
+    accept: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Signer:
+    """Signs requests, sends them, and says what the answers mean."""
+
+    connector: Connector
+    hosts: tuple[str, ...]
+    client: Client | None
+    authority: Authority
+    transport: Transport
+    clock: Clock
+
+    async def answer(self, asked: _Asked) -> Response:
+        bounds.check(asked.url, self.hosts)
         version: int | None = None
-        for attempt in (1, 2):
-            grant = await self._grant(version) if sign is Sign.USER or _holds_token((form, json)) else None
-            request = self._signed(method, url, plain, form, json, sign, grant)
-            response = _scrubbed(await self._send(request), grant)
-            if response.status != 401 or sign is not Sign.USER or grant is None or attempt == 2:
+        while True:
+            grant = await self._grant(version) if asked.sign is Sign.USER or _holds_token((asked.form, asked.json)) else None
+            values = self._values(grant)
+            response = _scrubbed(await self._send(_signed(asked, values)), values)
+            if response.status != 401 or asked.sign is not Sign.USER or grant is None or version is not None:
                 break
             version = grant.token_version
-        if 200 <= response.status < 300 or response.status in accept:
-            return response if into is None else self._decoded(response, into)
-        raise self._explained(response)
+        if 200 <= response.status < 300 or response.status in asked.accept:
+            return response
+        raise self._explained(response, asked.sign)
 
     async def _grant(self, refused: int | None) -> Grant:
         try:
-            return await self.__authority.grant(force_after=refused)
+            return await self.authority.grant(force_after=refused)
         except (SignInNeeded, CredentialGone) as gone:
             raise SignInAgain(str(gone)) from None
         except TryLater as later:
             raise RetryLater(str(later), after=timedelta(seconds=later.after)) from None
         except ClientBroken as broken:
-            raise RetryLater(str(broken), after=timedelta(minutes=15)) from None
+            raise RetryLater(str(broken), after=_CLIENT_BROKEN) from None
 
-    def _signed(
-        self, method: str, url: str, headers: dict[str, str], form: Mapping[str, Any] | None, json: Any, sign: Sign, grant: Grant | None
-    ) -> Request:
-        values = self._values(grant)
-        headers = dict(headers)
-        body: bytes | None = None
-        if form is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-            body = urlencode(_filled(form, values), doseq=True).encode()
-        elif json is not None:
-            headers["Content-Type"] = "application/json"
-            body = msgspec.json.encode(_filled(json, values))
-        if sign is Sign.USER and grant is not None:
-            headers["Authorization"] = f"Bearer {grant.access_token.reveal()}"
-        elif sign is Sign.CLIENT:
-            headers["Authorization"] = basic(values[Placeholder.CLIENT_ID], values[Placeholder.CLIENT_SECRET])
-        return Request(method=method, url=url, headers=headers, body=body)
-
-    def _values(self, grant: Grant | None) -> dict[Placeholder, str]:
+    def _values(self, grant: Grant | None) -> dict[Placeholder, Secret]:
         values = {}
-        if self.__client is not None:
-            values[Placeholder.CLIENT_ID] = self.__client.id
-            values[Placeholder.CLIENT_SECRET] = self.__client.secrets[0].reveal() if self.__client.secrets else ""
+        if self.client is not None:
+            values[Placeholder.CLIENT_ID] = Secret(self.client.id)
+            values[Placeholder.CLIENT_SECRET] = self.client.secrets[0] if self.client.secrets else Secret("")
         if grant is not None:
-            values[Placeholder.ACCESS_TOKEN] = grant.access_token.reveal()
-            values[Placeholder.REFRESH_TOKEN] = grant.refresh_token.reveal() if grant.refresh_token else ""
+            values[Placeholder.ACCESS_TOKEN] = grant.access_token
+            values[Placeholder.REFRESH_TOKEN] = grant.refresh_token or Secret("")
         return values
 
     async def _send(self, request: Request) -> Response:
         try:
-            return await self.__transport.send(request)
+            return await self.transport.send(request)
         except (NotSent, NoAnswer) as error:
             raise RetryLater(str(error)) from None
 
-    def _decoded(self, response: Response, into: type[Any]) -> Any:
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind in {"text/html", "application/xhtml+xml"}:
-            raise RetryLater(f"the provider answered {response.status} with a web page where JSON was asked for")
-        try:
-            msgspec.json.decode(response.body, type=msgspec.Raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise RetryLater(f"the provider answered {response.status} with JSON that is cut short or broken") from None
-        return decode(response.body, into)
-
-    def _explained(self, response: Response) -> ConnectorError:
-        explained = self.__connector.explain(response)
+    def _explained(self, response: Response, sign: Sign) -> ConnectorError:
+        explained = self.connector.explain(response)
         if explained is not None:
             return explained
         message = f"the provider answered {response.status}"
-        meant = self.__connector.errors.get(response.status)
-        after = retry_after(response.headers.get("retry-after"), self.__clock.now())
+        meant = self.connector.errors.get(response.status)
+        after = retry_after(response.headers.get("retry-after"), self.clock.now())
         wait = None if after is None else timedelta(seconds=after)
         if meant is RetryLater:
             return RetryLater(message, after=wait)
         if meant is not None and not issubclass(meant, QuotaSpent | Unreadable):
             return meant(message)
         match response.status:
-            case 401:
+            case 401 if sign is Sign.USER:
                 return SignInAgain("the provider refuses the credential, also after it was renewed")
+            case 401 if sign is Sign.CLIENT:
+                return RetryLater("the provider refuses our registration: check its client id and client secret", after=_CLIENT_BROKEN)
             case 410:
                 return ApiRetired("the provider says that this address is gone for good")
             case 408 | 425 | 429:
@@ -181,43 +221,93 @@ class SignedSession:
                 return ConnectorBug(message)
 
 
+def _signed(asked: _Asked, values: Mapping[Placeholder, Secret]) -> Request:
+    headers, body = dict(asked.headers), None
+    if asked.form is not None:
+        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        body = _encoded(lambda form: urlencode(form, doseq=True).encode(), _filled(asked.form, values))
+    elif asked.json is not None:
+        headers.setdefault("Content-Type", "application/json")
+        body = _encoded(msgspec.json.encode, _filled(asked.json, values))
+    if asked.sign is Sign.USER:
+        headers["Authorization"] = f"Bearer {_filled(Placeholder.ACCESS_TOKEN, values)}"
+    elif asked.sign is Sign.CLIENT:
+        headers["Authorization"] = basic(_filled(Placeholder.CLIENT_ID, values), _filled(Placeholder.CLIENT_SECRET, values))
+    return Request(method=asked.method, url=asked.url, headers=headers, body=body)
+
+
+def _encoded(encode: Callable[[Any], bytes], filled: Any) -> bytes:
+    try:
+        return encode(filled)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise ConnectorBug("a form or JSON body cannot be encoded")  # out here: the encoder's error and its frames hold what was filled in
+
+
+def _decoded(response: Response, into: type[Any]) -> Any:
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in {"text/html", "application/xhtml+xml"}:
+        raise RetryLater(f"the provider answered {response.status} with a web page where JSON was asked for")
+    try:
+        msgspec.json.decode(response.body, type=msgspec.Raw)
+        response.body.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        whole = False
+    else:
+        whole = True
+    if not whole:
+        raise RetryLater(f"the provider answered {response.status} with JSON that is cut short or broken")
+    return decode(response.body, into)
+
+
 def _with_params(url: str, params: Mapping[str, Any] | None) -> str:
-    if not params:
+    query = {name: value for name, value in (params or {}).items() if value is not None}
+    if any(_placeholders(query)):
+        raise ConnectorBug("a placeholder belongs into a form or a JSON body: addresses end up in logs")
+    if not query:
         return url
-    parts = urlsplit(url)
-    query = urlencode([(name, value) for name, value in params.items() if value is not None], doseq=True)
-    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, query]))))
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query, doseq=True)}"
 
 
-def _headers(method: str, headers: Mapping[str, str] | None) -> dict[str, str]:
-    if not (method.isascii() and method.isalpha() and method.isupper()):
-        raise ConnectorBug("a request's method is a word in capitals")
+def _method(method: str) -> str:
+    # CONNECT opens a tunnel, and TRACE sends the headers back.
+    if not re.fullmatch("[A-Z]+", method) or method in {"CONNECT", "TRACE"}:
+        raise ConnectorBug("a request's method is a word in capitals, such as GET")
+    return method
+
+
+def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     plain = {"Accept": "application/json"}
     for name, value in (headers or {}).items():
-        if name.lower() in _RESERVED_HEADERS or any(character < " " for character in name + value):
-            raise ConnectorBug(f"the header {name!r} is the session's own or cannot be sent")
-        plain[name] = value
+        sendable = _HEADER_NAME.fullmatch(name) and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)
+        if not sendable or name.lower() in _RESERVED_HEADERS:
+            raise ConnectorBug("a header is the session's own or cannot be sent")
+        plain[name.title()] = value  # one spelling, so that a connector's own replaces ours
     return plain
 
 
 def _holds_token(value: Any) -> bool:
+    return any(held in {Placeholder.ACCESS_TOKEN, Placeholder.REFRESH_TOKEN} for held in _placeholders(value))
+
+
+def _placeholders(value: Any) -> Iterator[Placeholder]:
     match value:
         case Placeholder():
-            return value in {Placeholder.ACCESS_TOKEN, Placeholder.REFRESH_TOKEN}
+            yield value
         case Mapping():
-            return any(_holds_token(item) for item in value.values())
+            for item in value.values():
+                yield from _placeholders(item)
         case list() | tuple():
-            return any(_holds_token(item) for item in value)
-        case _:
-            return False
+            for item in value:
+                yield from _placeholders(item)
 
 
-def _filled(value: Any, values: Mapping[Placeholder, str]) -> Any:
+def _filled(value: Any, values: Mapping[Placeholder, Secret]) -> Any:
     match value:
         case Placeholder():
             if value not in values:
                 raise ConnectorBug(f"there is no {value.value} to fill in")
-            return values[value]
+            return values[value].reveal()
         case Mapping():
             return {name: _filled(item, values) for name, item in value.items()}
         case list() | tuple():
@@ -226,14 +316,20 @@ def _filled(value: Any, values: Mapping[Placeholder, str]) -> Any:
             return value
 
 
-def _scrubbed(response: Response, grant: Grant | None) -> Response:
-    """The answer without our tokens, should a provider echo them."""
-    if grant is None:
-        return response
+def _scrubbed(response: Response, values: Mapping[Placeholder, Secret]) -> Response:
+    """The answer without what is secret of ours, should a provider echo it: as it is, or as it was sent."""
     body, headers = response.body, dict(response.headers)
-    for secret in filter(None, (grant.access_token, grant.refresh_token)):
-        token = secret.reveal()
-        if token.encode() in body:
-            body = body.replace(token.encode(), b"...")
-        headers = {name: value.replace(token, "...") for name, value in headers.items()}
+    for text in _spellings(values):
+        if text.encode() in body:
+            body = body.replace(text.encode(), b"...")
+        headers = {name: value.replace(text, "...") for name, value in headers.items()}
     return Response(status=response.status, headers=headers, body=body)
+
+
+def _spellings(values: Mapping[Placeholder, Secret]) -> Iterator[str]:
+    plain = {placeholder: secret.reveal() for placeholder, secret in values.items()}
+    if plain.get(Placeholder.CLIENT_SECRET):
+        yield basic(plain[Placeholder.CLIENT_ID], plain[Placeholder.CLIENT_SECRET]).removeprefix("Basic ")
+    for placeholder, text in plain.items():
+        if text and placeholder is not Placeholder.CLIENT_ID:
+            yield from dict.fromkeys((text, quote_plus(text), msgspec.json.encode(text).decode()[1:-1]))

@@ -6,6 +6,7 @@ Classified by the `error` member and not by the status, since proxies change the
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote_plus, urlencode
@@ -16,12 +17,15 @@ from oo_daemon.connections import bounds
 from oo_daemon.connections.retry_after import retry_after
 from oo_daemon.connections.transport import NoAnswer, Request, Transport
 from oo_daemon.connections.transport import NotSent as NeverLeft
-from oo_sdk import ClientAuth, OAuth2, Response
+from oo_sdk import ClientAuth, ConnectorBug, OAuth2, Response
 from oo_vault import Answer, ClientRefused, GrantDead, NotSent, Renewed, Secret, Unclear
 
 _GRANT_DEAD = {"invalid_grant"}
 _CLIENT_REFUSED = {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request"}
-_KNOWN_MEMBERS = {"access_token", "refresh_token", "id_token", "token_type", "expires_in", "scope"}
+#: What is not told to connectors: members that RFC 6749 defines, and those whose names sound like something secret.
+_WITHHELD = re.compile(r"expires_in|scope|.*(token|secret|key|password|assertion|code).*", re.IGNORECASE)
+#: A token is what a header can carry: visible ASCII (RFC 6749 appendix A.12).
+_TOKEN = re.compile(r"[\x20-\x7e]+")
 
 
 async def ask(
@@ -31,27 +35,31 @@ async def ask(
 
     `now` is for a Retry-After that names a date. Never raises.
     """
-    bounds.check(auth.token, [bounds.declared(auth.token)])
-    answer: Answer = ClientRefused(reason="no client secret is registered")
-    for secret in secrets or (None,):
-        try:
-            response = await transport.send(_request(auth, client_id, secret, form))
-        except NeverLeft as error:
-            return NotSent(reason=str(error))
-        except NoAnswer as error:
-            return Unclear(reason=str(error))
-        answer = classify(auth, response, now=now)
-        if not (isinstance(answer, ClientRefused) and answer.reason.startswith("invalid_client")):
+    try:
+        bounds.check(auth.token, [bounds.declared(auth.token)])
+    except (ConnectorBug, ValueError):
+        return NotSent(reason="the connector's token address is not one that a secret may be sent to")
+    candidates: list[Secret | None] = [*secrets] or [None]
+    first, *others = candidates
+    answer = await _post(transport, auth, client_id, first, form, now)
+    for secret in others:
+        if answer != ClientRefused(reason="invalid_client"):
             break
+        answer = await _post(transport, auth, client_id, secret, form, now)
     return answer
 
 
 def basic(client_id: str, secret: str) -> str:
     """The value of an Authorization header for our client (RFC 6749 section 2.3.1)."""
-    return "Basic " + base64.b64encode(f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()).decode()
+    return "Basic " + base64.b64encode(f"{_quoted(client_id)}:{_quoted(secret)}".encode()).decode()
 
 
-def _request(auth: OAuth2, client_id: str, secret: Secret | None, form: Mapping[str, str]) -> Request:
+def _quoted(text: str) -> str:
+    # "replace": the error that a broken code or secret would raise carries the whole of it.
+    return quote_plus(text, errors="replace")
+
+
+async def _post(transport: Transport, auth: OAuth2, client_id: str, secret: Secret | None, form: Mapping[str, str], now: int) -> Answer:
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     fields = dict(form)
     if auth.client_auth is ClientAuth.BASIC and secret is not None:
@@ -60,7 +68,15 @@ def _request(auth: OAuth2, client_id: str, secret: Secret | None, form: Mapping[
         fields["client_id"] = client_id
         if auth.client_auth is ClientAuth.POST and secret is not None:
             fields["client_secret"] = secret.reveal()
-    return Request(method="POST", url=auth.token, headers=headers, body=urlencode(fields).encode())
+    try:
+        response = await transport.send(
+            Request(method="POST", url=auth.token, headers=headers, body=urlencode(fields, errors="replace").encode())
+        )
+    except NeverLeft as error:
+        return NotSent(reason=str(error))
+    except NoAnswer as error:
+        return Unclear(reason=str(error))
+    return classify(auth, response, now=now)
 
 
 def classify(auth: OAuth2, response: Response, *, now: int) -> Answer:
@@ -68,36 +84,34 @@ def classify(auth: OAuth2, response: Response, *, now: int) -> Answer:
     after = retry_after(response.headers.get("retry-after"), now)
     try:
         members: Any = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         members = None
     if not isinstance(members, dict):
         return Unclear(reason=f"the token endpoint answered {response.status} and no JSON object", after=after)
     word = members.get("error")
-    if isinstance(word, str):
+    if isinstance(word, str) and word:
         word = auth.errors.get(word, word)
         if word in _GRANT_DEAD:
             return GrantDead(reason=word)
         if word in _CLIENT_REFUSED:
             return ClientRefused(reason=word)
         return Unclear(reason=f"the token endpoint answered {response.status}", after=after)
-    access = members.get("access_token")
-    if not (200 <= response.status < 300 and isinstance(access, str) and access):
+    access = _token(members.get("access_token"))
+    if not 200 <= response.status < 300 or access is None:
         return Unclear(reason=f"the token endpoint answered {response.status} without a token", after=after)
-    refresh = members.get("refresh_token")
-    scope = members.get("scope")
-    expires_in = _seconds(members.get("expires_in"))
+    scope, kind = members.get("scope"), members.get("token_type")
     return Renewed(
-        access_token=Secret(access),
-        refresh_token=Secret(refresh) if isinstance(refresh, str) and refresh else None,
-        expires_in=expires_in,
+        access_token=access,
+        refresh_token=_token(members.get("refresh_token")),
+        expires_in=_seconds(members.get("expires_in")),
         scopes=tuple(scope.replace(",", " ").split()) if isinstance(scope, str) and scope else None,
-        token_type=str(members.get("token_type") or "Bearer"),
+        token_type=kind if isinstance(kind, str) and kind else "Bearer",
+        extra={name: value for name, value in members.items() if isinstance(value, str) and not _WITHHELD.fullmatch(name)},
     )
 
 
-def claims(response_members: Mapping[str, Any]) -> dict[str, str]:
-    """What else the endpoint said: strings, nothing that is a token."""
-    return {name: value for name, value in response_members.items() if name not in _KNOWN_MEMBERS and isinstance(value, str)}
+def _token(value: object) -> Secret | None:
+    return Secret(value) if isinstance(value, str) and _TOKEN.fullmatch(value) else None
 
 
 def _seconds(value: object) -> int | None:

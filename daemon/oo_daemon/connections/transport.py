@@ -15,10 +15,10 @@ from oo_sdk import Response
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is sent. Headers and body may hold secrets: none of it is ever printed."""
+    """What is sent. Address, headers and body may hold secrets or personal data: none of it is ever printed."""
 
     method: str
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
 
@@ -32,14 +32,14 @@ class NoAnswer(Exception):
 
 
 class Transport(Protocol):
-    """Sends one request: no redirects, no cookies, no proxies, no retries."""
+    """Sends one request: no redirects, no cookies, no proxies, and no repeats of what cannot be repeated safely."""
 
     async def send(self, request: Request) -> Response:
         """Give the whole answer. Raises `NotSent` or `NoAnswer`; neither holds anything of the request."""
 
 
 class AiohttpTransport:
-    """The real network. Create and close it on the loop that uses it."""
+    """The real network. Create and close it on the loop that uses it. Times in seconds, the limit in bytes after decompression."""
 
     def __init__(self, *, connect_timeout: float, read_timeout: float, response_limit: int, user_agent: str) -> None:
         self._limit = response_limit
@@ -48,6 +48,8 @@ class AiohttpTransport:
             total=read_timeout * 4, sock_connect=connect_timeout, connect=connect_timeout, sock_read=read_timeout
         )
         self._client = aiohttp.ClientSession(
+            # A connection that the server is about to close makes it doubtful whether a POST arrived, and a refresh is one.
+            connector=aiohttp.TCPConnector(keepalive_timeout=5),
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -62,6 +64,7 @@ class AiohttpTransport:
 
     async def send(self, request: Request) -> Response:
         """Give the whole answer."""
+        fault: NotSent | NoAnswer
         try:
             async with self._client.request(
                 request.method,
@@ -74,13 +77,21 @@ class AiohttpTransport:
                 async for chunk in answer.content.iter_chunked(65536):
                     body += chunk
                     if len(body) > self._limit:
-                        raise NoAnswer(f"the answer is larger than {self._limit} bytes")
-                headers = {name.lower(): value for name, value in answer.headers.items()}
+                        raise _TooLarge
+                # Equal names are one list (RFC 9110 section 5.3).
+                headers = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
                 return Response(status=answer.status, headers=headers, body=bytes(body))
+        except _TooLarge:
+            fault = NoAnswer(f"the provider's answer is larger than {self._limit} bytes")
         except aiohttp.ConnectionTimeoutError:
-            raise NotSent("no connection within the time allowed") from None
+            fault = NotSent("no connection to the provider within the time allowed")
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL):
-            raise NotSent("no connection to the provider") from None
-        except (aiohttp.ClientError, TimeoutError, ConnectionError, OSError, ValueError) as error:
-            # The error's own text may hold headers: only its kind is told.
-            raise NoAnswer(f"the provider's answer did not arrive whole ({type(error).__name__})") from None
+            fault = NotSent("no connection to the provider")
+        except Exception as error:  # whatever it is, its text, context and frames may hold our headers: only its kind is told
+            fault = NoAnswer(f"the provider's answer did not arrive whole ({type(error).__name__})")
+        # Raised out here, or it would bring the library's error along as its context, with the whole request in it.
+        raise fault
+
+
+class _TooLarge(Exception):
+    """The answer has reached the limit."""

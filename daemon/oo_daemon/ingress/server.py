@@ -459,7 +459,6 @@ class _Connection(web.RequestHandler):
         self._entered = False
         self._clock: asyncio.TimerHandle | None = None  #: the headers' or the body's
         self._stall: asyncio.TimerHandle | None = None
-        self._seen = 0  #: requests whose headers were whole
         self._heard = False  #: part of a request's headers has come
         self._held = False  #: we stopped reading for a while, so the sender cannot be blamed for its rate
         self._reading: StreamReader | None = None  #: the body under way
@@ -488,21 +487,19 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Let aiohttp parse it, then see whether that ended or began a request's headers."""
+        """Let aiohttp parse it, then see whether that was the beginning of a request's headers."""
+        parsed = self._request_count
         super().data_received(data)
-        if self._request_count != self._seen:
-            self._seen = self._request_count
-            self._heard = False
-            if self._reading is None:
-                self._stop_clock()
-        elif data and self._reading is None and self._waiter is not None and not self._waiter.done():
+        idle = self._reading is None and self._waiter is not None and not self._waiter.done()
+        if data and idle and self._request_count == parsed:
+            self._heard = True
             if self._clock is None:
                 self._start_headers()
-            self._heard = True
 
     def request_begins(self, payload: StreamReader) -> None:
         """Start the body's clock, unless the whole body is here."""
         self._started = self._loop.time()
+        self._heard = False
         self._stop_clock()
         if payload.is_eof():
             return

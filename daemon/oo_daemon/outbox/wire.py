@@ -101,7 +101,7 @@ def as_json(body: bytes) -> dict[str, Any]:
 
 def _payload(event: NormalizedEvent) -> dict[str, Any]:
     try:
-        return json_format.MessageToDict(event.payload, preserving_proto_field_name=True)
+        return json_format.MessageToDict(event.payload)
     except (TypeError, KeyError):
         plain: dict[str, Any] = msgspec.to_builtins({"@type": event.payload.type_url, "value": event.payload.value})
         return plain

@@ -6,17 +6,20 @@ index swallows what is already known. Everything after it reads the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
+from oo_daemon.store.errors import LeaseLost
+
+T = TypeVar("T")
 
 UPSERTED, DELETED, OCCURRED = 1, 2, 3
 STREAM = 0
-#: Keys in one look-up: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+#: Keys in one look-up. SQLite takes 32,766 parameters, PostgreSQL 65,535.
 LOOK_UP = 500
 
 
@@ -78,6 +81,8 @@ class Accepted:
 
 @dataclass(slots=True)
 class _Known:
+    """A row of the object index."""
+
     revision: int
     change: int
     digest: bytes
@@ -106,30 +111,25 @@ def event_id(connection: str, type_: str, key: str, revision: int) -> str:
 
 
 def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
-    """Write the events that say something new, and the marks. Run it inside a transaction."""
+    """Write the events that say something new, and the marks. Run it inside a transaction.
+
+    Raises `LeaseLost` when a mark refuses, or the connection is gone.
+    """
     number = batch.connection.number
+    _hold(database, number)
     for mark in batch.marks:
         mark.apply(database)
     generation = _generation(database, number)
-    drafts = list(batch.drafts)
-    swept = _sweep(database, number, batch.sweep, generation, batch.observed_at) if batch.sweep else []
-    outcome = _decide(database, number, generation, drafts + swept)
-    if not outcome.events:
-        _write_index(database, number, outcome)
-        return Accepted(events=0, last_position=None, swept=len(swept))
-    last = _take_positions(database, len(outcome.events))
-    first = last - len(outcome.events) + 1
-    rows = []
-    for position, (draft, revision) in enumerate(outcome.events, first):
-        known = outcome.objects.get((draft.type, draft.key))
-        if known is not None:
-            known.position = position
-        identity = event_id(batch.connection.id, draft.type, draft.key, revision)
-        body = encode(batch.connection, draft, identity, revision, batch.observed_at)
-        rows.append((position, STREAM, number, batch.connection.user, draft.type, body, batch.observed_at))
-    _write_index(database, number, outcome)
-    database.many('INSERT INTO outbox (position, stream, connection, "user", type, body, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?)', rows)
-    return Accepted(events=len(rows), last_position=last, swept=len(swept))
+    positions = [*_emit(database, batch, batch.drafts, generation, encode)]
+    swept = _gone(database, number, batch.sweep, generation) if batch.sweep else []  # the batch's own drafts show objects, too
+    positions += _emit(database, batch, swept, generation, encode)
+    return Accepted(events=len(positions), last_position=positions[-1] if positions else None, swept=len(swept))
+
+
+def _hold(database: Database, number: int) -> None:
+    """Keep other batches of this connection waiting until the commit: they decide by what this one writes."""
+    if not database.rows(f"SELECT number FROM connection WHERE number = ? {database.locking('FOR UPDATE')}", (number,)):
+        raise LeaseLost("the connection is gone")
 
 
 def _generation(database: Database, number: int) -> int:
@@ -137,10 +137,30 @@ def _generation(database: Database, number: int) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def _take_positions(database: Database, count: int) -> int:
-    """The last of a block of positions that nobody else has; the row stays locked until the commit, so blocks become visible in order."""
-    ((position,),) = database.rows("UPDATE stream SET position = position + ? WHERE id = ? RETURNING position", (count, STREAM))
-    return int(position)
+def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation: int, encode: Encode) -> range:
+    """Write the drafts that say something new to the outbox, and all that they say to the index; gives the new positions."""
+    number = batch.connection.number
+    outcome = _decide(database, number, generation, drafts)
+    positions = _take_positions(database, len(outcome.events)) if outcome.events else range(0)
+    rows = []
+    for position, (draft, revision) in zip(positions, outcome.events, strict=True):
+        if draft.change != OCCURRED:
+            outcome.objects[draft.type, draft.key].position = position
+        identity = event_id(batch.connection.id, draft.type, draft.key, revision)
+        body = encode(batch.connection, draft, identity, revision, batch.observed_at)
+        rows.append((position, STREAM, number, batch.connection.user, draft.type, body, batch.observed_at))
+    _write_index(database, number, outcome)
+    if rows:
+        database.many(
+            'INSERT INTO outbox (position, stream, connection, "user", type, body, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?)', rows
+        )
+    return positions
+
+
+def _take_positions(database: Database, count: int) -> range:
+    """A block of positions that nobody else has; the row stays locked until the commit, so blocks become visible in order."""
+    ((last,),) = database.rows("UPDATE stream SET position = position + ? WHERE id = ? RETURNING position", (count, STREAM))
+    return range(last - count + 1, last + 1)
 
 
 def _decide(database: Database, number: int, generation: int, drafts: Sequence[Draft]) -> _Outcome:
@@ -159,33 +179,30 @@ def _decide(database: Database, number: int, generation: int, drafts: Sequence[D
         place = (draft.type, draft.key)
         before = known.get(place)
         after = _next(before, draft, generation)
-        if after is None:
+        if after is None or after == before:
             continue
-        if after.revision and (before is None or after.revision > before.revision):
+        if after.revision > (before.revision if before else 0):
             outcome.events.append((draft, after.revision))
         known[place] = outcome.objects[place] = after
     return outcome
 
 
 def _next(before: _Known | None, draft: Draft, generation: int) -> _Known | None:
-    """The index row after this draft; None: nothing to write. A higher revision means an event."""
+    """The index row after this draft; None: still none. A higher revision means an event."""
     if before is None:
         if draft.change == DELETED and draft.order is None:
             return None  # never seen, and gone: nobody was told of it
         revision = 0 if draft.change == DELETED else 1  # a tombstone ahead of its object is kept, so that the older state stays out
         return _Known(revision, draft.change, draft.digest, draft.version, draft.order, 0, generation)
     if draft.order is not None and before.order is not None and draft.order < before.order:
-        return None
-    same_version = bool(draft.version) and draft.version == before.version and draft.change == before.change
-    same = same_version or draft.digest == before.digest
-    order = draft.order if draft.order is not None else before.order
+        # What it says is out of date; but a listing that shows the object shows that it is there.
+        return before if draft.change == DELETED else replace(before, generation=generation)
+    same = draft.change == before.change and (
+        draft.change == DELETED or draft.digest == before.digest or (draft.version != "" and draft.version == before.version)
+    )
+    order = before.order if draft.order is None else draft.order
     if same:
-        seen = (draft.digest, draft.version or before.version, order, generation)
-        if seen == (before.digest, before.version, before.order, before.generation):
-            return None
-        return _Known(before.revision, before.change, draft.digest, draft.version or before.version, order, before.position, generation)
-    if before.revision == 0 and draft.change == DELETED:
-        return replace(before, digest=draft.digest, version=draft.version, order=order)
+        return replace(before, digest=draft.digest, version=draft.version or before.version, order=order, generation=generation)
     return _Known(before.revision + 1, draft.change, draft.digest, draft.version, order, before.position, generation)
 
 
@@ -195,27 +212,33 @@ def _look_up(database: Database, number: int, drafts: Sequence[Draft]) -> dict[t
         by_type.setdefault(draft.type, []).append(draft.key)
     known = {}
     for type_, keys in by_type.items():
-        for start in range(0, len(keys), LOOK_UP):
-            some = keys[start : start + LOOK_UP]
-            some += some[-1:] * (LOOK_UP - len(some)) if len(some) > 1 else []  # one statement text: it is prepared once
+        for some in _groups(keys):
             sql = (
                 'SELECT "key", revision, change, digest, version, ordinal, position, generation '
-                f'FROM object WHERE connection = ? AND type = ? AND "key" IN ({", ".join("?" * len(some))})'
+                f'FROM object WHERE connection = ? AND type = ? AND "key" IN ({_places(some)})'
             )
-            for key, revision, change, digest, version, order, position, gen in database.rows(sql, (number, type_, *some)):
-                known[type_, key] = _Known(revision, change, bytes(digest), version, order, position, gen)
+            for key, revision, change, digest, version, order, position, generation in database.rows(sql, (number, type_, *some)):
+                known[type_, key] = _Known(revision, change, bytes(digest), version, order, position, generation)
     return known
 
 
 def _met_before(database: Database, number: int, drafts: Sequence[Draft]) -> set[bytes]:
-    keys = [_occurrence_key(draft) for draft in drafts]
     met: set[bytes] = set()
-    for start in range(0, len(keys), LOOK_UP):
-        some = keys[start : start + LOOK_UP]
-        some += some[-1:] * (LOOK_UP - len(some)) if len(some) > 1 else []
-        sql = f'SELECT "key" FROM occurrence WHERE connection = ? AND "key" IN ({", ".join("?" * len(some))})'
+    for some in _groups([_occurrence_key(draft) for draft in drafts]):
+        sql = f'SELECT "key" FROM occurrence WHERE connection = ? AND "key" IN ({_places(some)})'
         met.update(bytes(key) for (key,) in database.rows(sql, (number, *some)))
     return met
+
+
+def _groups(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Keys in groups of one or of `LOOK_UP`, filled up with repeats: with few statement texts, each is prepared once."""
+    for start in range(0, len(keys), LOOK_UP):
+        some = keys[start : start + LOOK_UP]
+        yield some if len(some) == 1 else [*some, *[some[-1]] * (LOOK_UP - len(some))]
+
+
+def _places(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _occurrence_key(draft: Draft) -> bytes:
@@ -242,11 +265,10 @@ def _write_index(database: Database, number: int, outcome: _Outcome) -> None:
         )
 
 
-def _sweep(database: Database, number: int, sweep: Sweep, generation: int, now: int) -> list[Draft]:
+def _gone(database: Database, number: int, sweep: Sweep, generation: int) -> list[Draft]:
     """Tombstones for what a finished listing did not show."""
-    marks = ", ".join("?" * len(sweep.types))
     gone = database.rows(
-        f'SELECT type, "key" FROM object WHERE connection = ? AND type IN ({marks}) AND generation < ? AND change = ? '
+        f'SELECT type, "key" FROM object WHERE connection = ? AND type IN ({_places(sweep.types)}) AND generation < ? AND change = ? '
         'ORDER BY type, "key" LIMIT ?',
         (number, *sweep.types, generation, UPSERTED, sweep.limit),
     )

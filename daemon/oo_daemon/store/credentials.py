@@ -45,38 +45,23 @@ def read(database: Database, connection: str) -> CredentialRow:
         "FROM credential k JOIN connection c ON c.number = k.connection WHERE c.id = ?",
         (connection,),
     )
-    for (
-        id_,
-        user,
-        provider,
-        account,
-        key_id,
-        sealed,
-        version,
-        expires_at,
-        state,
-        digest,
-        at,
-        tries,
-        owner,
-        until,
-        fence,
-    ) in rows:
-        return CredentialRow(
-            connection=id_,
-            user=user,
-            provider=provider,
-            account=account,
-            sealed=Sealed(key_id=key_id, blob=bytes(sealed)),
-            token_version=version,
-            expires_at=expires_at,
-            state=cast(State, state),
-            intent=None if digest is None else Intent(digest=digest, at=at, tries=tries),
-            lease_owner=owner,
-            lease_until=until,
-            fence=fence,
-        )
-    raise CredentialGone(connection)
+    if not rows:
+        raise CredentialGone(connection)
+    ((id_, user, provider, account, key_id, sealed, version, expires_at, state, digest, at, tries, owner, until, fence),) = rows
+    return CredentialRow(
+        connection=id_,
+        user=user,
+        provider=provider,
+        account=account,
+        sealed=Sealed(key_id=key_id, blob=bytes(sealed)),
+        token_version=version,
+        expires_at=expires_at,
+        state=cast(State, state),
+        intent=None if digest is None else Intent(digest=digest, at=at, tries=tries),
+        lease_owner=owner,
+        lease_until=until,
+        fence=fence,
+    )
 
 
 _OF = "connection = (SELECT number FROM connection WHERE id = ?)"
@@ -93,7 +78,8 @@ def lease(database: Database, connection: str, owner: str, now: int, until: int)
 
 
 def _fenced(database: Database, connection: str, fence: int, change: str, values: tuple[Any, ...]) -> None:
-    if not database.rows(f"UPDATE credential SET {change} WHERE {_OF} AND fence = ? RETURNING fence", (*values, connection, fence)):
+    sql = f"UPDATE credential SET {change} WHERE {_OF} AND fence = ? AND lease_owner IS NOT NULL RETURNING fence"
+    if not database.rows(sql, (*values, connection, fence)):
         raise LeaseLost(connection)
 
 

@@ -6,11 +6,12 @@ with `?` placeholders, which both dialects understand, the others peewee's model
 
 from __future__ import annotations
 
+import re
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import apsw
 import peewee
@@ -30,29 +31,30 @@ PROFILE = {
     "trusted_schema": 0,
     "wal_autocheckpoint": 0,  # checkpoints are taken off the commit path: see Storage.checkpoint
 }
-#: Versions with the WAL-reset corruption bug; 3.44.6 and 3.50.7 have the repair.
-AFFECTED = ((3, 7, 0), (3, 51, 2))
-REPAIRED = ((3, 44, 6), (3, 50, 7))
+#: From the first on, the WAL-reset corruption bug is repaired; in the older lines of the others, too.
+REPAIRED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 #: File systems on which SQLite's locks or its shared memory cannot be trusted.
+# fmt: off
 NETWORK = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "ncpfs",
-    "9p",
-    "afs",
-    "ceph",
-    "glusterfs",
-    "fuse.sshfs",
-    "fuse.s3fs",
-    "fuse.rclone",
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "orangefs", "ocfs2",
+    "gfs2", "davfs", "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.davfs2",
+    "fuse.gcsfuse", "fuse.goofys", "fuse.juicefs", "fuse.mfs", "fuse.gvfsd-fuse", "fuse.curlftpfs", "fuse.smbnetfs",
 }
+# fmt: on
 
 
 class Database(peewee.Database):
     """What named queries are given: a peewee database with two short-cuts for the hot paths."""
+
+    dialect: ClassVar[Literal["sqlite", "postgresql"]]
+
+    def locking(self, clause: str) -> str:
+        """The clause that ends a SELECT whose rows must stay as they are until the commit; SQLite has one writer and needs none."""
+        return clause if self.dialect == "postgresql" else ""
+
+    @abstractmethod
+    def in_transaction_now(self) -> bool:
+        """Say whether a transaction is open: an error can have ended it."""
 
     @abstractmethod
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
@@ -69,6 +71,8 @@ class _Role(threading.local):
 
 class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse has no types
     """One SQLite file. Each thread has a connection of its own; a thread that called `read_only` gets one that cannot write."""
+
+    dialect = "sqlite"
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         super().__init__(str(path), autoconnect=False)
@@ -125,8 +129,7 @@ def _read_back(connection: apsw.Connection) -> None:
 def refuse_affected(version: str) -> None:
     """Refuse a SQLite that can corrupt a write-ahead log."""
     found = tuple(int(part) for part in version.split(".")[:3])
-    repaired = any(found[:2] == good[:2] and found >= good for good in REPAIRED)
-    if AFFECTED[0] <= found <= AFFECTED[1] and not repaired:
+    if found < REPAIRED[0] and not any(found[:2] == good[:2] and found >= good for good in REPAIRED):
         raise CannotOpen(f"SQLite {version} can corrupt its write-ahead log: install apsw 3.51.3 or newer.")
 
 
@@ -135,7 +138,7 @@ def refuse_network(path: Path, mounts: str) -> None:
     best, kind = "", ""
     for line in mounts.splitlines():
         fields = line.split(" ")
-        point = fields[1].replace("\\040", " ")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1])
         if len(point) >= len(best) and (path == Path(point) or Path(point) in path.parents):
             best, kind = point, fields[2]
     if kind in NETWORK:

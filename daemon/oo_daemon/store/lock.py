@@ -33,6 +33,8 @@ def held(database: Path) -> Iterator[None]:
             raise AlreadyRunning(
                 f"Another daemon already runs on {database}: stop it first, or set places.state to another folder."
             ) from None
+        except OSError as wrong:
+            raise CannotOpen(f"{path} cannot be locked ({wrong.strerror}): set places.state to a folder on a local disk.") from None
         yield
     finally:
         os.close(descriptor)

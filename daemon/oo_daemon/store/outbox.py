@@ -22,7 +22,7 @@ class Position:
     def parse(cls, text: str) -> Position:
         """Read the text form. Raises ValueError."""
         epoch, dash, number = text.partition("-")
-        if not (dash and epoch.isascii() and epoch.isdigit() and number.isascii() and number.isdigit() and len(text) < 40):
+        if not (dash and all(part.isascii() and part.isdigit() and len(part) < 19 for part in (epoch, number))):  # less than 2**63
             raise ValueError("a position looks like 1-42")
         return cls(epoch=int(epoch), number=int(number))
 

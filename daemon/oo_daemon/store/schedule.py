@@ -52,9 +52,14 @@ def create(database: Database, connection: int, next_run_at: int | None) -> None
     """Put a connection on the schedule; one that is there becomes due again and keeps its cursor."""
     database.rows(
         "INSERT INTO schedule (connection, next_run_at, generation, tries, fence, finished_fence, events) VALUES (?, ?, 0, 0, 0, 0, 0) "
-        "ON CONFLICT (connection) DO UPDATE SET next_run_at = excluded.next_run_at, tries = 0",
+        f"ON CONFLICT (connection) DO UPDATE SET next_run_at = {_nudged('excluded.next_run_at')}, tries = 0",
         (connection, next_run_at),
     )
+
+
+def _nudged(time: str) -> str:
+    """When a connection that should run at this time is due: during a run, later than it began, so that `RunEnded` lets it stand."""
+    return f"CASE WHEN schedule.lease_owner IS NOT NULL AND schedule.started_at >= {time} THEN schedule.started_at + 1 ELSE {time} END"
 
 
 def of(database: Database, connection: int, now: int) -> Schedule | None:
@@ -83,15 +88,20 @@ def of(database: Database, connection: int, now: int) -> Schedule | None:
 
 
 def claim(database: Database, owner: str, now: int, until: int, limit: int) -> list[Run]:
-    """Claim connections that are due and that nobody holds, the longest due first, in one statement."""
+    """Claim connections that are due and that nobody holds, the longest due first, in one statement.
+
+    A lease that ends absurdly late was written before the clock was set back: it does not stand either.
+    """
     rows = database.rows(
         "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ? "
         "WHERE connection IN (SELECT s.connection FROM schedule s JOIN connection c ON c.number = s.connection "
-        "WHERE s.next_run_at <= ? AND (s.lease_until IS NULL OR s.lease_until <= ?) AND c.state = 'active' ORDER BY s.next_run_at LIMIT ?) "
-        "RETURNING connection, fence, tries, cursor",
-        (owner, until, now, now, now, limit),
+        "WHERE s.next_run_at <= ? AND (s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?) AND c.state = 'active' "
+        f"ORDER BY s.next_run_at, s.connection LIMIT ? {database.locking('FOR UPDATE OF s SKIP LOCKED')}) "
+        "RETURNING next_run_at, connection, fence, tries, cursor",
+        (owner, until, now, now, now, until + (until - now), limit),
     )
-    return [Run(connection=connection, fence=fence, tries=tries, cursor=_cursor(cursor)) for connection, fence, tries, cursor in rows]
+    rows.sort(key=lambda row: row[:2])  # RETURNING keeps no order
+    return [Run(connection=connection, fence=fence, tries=tries, cursor=_cursor(cursor)) for _, connection, fence, tries, cursor in rows]
 
 
 def heartbeat(database: Database, run: Run, until: int) -> None:
@@ -106,17 +116,15 @@ def heartbeat(database: Database, run: Run, until: int) -> None:
 
 def due_now(database: Database, connection: int, now: int) -> int:
     """Make a connection due; gives the fence of the last claim, so that a later run can be told from it."""
-    rows = database.rows(
-        "UPDATE schedule SET next_run_at = CASE WHEN started_at >= ? THEN started_at + 1 ELSE ? END WHERE connection = ? RETURNING fence",
-        (now, now, connection),
-    )
+    rows = database.rows(f"UPDATE schedule SET next_run_at = {_nudged('?')} WHERE connection = ? RETURNING fence", (now, now, connection))
     return int(rows[0][0]) if rows else 0
 
 
 def release(database: Database, owner: str, now: int) -> int:
-    """Give back what a process of this name held when it stopped; what it ran is due at once. Gives how many there were."""
+    """Give back what a process of this name held when it stopped; what it ran is due at once, and was no try. Gives how many there were."""
     rows = database.rows(
-        "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, next_run_at = ? WHERE lease_owner = ? RETURNING connection",
+        "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, next_run_at = ?, "
+        "tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END WHERE lease_owner = ? RETURNING connection",
         (now, owner),
     )
     return len(rows)
@@ -136,11 +144,8 @@ class Held:
 
     def apply(self, database: Database) -> None:
         """Insist on the fence."""
-        rows = database.rows(
-            "SELECT connection FROM schedule WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
-            (self.run.connection, self.run.fence),
-        )
-        if not rows:
+        sql = "SELECT connection FROM schedule WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL"
+        if not database.rows(f"{sql} {database.locking('FOR SHARE')}", (self.run.connection, self.run.fence)):
             raise LeaseLost("another run has taken over this connection")
 
 

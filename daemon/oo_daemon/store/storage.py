@@ -12,12 +12,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import apsw
+import peewee
 
 from oo_daemon.store import accept as waist
 from oo_daemon.store.database import Database, SqliteDatabase, refuse_affected, refuse_network
@@ -42,10 +44,13 @@ class Storage(Protocol):
     """The port. Queries are functions that take a `Database` first, and give values."""
 
     async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a query that changes nothing."""
+        """Run a query that changes nothing; it sees one state of the database throughout. Raises `CannotStore`."""
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a query in a transaction; returns after its commit. Raises `CannotStore` when the disk refuses."""
+        """Run a query in a transaction; returns after its commit. Raises `CannotStore` when the disk refuses.
+
+        A caller that is cancelled no longer hears of it; what it wrote may be kept.
+        """
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction: the only way into the outbox."""
@@ -54,17 +59,35 @@ class Storage(Protocol):
         """Have the listener called after each commit that put events into the outbox; from any thread."""
 
 
-def explain(error: apsw.Error) -> CannotStore:
-    """Say in our words why SQLite refused."""
-    match error:
+#: What SQLite says to a fault of ours: a wrong statement, a broken constraint. It must be seen, not tried again.
+OUR_FAULTS = (
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.RangeError,
+    apsw.TooBigError,
+    apsw.MisuseError,
+    apsw.BindingsError,
+)
+
+
+def explain(error: BaseException) -> BaseException:
+    """Say in our words why SQLite refused; any other error stays as it is."""
+    match getattr(error, "orig", error):  # peewee wraps what apsw raises
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt("the database file is damaged: stop the daemon and restore a backup")
         case apsw.FullError():
             return CannotStore("the disk is full: free some space and try again")
         case apsw.BusyError() | apsw.LockedError():
             return CannotStore("another program holds the database: try again")
+        case apsw.Error() as refusal if not isinstance(refusal, OUR_FAULTS):
+            return CannotStore(f"the database cannot be used now ({type(refusal).__name__}): see the disk and the log")
+        case CannotOpen():  # an open daemon opens its file again after a fault
+            return CannotStore(str(error))
+        case StopIteration():
+            return RuntimeError("a query ran out of rows")  # asyncio's futures cannot carry a StopIteration
         case _:
-            return CannotStore(f"the database cannot be used now ({type(error).__name__}): see the disk and the log")
+            return error
 
 
 def sqlite_version() -> str:
@@ -78,16 +101,21 @@ def open_database(path: Path, *, vfs: str | None = None, mounts: str | None = No
     Raises `CannotOpen` with a sentence that says what to do.
     """
     refuse_affected(sqlite_version())
-    refuse_network(path.parent.resolve(), mounts if mounts is not None else Path("/proc/self/mounts").read_text())
+    refuse_network(path.resolve().parent, Path("/proc/self/mounts").read_text(errors="surrogateescape") if mounts is None else mounts)
     database = SqliteDatabase(path, vfs=vfs)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         database.connect()
         migrate(database)
-    except (apsw.CorruptError, apsw.NotADBError) as wrong:
-        raise Corrupt(f"{path} is damaged or not a database: move it away or restore a backup ({wrong}).") from None
-    except (apsw.Error, OSError) as wrong:
-        raise CannotOpen(f"{path} cannot be opened ({wrong}): check that the folder exists, is ours and has space.") from None
+    except Exception as wrong:
+        database.close()
+        match getattr(wrong, "orig", wrong):
+            case apsw.CorruptError() | apsw.NotADBError():
+                raise Corrupt(f"{path} is damaged or not a database: move it away or restore a backup ({wrong}).") from None
+            case apsw.Error() | OSError():
+                raise CannotOpen(f"{path} cannot be opened ({wrong}): check that the folder exists, is ours and has space.") from None
+            case _:
+                raise
     return database
 
 
@@ -100,7 +128,7 @@ class _Item:
     error: BaseException | None = None
 
     def resolve(self) -> None:
-        if self.future.cancelled():
+        if self.future.done():  # its caller was cancelled
             return
         if self.error is not None:
             self.future.set_exception(self.error)
@@ -110,51 +138,89 @@ class _Item:
 
 @dataclass(slots=True)
 class Transactions:
-    """Runs items in transactions on the calling thread's connection: one BEGIN IMMEDIATE, a savepoint each, one COMMIT."""
+    """Runs items in transactions on the calling thread's connection: one BEGIN IMMEDIATE, a savepoint each, one COMMIT.
+
+    After a refusal the connection is closed and opened again for the next transaction.
+    """
 
     database: SqliteDatabase
 
     def run(self, items: Sequence[_Item]) -> None:
         """Run all; afterwards each item has its result, or its error and left no trace."""
-        if not self._together(items):
-            # The transaction is gone as a whole (a full disk inside a savepoint does that): nobody was told anything yet.
+        if len(items) == 1 or not self._attempt(items):
+            for item in items:
+                self._attempt([item])
+
+    def _attempt(self, items: Sequence[_Item]) -> bool:
+        """Run items in one transaction; False: it is gone as a whole, nobody was told anything yet, and each may be run alone."""
+        begun = False
+        try:
+            connection = _connected(self.database)
+            connection.execute("BEGIN IMMEDIATE")
+            begun = True
             for item in items:
                 item.result, item.error = None, None
-                self._together([item])
-
-    def _together(self, items: Sequence[_Item]) -> bool:
-        connection = self.database.handle()
-        alone = len(items) == 1
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for item in items:
-                if alone:
+                if len(items) == 1:
                     item.result = item.work(self.database)
                 else:
                     self._in_savepoint(connection, item)
             connection.execute("COMMIT")
-        except Exception as error:
-            self._rollback(connection)
-            if not alone:
+        except BaseException as error:
+            _abandon(self.database)
+            if begun and len(items) > 1:
                 return False
-            items[0].error = explain(error) if isinstance(error, apsw.Error) else error
+            for item in items:
+                item.result, item.error = None, explain(error)
+        if any(isinstance(item.error, CannotStore) for item in items):
+            _close(self.database)
         return True
 
     def _in_savepoint(self, connection: apsw.Connection, item: _Item) -> None:
         connection.execute("SAVEPOINT item")
         try:
             item.result = item.work(self.database)
-        except Exception as error:
+        except BaseException as error:
             if not connection.in_transaction:
-                raise
+                raise  # a full disk inside a savepoint ends the whole transaction
             connection.execute("ROLLBACK TO item")
-            item.error = explain(error) if isinstance(error, apsw.Error) else error
+            item.error = explain(error)
         connection.execute("RELEASE item")
 
-    @staticmethod
-    def _rollback(connection: apsw.Connection) -> None:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+
+def _look(database: SqliteDatabase, query: Callable[[Database], T]) -> T:
+    """Run a query that changes nothing, on one state of the database."""
+    try:
+        connection = _connected(database)
+        connection.execute("BEGIN")
+        found = query(database)
+        connection.execute("COMMIT")
+    except BaseException as error:
+        _abandon(database)
+        told = explain(error)
+        if told is error:
+            raise
+        _close(database)
+        raise told from error
+    return found
+
+
+def _connected(database: SqliteDatabase) -> apsw.Connection:
+    database.connect(reuse_if_open=True)
+    return database.handle()
+
+
+def _abandon(database: SqliteDatabase) -> None:
+    """Leave no transaction behind, whatever state the connection is in."""
+    try:
+        if not database.is_closed() and database.in_transaction_now():
+            database.rows("ROLLBACK")
+    except apsw.Error:
+        _close(database)
+
+
+def _close(database: SqliteDatabase) -> None:
+    with suppress(apsw.Error, peewee.PeeweeException):  # closing writes, too, and can be refused
+        database.close()
 
 
 class InlineStorage:
@@ -168,7 +234,15 @@ class InlineStorage:
 
     async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query that changes nothing."""
-        return query(self.database, *args, **kwargs)
+
+        def look(database: Database) -> T:
+            database.rows("PRAGMA query_only = 1")  # as the readers of `ThreadedStorage`
+            try:
+                return query(database, *args, **kwargs)
+            finally:
+                database.rows("PRAGMA query_only = 0")
+
+        return _look(self.database, look)
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in a transaction of its own."""
@@ -232,25 +306,14 @@ class ThreadedStorage:
         self._queue = _Queue()
         self._listeners: list[Callable[[], None]] = []
         database.close()  # the opener's connection; each thread brings its own
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader", initializer=self._become_reader)
-        self._maintenance = ThreadPoolExecutor(1, thread_name_prefix="oo-checkpoint", initializer=database.connect)
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader", initializer=database.read_only)
+        self._maintenance = ThreadPoolExecutor(1, thread_name_prefix="oo-checkpoint")
         self._writer = threading.Thread(target=self._write, name="oo-writer")
         self._writer.start()
 
-    def _become_reader(self) -> None:
-        self._database.read_only()
-        self._database.connect()
-
     async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query that changes nothing, in a reader thread."""
-
-        def work() -> T:
-            try:
-                return query(self._database, *args, **kwargs)
-            except apsw.Error as error:
-                raise explain(error) from None
-
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        return await _in(self._readers, lambda: _look(self._database, lambda database: query(database, *args, **kwargs)))
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in the next commit."""
@@ -258,11 +321,7 @@ class ThreadedStorage:
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
-        accepted = await self._submit(lambda database: _accept(database, batch, self._encode), lane)
-        if accepted.events:
-            for listener in self._listeners:
-                listener()
-        return accepted
+        return await self._submit(lambda database: _accept(database, batch, self._encode), lane)
 
     def on_accept(self, listener: Callable[[], None]) -> None:
         """Have the listener called after each commit that put events into the outbox; from any thread."""
@@ -275,17 +334,23 @@ class ThreadedStorage:
         return cast(T, await item.future)
 
     def _write(self) -> None:
-        self._database.connect()
         transactions = Transactions(self._database)
         while items := self._queue.take(self.MOST, self.BULK):
             transactions.run(items)
-            by_loop: dict[asyncio.AbstractEventLoop, list[_Item]] = {}
-            for item in items:
-                by_loop.setdefault(item.loop, []).append(item)
-            for loop, done in by_loop.items():
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(_resolve, done)
-        self._database.close()
+            self._tell(items)
+        _close(self._database)
+
+    def _tell(self, items: Sequence[_Item]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Item]] = {}
+        for item in items:
+            by_loop.setdefault(item.loop, []).append(item)
+        for loop, done in by_loop.items():
+            with suppress(RuntimeError):  # the loop was closed: nobody waits
+                loop.call_soon_threadsafe(_resolve, done)
+        if any(isinstance(item.result, waist.Accepted) and item.result.events for item in items):
+            for listener in self._listeners:
+                with suppress(Exception):  # it must not stop the writer; what it missed, it hears of with the next events
+                    listener()
 
     async def checkpoint(self, *, truncate: bool = False) -> tuple[int, int]:
         """Move the write-ahead log into the file, beside the writer; gives pages in the log and pages moved."""
@@ -293,11 +358,14 @@ class ThreadedStorage:
         def work() -> tuple[int, int]:
             mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
             try:
-                return self._database.handle().wal_checkpoint(mode=mode)
+                return _connected(self._database).wal_checkpoint(mode=mode)
             except apsw.BusyError:
                 return (-1, -1)  # a reader or the writer is in the way: the next one will do
+            except (apsw.Error, CannotOpen) as error:
+                _close(self._database)
+                raise explain(error) from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._maintenance, work)
+        return await _in(self._maintenance, work)
 
     async def close(self) -> None:
         """Commit what waits, empty the write-ahead log, and stop the threads."""
@@ -305,9 +373,10 @@ class ThreadedStorage:
         self._queue.close()
         await loop.run_in_executor(None, self._writer.join)
         await loop.run_in_executor(None, self._readers.shutdown)
-        await self.checkpoint(truncate=True)
-        await loop.run_in_executor(self._maintenance, self._database.close)
-        self._maintenance.shutdown()
+        with suppress(CannotStore):  # the log stays, and is read at the next start
+            await self.checkpoint(truncate=True)
+        await loop.run_in_executor(self._maintenance, _close, self._database)
+        await loop.run_in_executor(None, self._maintenance.shutdown)
 
 
 def _accept(database: Database, batch: Prepared, encode: waist.Encode) -> waist.Accepted:
@@ -317,3 +386,11 @@ def _accept(database: Database, batch: Prepared, encode: waist.Encode) -> waist.
 def _resolve(items: Iterable[_Item]) -> None:
     for item in items:
         item.resolve()
+
+
+async def _in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    try:
+        waiting = asyncio.get_running_loop().run_in_executor(pool, work)
+    except RuntimeError:
+        raise CannotStore("the daemon is stopping") from None
+    return await waiting

@@ -9,9 +9,8 @@ from oo_vault import Sealed
 
 def listed(database: Database) -> list[Sealed]:
     """Known answers, oldest first."""
-    return [
-        Sealed(key_id=row.key_id, blob=bytes(row.known_answer)) for row in VaultKey.select().order_by(VaultKey.created_at).execute(database)
-    ]
+    rows = VaultKey.select().order_by(VaultKey.created_at, VaultKey.key_id).execute(database)
+    return [Sealed(key_id=row.key_id, blob=bytes(row.known_answer)) for row in rows]
 
 
 def add(database: Database, known_answer: Sealed, now: int) -> None:

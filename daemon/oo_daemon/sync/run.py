@@ -156,7 +156,8 @@ class Sync:
             http=session,
             meta=connection.meta,
             scopes=frozenset(connection.scopes),
-            first_fetch_from=moment(self.clock.now()) - timedelta(days=days) if days else None,
+            # From when it was connected: a listing years later must still know what was told before.
+            first_fetch_from=moment(connection.created_at) - timedelta(days=days) if days else None,
             clock=_GuestClock(self.clock),
             log=log,
         )

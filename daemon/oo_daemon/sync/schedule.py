@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,19 +35,30 @@ class SchedulerTicker:
 
     def __init__(self) -> None:
         self._scheduler = AsyncIOScheduler()
+        self._under_way: set[asyncio.Future[None]] = set()
 
     def every(self, seconds: float, job: Job, name: str) -> None:
         """Call a job at an interval; missed calls are made up for by one."""
-        self._scheduler.add_job(job, "interval", seconds=seconds, id=name, max_instances=1, coalesce=True, misfire_grace_time=None)
+
+        async def call() -> None:
+            # Shielded, because APScheduler's shutdown cancels its own calls in the middle of whatever they do.
+            work = asyncio.ensure_future(job())
+            self._under_way.add(work)
+            work.add_done_callback(self._under_way.discard)
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(work)
+
+        self._scheduler.add_job(call, "interval", seconds=seconds, id=name, max_instances=1, coalesce=True, misfire_grace_time=None)
 
     def start(self) -> None:
         """Begin, inside a running loop."""
         self._scheduler.start()
 
-    def stop(self) -> None:
-        """End; calls under way are cancelled."""
+    async def stop(self) -> None:
+        """Call nothing more, and let calls under way end."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -55,17 +55,12 @@ def start(environ: Mapping[str, str]) -> Iterator[Callable[..., subprocess.Popen
     """Give the command, started as a process; killed at the end if it still runs."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        more = options.pop("environ", {})
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", "from oo_daemon.cli import main; main()", *arguments],
-                env={"PATH": os.environ["PATH"], **environ, **more},
-                **options,
-            )
-        )
-        return started[-1]
+    def begin(*arguments: str, environ: Mapping[str, str] = environ, **more: Any) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", "from oo_daemon.cli import main; main()", *arguments]
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, env={"PATH": os.environ["PATH"], **environ}, text=False, **streams | more)
+        started.append(process)
+        return process
 
     yield begin
     for process in started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -57,13 +58,14 @@ def test_a_screenful(daemon: FakeDaemon, oo: Oo) -> None:
     assert result.stderr == "There are more: go on with `--after 1-100`.\n"
 
 
-def test_a_big_limit_reads_pages(daemon: FakeDaemon, oo: Oo) -> None:
+def test_a_big_limit_reads_pages(daemon: FakeDaemon, oo: Oo, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a page is read page by page, with one header."""
-    daemon.events = [event(number) for number in range(1, 1203)]
-    result = oo("events", "--limit", "1100")
-    assert len(result.stdout.splitlines()) == 1101
+    monkeypatch.setattr(import_module("oo_daemon.cli.events"), "PAGE", 5)
+    daemon.events = [event(number) for number in range(1, 13)]
+    result = oo("events", "--limit", "11")
+    assert len(result.stdout.splitlines()) == 12
     assert result.stdout.count("Subject") == 1
-    assert result.stderr == "There are more: go on with `--after 1-1100`.\n"
+    assert result.stderr == "There are more: go on with `--after 1-11`.\n"
 
 
 def test_json_lines_are_what_the_api_says(daemon: FakeDaemon, oo: Oo) -> None:

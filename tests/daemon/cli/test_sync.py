@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
 from client.fake_daemon import FakeDaemon, connection, sync
@@ -10,12 +11,14 @@ from daemon.cli.conftest import Oo
 
 
 def test_one(daemon: FakeDaemon, oo: Oo) -> None:
-    """A sync is waited for, however often that takes, and its events are counted."""
+    """A sync is waited for, and its events are counted."""
     daemon.connections = [connection()]
-    daemon.syncs["c-7f3a"] = [sync("running"), sync("running"), sync(events=1)]
+    daemon.syncs["c-7f3a"] = [sync(events=1), sync(detail="there is more: the sync goes on soon")]
     result = oo("sync", "c-7f3a")
     assert (result.exit_code, result.output) == (0, "Done: 1 event.\n")
-    assert [it.query for it in daemon.asked("POST /v1/connections/{id}/sync")] == [{"wait": "25"}] * 3
+    assert [it.query for it in daemon.asked("POST /v1/connections/{id}/sync")] == [{"wait": "25"}]
+    assert oo("sync", "c-7f3a").output == "Done: 12 events (there is more: the sync goes on soon).\n"
+    assert oo("sync", "c-7f3a", "--quiet").output == ""
 
 
 @pytest.mark.parametrize(
@@ -27,8 +30,9 @@ def test_one(daemon: FakeDaemon, oo: Oo) -> None:
         (sync("running"), "the sync of c-7f3a still runs: see `oo connections show c-7f3a`"),
     ],
 )
-def test_not_done(daemon: FakeDaemon, oo: Oo, run: dict[str, str], says: str) -> None:
+def test_not_done(daemon: FakeDaemon, oo: Oo, monkeypatch: pytest.MonkeyPatch, run: dict[str, str], says: str) -> None:
     """Every other outcome is exit code 1 with a sentence and what helps; one that never ends is left alone in the end."""
+    monkeypatch.setattr(import_module("oo_daemon.cli.sync"), "PATIENCE", 0)
     daemon.connections = [connection()]
     daemon.syncs["c-7f3a"] = [run]
     result = oo("sync", "c-7f3a")

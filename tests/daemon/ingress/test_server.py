@@ -164,7 +164,7 @@ async def test_a_body_that_does_not_come_is_refused(
     open_door: Open, dial: Dial, public: web.Application, reached: list[str], begun: bytes
 ) -> None:
     """A body that is not whole in time, as where Content-Length lies, gets 408 and the connection ends."""
-    wire = await dial(await open_door(public, limits=replace(QUICK, body_within=0.1)))
+    wire = await dial(await open_door(public, limits=replace(QUICK, body_within=0.1, body_rate=0)))
     await wire.send(post(begun, length=100))
     status, headers, _ = await wire.answer()
     assert (status, headers["connection"]) == (408, "close")

@@ -12,7 +12,7 @@ async def test_the_state_shows_people_tasks_tokens_and_requests(stranger: Visito
     """GET /sandbox/state has everything a person wants to know, and no token in full."""
     tokens = await stranger.sign_in()
     await stranger.read()
-    await stranger.http.get(f"{stranger.address}/nowhere")
+    await stranger.visit("GET", "/nowhere")
     state = await stranger.control("GET", "state")
     assert [user["name"] for user in state["users"]] == ["ada", "grace"]
     assert "Buy milk" in {task["content"] for task in state["users"][0]["tasks"]}
@@ -55,7 +55,7 @@ async def test_a_change_must_make_sense(stranger: Visitor) -> None:
 
 async def test_the_front_page_says_what_this_is(stranger: Visitor) -> None:
     """GET / names the client, the addresses and the switches."""
-    page = await (await stranger.http.get(stranger.address + "/")).text()
+    page = await (await stranger.visit("GET", "/")).text()
     for said in (stranger.sandbox.client_id, stranger.address + "/oauth/access_token", "lost_token_answer"):
         assert said in page
 

@@ -111,6 +111,7 @@ async def test_a_connection_can_break(ada: Visitor) -> None:
     assert await answer.content.read(7) == b'{"sync_'
     with pytest.raises(aiohttp.ClientError):
         await answer.content.read()
+    answer.close()
     await misbehave(ada, "drop_connection", bytes=0)
     with pytest.raises(aiohttp.ClientError):
         await sync(ada)
@@ -168,6 +169,8 @@ async def test_a_full_sync_can_be_old(ada: Visitor) -> None:
     assert new not in ids
     rest = await ada.read(stale["sync_token"])
     assert {item["id"]: item["is_deleted"] for item in rest["items"]} == {new: False, gone: True}
+    await misbehave(ada, "stale_full_sync", seconds=0)
+    assert (await ada.read())["items"] == (await ada.read())["items"]
 
 
 async def test_rounds_can_be_among_the_completed(ada: Visitor) -> None:

@@ -137,7 +137,7 @@ async def test_the_token_endpoint_takes_json_and_basic(stranger: Visitor) -> Non
     """JSON without a grant_type works, as the official clients send it; so does HTTP Basic."""
     assert (await stranger.token(json=True, code=await stranger.code()))[0] == 200
     data = {"code": await stranger.code(), "grant_type": "authorization_code"}
-    answer = await stranger.http.post(f"{stranger.address}/oauth/access_token", data=data, headers=stranger.basic())
+    answer = await stranger.visit("POST", "/oauth/access_token", data=data, headers=stranger.basic())
     assert answer.status == 200
 
 
@@ -235,7 +235,7 @@ async def test_the_older_way_to_revoke_works_too(ada: Visitor) -> None:
 async def test_a_public_client_registers_itself_and_must_use_pkce(stranger: Visitor) -> None:
     """A dynamically registered client has an id that begins with tdd_, no secret, and gets tokens with PKCE only."""
     wish = {"redirect_uris": [CALLBACK], "client_name": "CLI", "scope": "data:read", "token_endpoint_auth_method": "none"}
-    answer = await stranger.http.post(f"{stranger.address}/oauth/register", json=wish)
+    answer = await stranger.visit("POST", "/oauth/register", json=wish)
     client = await answer.json()
     assert answer.status == 201
     assert client["client_id"].startswith("tdd_")
@@ -244,15 +244,15 @@ async def test_a_public_client_registers_itself_and_must_use_pkce(stranger: Visi
     challenge = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
     query = {"client_id": client["client_id"], "code_challenge": challenge, "code_challenge_method": "S256"}
     data = {"client_id": client["client_id"], "code": await stranger.code(**query), "code_verifier": VERIFIER}
-    given = await stranger.http.post(f"{stranger.address}/oauth/access_token", data=data)
+    given = await stranger.visit("POST", "/oauth/access_token", data=data)
     assert given.status == 200
     refresh = {**data, "grant_type": "refresh_token", "refresh_token": (await given.json())["refresh_token"]}
-    assert (await stranger.http.post(f"{stranger.address}/oauth/access_token", data=refresh)).status == 200
+    assert (await stranger.visit("POST", "/oauth/access_token", data=refresh)).status == 200
 
 
 async def test_the_metadata_names_the_endpoints(stranger: Visitor) -> None:
     """The metadata document has our address as issuer and names every endpoint under it."""
-    document = await (await stranger.http.get(f"{stranger.address}/.well-known/oauth-authorization-server")).json()
+    document = await (await stranger.visit("GET", "/.well-known/oauth-authorization-server")).json()
     settings = stranger.sandbox.settings(stranger.address)
     assert document["issuer"] == stranger.address
     assert document["authorization_endpoint"] == settings["authorize"]

@@ -24,7 +24,7 @@ async def test_lists_come_in_pages_of_fifty(ada: Visitor, real: Callable[[str], 
         await ada.do(*(ada.command("item_add", content=f"task {number}") for number in range(10)))
     everything = [item["id"] for item in (await ada.read())["items"]]
     seen, cursor, sizes = [], "", []
-    while cursor is not None:
+    while cursor is not None and len(sizes) < 9:
         _, page = await ada.api("GET", "tasks", params={"cursor": cursor} if cursor else {})
         assert page.keys() == real("doc_rest_page").keys()
         seen += [item["id"] for item in page["results"]]

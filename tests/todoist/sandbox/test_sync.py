@@ -130,7 +130,7 @@ async def test_sync_is_posted_and_in_lower_case(ada: Visitor) -> None:
     """GET is refused, another case of the path is not there, and what came before v1 is gone."""
     assert (await ada.api("GET", "sync"))[0] == 405
     for path, status in (("/API/v1/sync", 404), ("/api/v1/Sync", 404), ("/sync/v9/sync", 410), ("/rest/v2/tasks", 410)):
-        answer = await ada.http.post(ada.address + path)
+        answer = await ada.visit("POST", path)
         assert answer.status == status
         assert (await answer.json())["http_code"] == status
 

@@ -47,6 +47,11 @@ class Visitor:
         self.access = ""
         self.uuids = 0
 
+    async def visit(self, method: str, path: str, **sent: Any) -> ClientResponse:
+        answer = await self.http.request(method, self.address + path, **sent)
+        await answer.read()
+        return answer
+
     async def ask(self, **query: str) -> ClientResponse:
         """Open the authorize page; None of the defaults is sent when its value is empty."""
         asked = {
@@ -57,7 +62,7 @@ class Visitor:
             **query,
         }
         query = {name: value for name, value in asked.items() if value}
-        return await self.http.get(f"{self.address}/oauth/authorize", params=query, allow_redirects=False)
+        return await self.visit("GET", "/oauth/authorize", params=query, allow_redirects=False)
 
     async def decide(self, page: ClientResponse, decision: str = "allow", user: str = "Ada") -> dict[str, str]:
         """Fill in the consent form as a browser does; gives the query that the app is called back with."""
@@ -68,7 +73,7 @@ class Visitor:
         assert form is not None
         assert option is not None
         data = {**{name: unescape(value) for name, value in hidden}, "user": option[1], "decision": decision}
-        back = await self.http.post(self.address + form[1], data=data, allow_redirects=False)
+        back = await self.visit("POST", form[1], data=data, allow_redirects=False)
         assert back.status == 303, await back.text()
         return called(back)
 
@@ -78,8 +83,8 @@ class Visitor:
     async def token(self, json: bool = False, **args: str) -> tuple[int, Json]:
         """Post to the token endpoint with the app's credentials."""
         body = {"client_id": self.sandbox.client_id, "client_secret": self.sandbox.client_secret, **args}
-        sent = {"json": body} if json else {"data": body}
-        answer = await self.http.post(f"{self.address}/oauth/access_token", **sent)  # type: ignore[arg-type]  # one of two
+        sent: Json = {"json": body} if json else {"data": body}
+        answer = await self.visit("POST", "/oauth/access_token", **sent)
         return answer.status, await answer.json()
 
     async def sign_in(self, scope: str = ALL, user: str = "Ada") -> Json:
@@ -129,7 +134,7 @@ class Visitor:
         return answer["temp_id_mapping"].get("made", answer["sync_status"][command["uuid"]])
 
     async def control(self, method: str, path: str, **sent: Any) -> Any:
-        answer = await self.http.request(method, f"{self.address}/sandbox/{path}", **sent)
+        answer = await self.visit(method, f"/sandbox/{path}", **sent)
         return (await answer.json()) if answer.status == 200 else (answer.status, await answer.text())
 
     def basic(self) -> dict[str, str]:

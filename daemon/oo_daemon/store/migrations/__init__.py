@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotOpen
 from oo_daemon.store.migrations import m0001_first
 
@@ -35,11 +35,11 @@ class Migration:
 MIGRATIONS = (Migration(number=1, name="first", statements=m0001_first.STATEMENTS),)
 
 
-def migrate(database: Any, *, dialect: str = "sqlite") -> int:
+def migrate(database: Database) -> int:
     """Bring the schema up to date, each migration in a transaction of its own; gives the number of the newest."""
-    words = DIALECTS[dialect]
+    words = DIALECTS[database.dialect]
     for migration in MIGRATIONS:
-        database.rows("BEGIN IMMEDIATE" if dialect == "sqlite" else "BEGIN")
+        database.rows("BEGIN IMMEDIATE" if database.dialect == "sqlite" else "BEGIN")
         try:
             database.rows("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)")
             done = {number for (number,) in database.rows("SELECT number FROM migration")}
