@@ -28,7 +28,7 @@ from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.tail import Tail
 from oo_daemon.registry import Registry, discover
-from oo_daemon.store import lock, vault_keys
+from oo_daemon.store import credentials, lock, schedule, vault_keys
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database, sqlite_version
 from oo_daemon.sync.run import Limits, Sync
@@ -77,6 +77,10 @@ async def build(
         storage = ThreadedStorage(open_database(settings.places.database), wire.encode)
         stack.push_async_callback(storage.close)
         await check_keys(storage, keyring, clock)
+        # The lock says that no other daemon lives on this file: leases that are left belong to the dead.
+        if rescued := await storage.write(schedule.rescue):
+            out.warning("runs_rescued", runs=rescued)
+        await storage.write(credentials.rescue)
 
         registry = discover(enabled=settings.plugins.enabled, settings=settings.connectors)
         _tell_plugins(registry, out)

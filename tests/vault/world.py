@@ -263,7 +263,8 @@ class MemoryRows:
 class World:
     """One connection, its provider, and as many processes as a test wants."""
 
-    def __init__(self, rotation: Rotation, *, life: int | None = 3600, takes: float = 0.0) -> None:
+    def __init__(self, rotation: Rotation, *, life: int | None = 3600, takes: float = 0.0, lease: float = 40) -> None:
+        self.lease = lease
         self.clock = VirtualClock()
         self.rotation = rotation
         self.provider = Provider(self.clock, rotation, life=life, takes=takes)
@@ -293,7 +294,7 @@ class World:
     def process(self) -> Refresher:
         """Start one more process over the same rows."""
         owner = f"process-{next(self._owners)}"
-        return Refresher(rows=self.rows, keyring=self.keyring, clock=self.clock, chance=random.Random(7), owner=owner)
+        return Refresher(rows=self.rows, keyring=self.keyring, clock=self.clock, chance=random.Random(7), owner=owner, lease=self.lease)
 
     def restart(self) -> None:
         """Go on with a new process that remembers nothing."""

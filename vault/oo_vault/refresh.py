@@ -94,10 +94,11 @@ class _Known:
 class Refresher:
     """Gives usable grants, renewing them where needed. One per event loop; any number may share the rows.
 
-    `owner` names this process among those that share the rows. `lease` is in seconds and well above the longest exchange.
+    `owner` names this daemon among those that share the rows. Let it be the same after a restart, so that its own lease does not
+    keep it out while a provider's grace (Todoist: 60 s) runs. `lease` is in seconds and well above the longest exchange.
     """
 
-    def __init__(self, *, rows: Rows, keyring: Keyring, clock: Clock, chance: Chance, owner: str, lease: float = 90.0) -> None:
+    def __init__(self, *, rows: Rows, keyring: Keyring, clock: Clock, chance: Chance, owner: str, lease: float = 40.0) -> None:
         self._rows = rows
         self._keyring = keyring
         self._clock = clock

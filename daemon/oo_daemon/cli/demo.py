@@ -90,12 +90,12 @@ async def _sign_in(here: Stage, client: Client) -> str:
 
 async def _first_sync(here: Stage, client: Client, connection: str) -> list[Event]:
     _step("First sync")
-    done = await client.sync(connection, wait=20)
+    done = await client.sync_and_wait(connection)
     _prove(done.outcome == "done", "The first sync went through the provider's API, page by page.")
     events = await _events(client)
     tasks = {event.subject for event in events if event.type == "todoist.task"}
     _prove(tasks >= await _tasks(here), f"Each of the {len(tasks)} tasks at the provider is an event in the outbox.")
-    again = await client.sync(connection, wait=20)
+    again = await client.sync_and_wait(connection)
     _prove(again.events == 0, "Syncing again gives no event: nothing is new.")
     return events
 
@@ -109,7 +109,7 @@ async def _delta(here: Stage, client: Client, connection: str, seen: Sequence[Ev
         {"type": "item_update", "args": {"id": renamed, "content": "Call Grace back"}},
         {"type": "item_complete", "args": {"id": bought}},
     )
-    done = await client.sync(connection, wait=20)
+    done = await client.sync_and_wait(connection)
     delta = await _events(client, after=seen[-1].position)
     show_events(delta)
     _prove(done.events == len(delta) == 3, "Three changes there, three events here: one new, one changed, one completed.")
@@ -134,14 +134,13 @@ async def _killed(here: Stage, connection: str) -> None:
                 _prove(True, f"SIGKILL when {kept} of {MANY} new tasks were written; the daemon is up again.")
                 await _nothing_lost(here, client, connection, before)
                 return
-            await client.sync(connection, wait=20)
+            await client.sync_and_wait(connection)
     _prove(False, "The daemon was too fast to be killed in the middle of a sync.")
 
 
 async def _nothing_lost(here: Stage, client: Client, connection: str, before: str) -> None:
     # The killed run holds its lease until it ends; then the connection is claimed again by itself.
-    while (await client.sync(connection, wait=25)).outcome == "running":
-        pass
+    await client.sync_and_wait(connection)
     new = await _events(client, after=before, type="todoist.task")
     everything = await _events(client)
     there = await _tasks(here)

@@ -38,6 +38,7 @@ class Exit(IntEnum):
     DAEMON_NOT_RUNNING = 69  #: no daemon answers
     CORRUPT = 70  #: the database file is damaged
     DISK = 74  #: the disk or the database cannot be read or written
+    ALREADY_RUNNING = 75  #: another daemon has the database
     WRONG_KEY = 77  #: the vault's key is missing or another database's
     CONFIGURATION = 78  #: the settings cannot be used
     INTERRUPTED = 130  #: Ctrl-C
@@ -52,6 +53,8 @@ EXITS: Final[Mapping[str, Exit]] = MappingProxyType(
         "oo_daemon.Corrupt": Exit.CORRUPT,
         "oo_daemon.CannotStore": Exit.DISK,
         "oo_daemon.CannotOpen": Exit.DISK,
+        "oo_daemon.AlreadyRunning": Exit.ALREADY_RUNNING,
+        "oo_daemon.CannotListen": Exit.CONFIGURATION,
         "oo_vault.WrongKey": Exit.WRONG_KEY,
         "oo_vault.KeyFileRefused": Exit.WRONG_KEY,
         "oo_vault.KeyMistyped": Exit.WRONG_KEY,

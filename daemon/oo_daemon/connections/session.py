@@ -37,6 +37,7 @@ from oo_sdk import (
 from oo_vault import ClientBroken, CredentialGone, Grant, Secret, SignInNeeded, TryLater
 
 _RESERVED_HEADERS = {
+    "accept-encoding",
     "authorization",
     "connection",
     "content-length",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -53,8 +54,9 @@ class AiohttpTransport:
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            auto_decompress=True,
-            headers={"User-Agent": user_agent},
+            # Ours to undo: aiohttp takes a gzip that is cut short for a whole one, and asks for more kinds than every host can read.
+            auto_decompress=False,
+            headers={"User-Agent": user_agent, "Accept-Encoding": "gzip"},
             skip_auto_headers=("Content-Type",),
         )
 
@@ -73,14 +75,10 @@ class AiohttpTransport:
                 data=request.body,
                 allow_redirects=False,
             ) as answer:
-                body = bytearray()
-                async for chunk in answer.content.iter_chunked(65536):
-                    body += chunk
-                    if len(body) > self._limit:
-                        raise _TooLarge
+                body = await self._plain(answer)
                 # Equal names are one list (RFC 9110 section 5.3).
                 headers = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
-                return Response(status=answer.status, headers=headers, body=bytes(body))
+                return Response(status=answer.status, headers=headers, body=body)
         except _TooLarge:
             fault = NoAnswer(f"the provider's answer is larger than {self._limit} bytes")
         except aiohttp.ConnectionTimeoutError:
@@ -91,6 +89,21 @@ class AiohttpTransport:
             fault = NoAnswer(f"the provider's answer did not arrive whole ({type(error).__name__})")
         # Raised out here, or it would bring the library's error along as its context, with the whole request in it.
         raise fault
+
+    async def _plain(self, answer: aiohttp.ClientResponse) -> bytes:
+        """The body, decompressed as it comes, so that never more than the limit is held."""
+        kind = answer.headers.get("Content-Encoding", "identity").strip().lower()
+        if kind not in {"identity", "gzip"}:
+            raise ValueError("compressed in a way that was not asked for")
+        gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if kind == "gzip" else None
+        body, chunk = bytearray(), b""
+        async for chunk in answer.content.iter_chunked(65536):
+            body += chunk if gzip is None else gzip.decompress(chunk, self._limit + 1 - len(body))
+            if len(body) > self._limit:
+                raise _TooLarge
+        if gzip is not None and chunk and (not gzip.eof or gzip.unused_data):
+            raise ValueError("cut short, or with something behind it")
+        return bytes(body)
 
 
 class _TooLarge(Exception):

@@ -607,8 +607,8 @@ async def _door(
     trusted: tuple[Network, ...] = (),
     admits: Callable[[socket.socket], bool] | None = None,
 ) -> tuple[web.AppRunner, _Door]:
-    # aiohttp waits twice that long: for the answers, then for the handlers.
-    runner = web.AppRunner(app, shutdown_timeout=limits.drain / 2)
+    # aiohttp waits twice that long, for the answers and then for the handlers; and for ever, if it is told zero.
+    runner = web.AppRunner(app, shutdown_timeout=max(limits.drain / 2, 0.001))
     await runner.setup()
     assert runner.server is not None
     return runner, _Door(runner.server, app[_MANNERS], limits, trusted=trusted, admits=admits)

@@ -116,6 +116,11 @@ def settle(database: Database, connection: str, fence: int, intent: Intent | Non
     _fenced(database, connection, fence, change, (digest, at, tries, state))
 
 
+def rescue(database: Database) -> None:
+    """Free what any process held, as `schedule.rescue` does; what it intended stays noted."""
+    database.rows("UPDATE credential SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL")
+
+
 class CredentialRows:
     """The vault's port `Rows` over the store."""
 

@@ -130,6 +130,16 @@ def release(database: Database, owner: str, now: int) -> int:
     return len(rows)
 
 
+def rescue(database: Database) -> int:
+    """Free what any process held: for the start of the only daemon on a database, when whoever held a lease is dead.
+
+    Gives how many there were. What they ran is still due, with its try counted.
+    """
+    return len(
+        database.rows("UPDATE schedule SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL RETURNING connection")
+    )
+
+
 def _fenced(database: Database, sql: str, run: Run, *values: Any) -> None:
     """Execute an update that ends in the run's connection and fence, and insist that it met the row."""
     if not database.rows(f"{sql} RETURNING connection", (*values, run.connection, run.fence)):

@@ -68,9 +68,9 @@ def signed_in(name: str = "c1", **changes: Any) -> SignedIn:
     return SignedIn(**{**usual, **changes})
 
 
-def connect(database: Database, name: str = "c1", **changes: Any) -> Connection:
+def connect(database: Database, /, name: str = "c1", *, user: str = "ada", provider: str = "acme") -> Connection:
     """A connection that is due now."""
-    connection = connections.put(database, signed_in(name, **changes), NOW)
+    connection = connections.put(database, signed_in(name, user=user, provider=provider), NOW)
     schedule.create(database, connection.number, NOW)
     return connection
 

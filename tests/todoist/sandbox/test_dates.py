@@ -71,6 +71,7 @@ def test_what_cannot_be_read_is_refused(value: dict[str, object]) -> None:
         ("every! 3 days", "2026-11-24", "2026-11-28"),
         ("every weekday", "2026-11-27", "2026-11-30"),
         ("every monday", "2026-11-23", "2026-11-30"),
+        ("every monday", "2026-11-02", "2026-11-30"),
         ("every week", "2026-11-18", "2026-12-02"),
         ("every month", "2026-10-31", "2026-11-30"),
         ("every month", "2026-12-31", "2027-01-31"),

@@ -23,7 +23,9 @@ async def test_lists_come_in_pages_of_fifty(ada: Visitor, real: Callable[[str], 
     for _ in range(12):
         await ada.do(*(ada.command("item_add", content=f"task {number}") for number in range(10)))
     everything = [item["id"] for item in (await ada.read())["items"]]
-    seen, cursor, sizes = [], "", []
+    seen: list[str] = []
+    sizes: list[int] = []
+    cursor: str | None = ""
     while cursor is not None and len(sizes) < 9:
         _, page = await ada.api("GET", "tasks", params={"cursor": cursor} if cursor else {})
         assert page.keys() == real("doc_rest_page").keys()

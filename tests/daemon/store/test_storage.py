@@ -1,0 +1,468 @@
+"""Group commit: what is promised is on disk, and what is not has left no trace."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+from daemon.store.faulty import Faults, FaultyVfs
+from daemon.store.world import NOW, connect, encode, occur, signed_in, upsert
+
+from oo_daemon.store import connections, database, outbox, schedule
+from oo_daemon.store.accept import Accepted, Batch
+from oo_daemon.store.database import Database, SqliteDatabase
+from oo_daemon.store.errors import CannotStore, Corrupt
+from oo_daemon.store.storage import InlineStorage, Lane, ThreadedStorage, open_database
+
+PATIENCE = 10.0  #: seconds after which a test gives up
+
+
+class Gate:
+    """Holds the writer thread until it is opened, so that what is written meanwhile waits for one commit."""
+
+    def __init__(self, storage: ThreadedStorage) -> None:
+        self._opened = threading.Event()
+        self._reached = threading.Event()
+        self._storage = storage
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Gate:
+        self._task = asyncio.create_task(self._storage.write(self._wait))
+        assert await asyncio.to_thread(self._reached.wait, PATIENCE)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0)  # tasks made meanwhile put their items into the queue
+        self._opened.set()
+        assert self._task is not None
+        await self._task
+
+    def _wait(self, database: Database) -> None:
+        self._reached.set()
+        assert self._opened.wait(PATIENCE)
+
+
+def _handle(database: Database) -> apsw.Connection:
+    assert isinstance(database, SqliteDatabase)
+    return database.handle()
+
+
+def _hook(database: Database, hook: Callable[[], bool]) -> None:
+    """Have this called within each commit of the calling thread's connection."""
+    _handle(database).set_commit_hook(hook)
+
+
+async def _names(storage: ThreadedStorage | InlineStorage) -> list[str]:
+    return [known.id for known in await storage.read(connections.listed)]
+
+
+def _put(name: str) -> Callable[[Database], str]:
+    return lambda database: connections.put(database, signed_in(name), NOW).id
+
+
+# --- group commit ----------------------------------------------------------------------------------------------------
+
+
+async def test_many_writes_share_few_commits(storage: ThreadedStorage) -> None:
+    """What waits while one commit is under way goes into the next one, up to its most."""
+    commits: list[int] = []
+
+    def count() -> bool:
+        commits.append(1)
+        return False  # True would refuse the commit
+
+    await storage.write(_hook, count)
+    before = len(commits)
+    async with Gate(storage):
+        writes = [asyncio.create_task(storage.write(_put(f"c{n}"))) for n in range(storage.MOST + 10)]
+    assert await asyncio.gather(*writes) == [f"c{n}" for n in range(storage.MOST + 10)]
+    assert len(commits) - before <= 3, "the gate's, a full one, and the rest"
+    assert len(await _names(storage)) == storage.MOST + 10
+
+
+async def test_who_waits_is_told_after_the_commit(storage: ThreadedStorage) -> None:
+    """A caller hears of success only when a reader can see what it wrote, and not while the commit is under way."""
+    reached, go = threading.Event(), threading.Event()
+
+    def hold() -> bool:
+        reached.set()
+        return not go.wait(PATIENCE)
+
+    await storage.write(_put("c1"))
+
+    def second(database: Database) -> None:
+        _put("c2")(database)
+        _hook(database, hold)
+
+    hooked = asyncio.create_task(storage.write(second))
+    assert await asyncio.to_thread(reached.wait, PATIENCE)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not hooked.done()
+    assert await _names(storage) == ["c1"]
+    go.set()
+    await asyncio.wait_for(hooked, PATIENCE)
+    assert await _names(storage) == ["c1", "c2"]
+
+
+async def test_one_that_fails_takes_no_other_with_it(storage: ThreadedStorage) -> None:
+    """Of several items in one commit, those that raise leave no trace and the others stand."""
+
+    def fail_late(database: Database) -> None:
+        _put("lost")(database)
+        raise ZeroDivisionError
+
+    def break_a_rule(database: Database) -> None:
+        _put("lost too")(database)
+        database.rows("INSERT INTO connection SELECT * FROM connection")
+
+    async with Gate(storage):
+        writes = [asyncio.create_task(storage.write(work)) for work in (_put("c1"), fail_late, _put("c2"), break_a_rule, _put("c3"))]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(result) for result in results] == [str, ZeroDivisionError, str, apsw.ConstraintError, str]
+    assert await _names(storage) == ["c1", "c2", "c3"]
+
+
+async def test_a_disk_that_fills_up_within_a_commit_fails_only_what_does_not_fit(storage: ThreadedStorage) -> None:
+    """SQLITE_FULL inside a savepoint ends the whole transaction: the items are run again one by one, and nobody is told too early."""
+    ran: list[str] = []
+
+    def noted(name: str) -> Callable[[Database], str]:
+        def work(database: Database) -> str:
+            ran.append(name)
+            return _put(name)(database)
+
+        return work
+
+    def too_much(database: Database) -> None:
+        ran.append("too much")
+        connections.put(database, signed_in("big", label="x" * 1_000_000), NOW)
+
+    def shrink(database: Database) -> None:
+        ((pages,),) = database.rows("PRAGMA page_count")
+        database.rows(f"PRAGMA max_page_count = {pages + 20}")
+
+    await storage.write(shrink)
+    async with Gate(storage):
+        writes = [asyncio.create_task(storage.write(work)) for work in (noted("c1"), too_much, noted("c2"))]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert results[::2] == ["c1", "c2"]
+    assert isinstance(results[1], CannotStore)
+    assert "full" in str(results[1])
+    assert ran == ["c1", "too much", "c1", "too much", "c2"], "the first transaction was gone when the disk was full"
+    assert await _names(storage) == ["c1", "c2"]
+
+
+async def test_ingest_goes_before_bulk(storage: ThreadedStorage) -> None:
+    """Who waits at the door is not behind the batches of a sync, and a commit takes few of those."""
+    connection = await storage.write(connect)
+    order: list[str] = []
+
+    def batch(name: str) -> Callable[[Database], Batch]:
+        def prepare(database: Database) -> Batch:
+            order.append(name)
+            return Batch(connection=connection, observed_at=NOW, drafts=[occur(name)])
+
+        return prepare
+
+    bulk = [f"bulk {n}" for n in range(storage.BULK + 2)]
+    async with Gate(storage):
+        tasks = [asyncio.create_task(storage.accept(batch(name))) for name in bulk]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(storage.accept(batch(f"ingest {n}"), Lane.INGEST)) for n in range(3)]
+    await asyncio.gather(*tasks)
+    assert order == ["ingest 0", "ingest 1", "ingest 2", *bulk]
+
+
+# --- callers that go, loops that end, a storage that stops -----------------------------------------------------------
+
+
+async def test_a_cancelled_callers_write_is_kept(storage: ThreadedStorage) -> None:
+    """Cancelling a caller ends its wait, not the commit under way for it, and harms no other."""
+    rung: list[int] = []
+    storage.on_accept(lambda: rung.append(1))
+    connection = await storage.write(connect)
+    async with Gate(storage):
+        batch = Batch(connection=connection, observed_at=NOW, drafts=[upsert("n1")])
+        gone, stays = asyncio.create_task(storage.accept(batch)), asyncio.create_task(storage.write(_put("c2")))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+    assert await stays == "c2"
+    assert len((await storage.read(outbox.page, 0, 9)).events) == 1
+    assert rung == [1], "those who wait for events are told all the same"
+
+
+async def test_a_listener_that_fails_stops_nobody(storage: ThreadedStorage) -> None:
+    """Committed is committed: a listener's error is not the writer's, nor the caller's."""
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    rung: list[int] = []
+    storage.on_accept(fail)
+    storage.on_accept(lambda: rung.append(1))
+    connection = await storage.write(connect)
+    for key in ("n1", "n2"):
+        assert (await storage.accept(Batch(connection=connection, observed_at=NOW, drafts=[upsert(key)]))).events == 1
+    await storage.read(outbox.end)
+    assert await storage.write(_put("c9")) == "c9"
+    assert rung == [1, 1]
+
+
+async def test_callers_may_come_from_several_loops(storage: ThreadedStorage) -> None:
+    """Each caller is told in its own loop; one whose loop has ended is left alone."""
+
+    def in_another_loop() -> str:
+        return asyncio.run(storage.write(_put("c1")))
+
+    def in_a_loop_that_ends(entered: threading.Event) -> None:
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(storage.write(_put("c2")))
+        loop.run_until_complete(asyncio.sleep(0))
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+        loop.close()
+        entered.set()
+
+    assert await asyncio.to_thread(in_another_loop) == "c1"
+    entered = threading.Event()
+    async with Gate(storage):
+        await asyncio.to_thread(in_a_loop_that_ends, entered)
+    assert entered.is_set()
+    assert await storage.write(_put("c3")) == "c3"
+    assert await _names(storage) == ["c1", "c2", "c3"]
+
+
+async def test_any_error_of_a_query_reaches_its_caller(storage: ThreadedStorage) -> None:
+    """Also one that a future cannot carry, and one that is no `Exception`: the writer lives on."""
+
+    def stop(database: Database) -> None:
+        next(iter(()))
+
+    def crash(database: Database) -> None:
+        raise asyncio.CancelledError
+
+    async with Gate(storage):
+        writes = [asyncio.create_task(storage.write(work)) for work in (stop, crash, _put("c1"))]
+    stopped, crashed, put = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), PATIENCE)
+    assert isinstance(stopped, RuntimeError)
+    assert isinstance(crashed, asyncio.CancelledError)
+    assert put == "c1"
+
+
+async def test_closing_commits_what_waits(path: Path) -> None:
+    """A stop keeps what was handed in before it, and refuses what comes after; one file is left."""
+    storage = ThreadedStorage(open_database(path), encode)
+    async with Gate(storage):
+        writes = [asyncio.create_task(storage.write(_put(f"c{n}"))) for n in range(5)]
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(storage.close())
+        await asyncio.sleep(0)
+    await asyncio.wait_for(closing, PATIENCE)
+    assert await asyncio.gather(*writes) == [f"c{n}" for n in range(5)]
+    with pytest.raises(CannotStore, match="stopping"):
+        await storage.write(_put("late"))
+    with pytest.raises(CannotStore, match="stopping"):
+        await storage.read(connections.listed)
+    with pytest.raises(CannotStore, match="stopping"):
+        await storage.checkpoint()
+    assert [file.name for file in path.parent.iterdir()] == ["oo.db"]
+    assert len(await _names(InlineStorage(open_database(path), encode))) == 5
+
+
+async def test_a_checkpoint_empties_the_log(storage: ThreadedStorage, path: Path) -> None:
+    """Writes stay in the log until a checkpoint moves them; a truncating one leaves an empty log."""
+    log = path.with_name("oo.db-wal")
+    await storage.write(_put("c1"))
+    in_log, moved = await storage.checkpoint()
+    assert in_log == moved > 0
+    assert log.stat().st_size > 0
+    await storage.checkpoint(truncate=True)
+    assert log.stat().st_size == 0
+
+
+async def test_a_checkpoint_that_is_in_the_way_is_left_to_the_next(storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A truncating checkpoint beside a transaction of the writer gives up and says so."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
+    async with Gate(storage):
+        assert await storage.checkpoint(truncate=True) == (-1, -1)
+
+
+# --- readers ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_read_sees_one_state(storage: ThreadedStorage) -> None:
+    """Two questions of one read are answered from one state, though a commit comes between them."""
+    looked, written = threading.Event(), threading.Event()
+
+    def twice(database: Database) -> tuple[int, int]:
+        first = len(connections.listed(database))
+        looked.set()
+        assert written.wait(PATIENCE)
+        return first, len(connections.listed(database))
+
+    reading = asyncio.create_task(storage.read(twice))
+    assert await asyncio.to_thread(looked.wait, PATIENCE)
+    await storage.write(_put("c1"))
+    written.set()
+    assert await reading == (0, 0)
+    assert len(await _names(storage)) == 1
+
+
+async def test_readers_cannot_write(storage: ThreadedStorage) -> None:
+    """By raw statement, by model, and by asking for it: a reader's connection refuses."""
+    for write in (
+        lambda database: database.rows("DELETE FROM connection"),
+        lambda database: connections.put(database, signed_in(), NOW),
+        lambda database: database.rows("PRAGMA query_only = 0; DELETE FROM stream"),
+    ):
+        with pytest.raises(CannotStore):
+            await storage.read(write)
+    assert await storage.write(_put("c1")) == "c1"
+
+
+async def test_every_connection_has_the_profile(storage: ThreadedStorage) -> None:
+    """The writer and the readers run with the settings that keep what was promised."""
+
+    def profile(handed: Database) -> dict[str, object]:
+        return {name: _handle(handed).pragma(name) for name in (*database.PROFILE, "busy_timeout")}
+
+    wanted = {**database.PROFILE, "busy_timeout": database.BUSY_TIMEOUT_MS}
+    assert await storage.read(profile) == wanted
+    assert await storage.write(profile) == wanted
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_held_database_is_refused_to_all_who_wait_at_once(
+    path: Path, storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When another program does not let go, a group fails together after one wait, nothing ran, and later writes go on."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
+    other = apsw.Connection(str(path))
+    ran: list[int] = []
+    async with Gate(storage):
+        writes = [asyncio.create_task(storage.write(lambda _: ran.append(1))) for _ in range(50)]
+        await asyncio.sleep(0)
+        seized = asyncio.create_task(asyncio.to_thread(_seize, other))
+    await seized
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    refused = [result for result in results if result is not None]
+    assert all(isinstance(result, CannotStore) and "another program" in str(result) for result in refused)
+    assert len(ran) == len(results) - len(refused)
+    with pytest.raises(CannotStore, match="another program"):
+        await storage.write(_put("c1"))
+    other.execute("ROLLBACK")
+    other.close()
+    assert await storage.write(_put("c1")) == "c1"
+
+
+def _seize(other: apsw.Connection) -> None:
+    other.set_busy_timeout(int(PATIENCE * 1000))
+    other.execute("BEGIN IMMEDIATE")
+
+
+async def test_a_damaged_file_is_named(path: Path) -> None:
+    """Damage that shows while the daemon runs is `Corrupt`, for readers and for the writer, through models and raw statements."""
+    book = open_database(path)
+    for n in range(200):
+        connections.put(book, signed_in(f"c{n}", label="x" * 500), NOW)
+    book.handle().wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    book.close()
+    pages = path.stat().st_size // 4096
+    with path.open("r+b") as file:
+        for page in range(20, pages):
+            file.seek(page * 4096)
+            file.write(b"\xff" * 4096)
+    storage = ThreadedStorage(open_database(path), encode)
+    try:
+        for ask in (storage.read, storage.write):
+            for query in (connections.listed, lambda database: database.rows("SELECT label FROM connection")):
+                with pytest.raises(Corrupt, match="restore a backup"):
+                    await ask(query)
+    finally:
+        await storage.close()
+
+
+@asynccontextmanager
+async def _on_a_faulty_disk(path: Path, faults: Faults) -> AsyncIterator[ThreadedStorage]:
+    vfs = FaultyVfs("faulty", faults)
+    storage = ThreadedStorage(open_database(path, vfs="faulty"), encode)
+    try:
+        yield storage
+    finally:
+        faults.disarm()
+        await storage.close()
+        vfs.unregister()
+
+
+@pytest.mark.parametrize("error", [apsw.IOError, apsw.FullError, apsw.CorruptError])
+@pytest.mark.parametrize("lasting", [1, 3, 1000])
+async def test_what_is_acknowledged_is_there_whatever_the_disk_refuses(path: Path, error: type[apsw.Error], lasting: int) -> None:
+    """With each write or sync of a group refused in turn, no caller hears ok without its row, and the storage goes on afterwards."""
+    faults = Faults()
+    acknowledged: list[str] = []
+    refused = 0
+    async with _on_a_faulty_disk(path, faults) as storage:
+        await storage.write(_put("c0"))
+        for at in range(1, 13):
+            faults.arm(at, error, lasting=lasting)
+            writes = [asyncio.create_task(storage.write(_put(f"{at} {n}"))) for n in range(3)]
+            results = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), PATIENCE)
+            faults.disarm()
+            refused += sum(isinstance(result, CannotStore) for result in results)
+            assert all(isinstance(result, str | CannotStore) for result in results)
+            acknowledged += [result for result in results if isinstance(result, str)]
+            acknowledged.append(await storage.write(_put(f"{at} after")))
+            there = await _names(storage)
+            assert set(acknowledged) <= set(there)
+    assert refused > 0
+    again = open_database(path)
+    assert set(acknowledged) <= {known.id for known in connections.listed(again)}
+    assert again.rows("PRAGMA integrity_check") == [("ok",)]
+    again.close()
+
+
+# --- in the caller's thread ------------------------------------------------------------------------------------------
+
+
+async def test_a_crash_inside_a_query_leaves_no_transaction(path: Path) -> None:
+    """Inline, too, what is no `Exception` takes its writes back and goes through."""
+
+    class Crash(BaseException):
+        """The process died here."""
+
+    def crash(database: Database) -> None:
+        _put("lost")(database)
+        raise Crash
+
+    storage = InlineStorage(open_database(path), encode)
+    with pytest.raises(Crash):
+        await storage.write(crash)
+    assert await _names(storage) == []
+    connection = await storage.write(connect)
+    batch = Batch(connection=connection, observed_at=NOW, drafts=[upsert("n1")])
+    assert await storage.accept(batch) == Accepted(events=1, last_position=1)
+
+
+async def test_two_dispatchers_never_own_one_connection(path: Path, storage: ThreadedStorage) -> None:
+    """Two daemons' threads that claim from one file at once share out what is due, without overlap."""
+    other = ThreadedStorage(open_database(path), encode)
+    try:
+        for n in range(60):
+            await storage.write(connect, f"c{n}")
+        claims = await asyncio.gather(
+            *(each.write(schedule.claim, owner, NOW, NOW + 1, 2) for _ in range(20) for each, owner in ((storage, "me"), (other, "you")))
+        )
+        claimed = [run.connection for runs in claims for run in runs]
+        assert len(claimed) == len(set(claimed)) == 60
+    finally:
+        await other.close()
