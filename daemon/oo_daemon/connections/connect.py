@@ -97,8 +97,8 @@ class Outcome:
 
     status: Literal["connected", "denied", "failed"]
     provider_title: str
-    reason: str
-    label: str
+    reason: str = ""  #: a sentence of ours, never the provider's words
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

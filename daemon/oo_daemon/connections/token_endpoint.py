@@ -23,7 +23,7 @@ from oo_vault import Answer, ClientRefused, GrantDead, NotSent, Renewed, Secret,
 _GRANT_DEAD = {"invalid_grant"}
 _CLIENT_REFUSED = {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request"}
 #: What is not told to connectors: members that RFC 6749 defines, and those whose names sound like something secret.
-_WITHHELD = re.compile(r"expires_in|scope|.*(token|secret|key|password|assertion|code).*", re.IGNORECASE)
+_WITHHELD = re.compile(r"expires_in|scope|error.*|.*(token|secret|key|password|assertion|code).*", re.IGNORECASE)
 #: A token is what a header can carry: visible ASCII (RFC 6749 appendix A.12).
 _TOKEN = re.compile(r"[\x20-\x7e]+")
 

@@ -9,50 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
+from oo_daemon.connections.connect import FlowRefused, LinkGone, Offer, Outcome
 from oo_daemon.ingress import pages
 from oo_daemon.ingress.server import GUARDS, refused
 from oo_daemon.ports import Clock, moment
 
-Access = Literal["read", "write"]
-
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What a person is asked to agree to."""
-
-    provider_title: str
-    user_label: str  #: whose connection it will be, as that person or the product calls them
-    account: str  #: of the connection; `default` is not shown
-    scopes: tuple[tuple[str, Access], ...]  #: sentences such as "See your tasks."
-    provider_origin: str  #: scheme, host and port of the sign-in page; the page's form may lead there
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How connecting ended."""
-
-    status: Literal["connected", "denied", "failed"]
-    provider_title: str
-    reason: str = ""  #: a sentence of ours, never the provider's words
-    label: str = ""  #: how the person knows the account at the provider
-
-
-class LinkGone(Exception):
-    """Ask for a new link: this one was used, is too old, or never was."""
-
-
-class FlowRefused(Exception):
-    """Begin again with a new link. The same for a forged, expired, foreign or repeated answer, so that nobody learns which it was."""
 
 
 class Connecting(Protocol):

@@ -281,8 +281,9 @@ async def _tell(request: web.Request, handler: Callable[[web.Request], Awaitable
     except web.RequestPayloadError:
         refusal = refused(400)
     except Exception as exc:
-        if request.transport is None or request.transport.is_closing():
-            raise ConnectionResetError("the client has left") from exc
+        gone = request.transport is None or request.transport.is_closing()
+        if gone and isinstance(exc, ConnectionError):
+            raise  # the client left before the end of its body: nobody's fault, and nobody is there to be told
         # The message of an exception may quote what was sent or asked for; its name and place cannot.
         frame = traceback.extract_tb(exc.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"

@@ -62,15 +62,16 @@ def end(database: Database) -> Position:
 def page(database: Database, after: int, limit: int, wanted: Filter = Filter()) -> Page:
     """Up to `limit` events after a position, in order."""
     last = end(database)
-    where, values = ["position > ?"], [after]
     conditions: list[tuple[str, str]] = []
     if wanted.user is not None:
         conditions.append(('"user" = ?', wanted.user))
     if wanted.type is not None:
         conditions.append(("type = ?", wanted.type))
     if wanted.provider is not None:
-        conditions.append(("connection IN (SELECT number FROM connection WHERE provider = ?)", wanted.provider))
-    sql = f"SELECT position, body FROM outbox WHERE {' AND '.join(where + [text for text, _ in conditions])} ORDER BY position LIMIT ?"
-    rows = database.rows(sql, (*values, *(value for _, value in conditions), limit + 1))
+        # Asked of each row: a list of connections would be read along their index, and all that it finds be sorted.
+        conditions.append(("EXISTS (SELECT 1 FROM connection c WHERE c.number = outbox.connection AND c.provider = ?)", wanted.provider))
+    where = " AND ".join(["position > ?", *(text for text, _ in conditions)])
+    sql = f"SELECT position, body FROM outbox WHERE {where} ORDER BY position LIMIT ?"
+    rows = database.rows(sql, (after, *(value for _, value in conditions), limit + 1))
     events = [Stored(position=position, body=bytes(body)) for position, body in rows[:limit]]
     return Page(events=events, end=last, more=len(rows) > limit)

@@ -306,6 +306,7 @@ class ThreadedStorage:
         self._queue = _Queue()
         self._listeners: list[Callable[[], None]] = []
         database.close()  # the opener's connection; each thread brings its own
+        self._reader_count = readers
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader", initializer=database.read_only)
         self._maintenance = ThreadPoolExecutor(1, thread_name_prefix="oo-checkpoint")
         self._writer = threading.Thread(target=self._write, name="oo-writer")
@@ -341,16 +342,16 @@ class ThreadedStorage:
         _close(self._database)
 
     def _tell(self, items: Sequence[_Item]) -> None:
+        if any(isinstance(item.result, waist.Accepted) and item.result.events for item in items):
+            for listener in self._listeners:
+                with suppress(Exception):  # it must not stop the writer; what it missed, it hears of with the next events
+                    listener()
         by_loop: dict[asyncio.AbstractEventLoop, list[_Item]] = {}
         for item in items:
             by_loop.setdefault(item.loop, []).append(item)
         for loop, done in by_loop.items():
             with suppress(RuntimeError):  # the loop was closed: nobody waits
                 loop.call_soon_threadsafe(_resolve, done)
-        if any(isinstance(item.result, waist.Accepted) and item.result.events for item in items):
-            for listener in self._listeners:
-                with suppress(Exception):  # it must not stop the writer; what it missed, it hears of with the next events
-                    listener()
 
     async def checkpoint(self, *, truncate: bool = False) -> tuple[int, int]:
         """Move the write-ahead log into the file, beside the writer; gives pages in the log and pages moved."""
@@ -372,11 +373,17 @@ class ThreadedStorage:
         loop = asyncio.get_running_loop()
         self._queue.close()
         await loop.run_in_executor(None, self._writer.join)
+        all_here = threading.Barrier(self._reader_count)
+        await asyncio.gather(*(loop.run_in_executor(self._readers, self._leave, all_here) for _ in range(self._reader_count)))
         await loop.run_in_executor(None, self._readers.shutdown)
         with suppress(CannotStore):  # the log stays, and is read at the next start
             await self.checkpoint(truncate=True)
         await loop.run_in_executor(self._maintenance, _close, self._database)
         await loop.run_in_executor(None, self._maintenance.shutdown)
+
+    def _leave(self, all_here: threading.Barrier) -> None:
+        all_here.wait()  # so that each reader comes here once, and closes its own connection
+        _close(self._database)
 
 
 def _accept(database: Database, batch: Prepared, encode: waist.Encode) -> waist.Accepted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from oo_daemon.ingress.connect import Access, FlowRefused, LinkGone, Offer, Outcome
+from oo_daemon.connections.connect import Access, FlowRefused, LinkGone, Offer, Outcome
 from oo_daemon.ports import micros
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)

@@ -13,7 +13,8 @@ import pytest
 from daemon.ingress.hub import NOW, Hub, StoppedClock, an_offer
 from daemon.ingress.wire import Dial, Notebook, Open, Wire
 
-from oo_daemon.ingress.connect import Outcome, connect_routes
+from oo_daemon.connections.connect import Outcome
+from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.server import public_application
 
 CANARY = "canary-0123456789"
@@ -231,6 +232,17 @@ async def test_every_wrong_answer_looks_alike(visit: Visit, hub: Hub) -> None:
     for answer in answers:
         answer.headers.pop("date")
     assert all(answer.headers == answers[0].headers for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["state", "code", "error", "iss"])
+async def test_a_doubled_answer_is_handed_to_nobody(visit: Visit, hub: Hub, name: str) -> None:
+    """Where a word of the answer comes twice, nobody can say which is meant: it is refused before anything is spent."""
+    browser: Browser = await visit()
+    await browser.get("/connect/good")
+    await browser.press("/connect/good")
+    assert (await browser.get(f"{BACK}&{name}=fresh&{name}=fresh")).status == 400
+    assert hub.finished == []
+    assert (await browser.get(BACK)).status == 303
 
 
 @pytest.mark.parametrize("query", ["error=access_denied&error_description={}", "error={}", "code={}&iss={}&scope={}&hd={}"])

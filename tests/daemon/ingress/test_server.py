@@ -172,6 +172,22 @@ async def test_a_body_that_does_not_come_is_refused(
     assert reached == []
 
 
+async def test_who_leaves_half_way_reaches_nothing(
+    open_door: Open, dial: Dial, public: web.Application, reached: list[str], notebook: Notebook
+) -> None:
+    """A sender who hangs up before the end of its body has sent nothing, and that is no failure of ours."""
+    listening = await open_door(public)
+    wire = await dial(listening)
+    await wire.send(post(b"half of it", length=100))
+    wire.writer.close()
+    async with asyncio.timeout(PATIENCE):
+        while not listening._door.server.requests_count or listening._door.connections:
+            await asyncio.sleep(0)
+    await listening.close()
+    assert reached == []
+    assert notebook.events("request_failed") == []
+
+
 async def test_a_trickling_body_is_refused(open_door: Open, dial: Dial, public: web.Application, reached: list[str]) -> None:
     """A body below the rate is refused long before its time is over."""
     wire = await dial(await open_door(public, limits=replace(QUICK, body_within=60.0, body_rate=1000, rate_window=0.1)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 from daemon.store.faulty import Faults, FaultyVfs
-from daemon.store.world import NOW, connect, encode, occur, signed_in, upsert
+from daemon.store.world import NOW, Book, connect, encode, occur, signed_in, upsert
 
 from oo_daemon.store import connections, database, outbox, schedule
 from oo_daemon.store.accept import Accepted, Batch
@@ -372,14 +372,14 @@ def _seize(other: apsw.Connection) -> None:
 
 async def test_a_damaged_file_is_named(path: Path) -> None:
     """Damage that shows while the daemon runs is `Corrupt`, for readers and for the writer, through models and raw statements."""
-    book = open_database(path)
-    for n in range(200):
-        connections.put(book, signed_in(f"c{n}", label="x" * 500), NOW)
-    book.handle().wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    book.close()
+    whole = Book(open_database(path))
+    with whole.transaction() as database:
+        for n in range(400):
+            connections.put(database, signed_in(f"c{n}", label="x" * 500), NOW)
+    whole.database.close()
     pages = path.stat().st_size // 4096
     with path.open("r+b") as file:
-        for page in range(20, pages):
+        for page in range(40, pages):  # behind the schema
             file.seek(page * 4096)
             file.write(b"\xff" * 4096)
     storage = ThreadedStorage(open_database(path), encode)

@@ -1,0 +1,784 @@
+"""Signing in, from the link to the sealed credential, over the real store."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from daemon.connections.world import CANARIES, PATIENCE, REFRESH, SECRET, TOKEN, Acme, Chance, Clock, Script, form_of, says, seen
+
+from oo_daemon.connections.connect import Connect, FlowRefused, LinkGone, Outcome
+from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.transport import NoAnswer, NotSent
+from oo_daemon.host import SameLoop
+from oo_daemon.outbox import own, wire
+from oo_daemon.ports import SECOND
+from oo_daemon.registry import Registry
+from oo_daemon.store import connections, credentials, flows, schedule
+from oo_daemon.store.connections import Connection
+from oo_daemon.store.database import Database
+from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.schedule import CursorMoved
+from oo_daemon.store.storage import InlineStorage, Storage, ThreadedStorage, open_database
+from oo_sdk import ConnectorBug, Flow, Redirect, RetryLater, Sign, StoredCredential
+from oo_vault import Grant, Keyring, Secret
+
+PUBLIC = "https://oo.example"
+ME = "the-browser"
+LINK_LIFE, FLOW_LIFE = 900.0, 600.0
+GIVEN: Mapping[str, Any] = {"access_token": TOKEN, "refresh_token": REFRESH, "token_type": "Bearer", "expires_in": 3600}
+
+Finish = Callable[[Flow, str], Any]
+
+
+class Provider(Acme):
+    """The imagined provider, with an account behind it."""
+
+    def __init__(self, account: str = "acc-1", finish: Finish | None = None, **auth: Any) -> None:
+        self.account = account
+        self.finish = finish
+        self.auth = replace(Acme.auth, **auth)
+
+    async def finish_oauth(self, flow: Flow, code: str) -> StoredCredential:
+        if self.finish is not None:
+            stored: StoredCredential = await self.finish(flow, code)
+            return stored
+        return (await flow.exchange(code)).of(self.account, label="ada@example.org", meta={"account": self.account})
+
+
+@dataclass
+class Notes:
+    """A log that remembers."""
+
+    lines: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self.lines.append((event, fields))
+
+    info = warning = debug
+
+
+@dataclass
+class World:
+    connect: Connect
+    storage: Storage
+    script: Script
+    clock: Clock
+    provider: Provider
+    keyring: Keyring
+    registrations: Registrations
+    notes: Notes
+
+    async def begun(self, *, user: str = "ada", account: str = "default", browser: str = ME) -> tuple[str, str]:
+        """A sign-in at the provider: its state, and the id by which it is known."""
+        opened = await self.connect.open("acme", user, account)
+        address = await self.connect.begin(opened.link, browser)
+        return parse_qs(urlsplit(address).query)["state"][0], opened.id
+
+    async def finish(self, state: str, **how: Any) -> str:
+        back = {"registration": "acme", "state": state, "browser": ME, "code": "c0de", "error": None, "iss": None, **how}
+        async with asyncio.timeout(PATIENCE):
+            return await self.connect.finish(**back)
+
+    async def signed_in(self, **how: str) -> Outcome:
+        """The whole way."""
+        state, _ = await self.begun(**how)
+        return await self.connect.outcome(await self.finish(state), ME)
+
+    async def connection(self, user: str = "ada", account: str = "default") -> Connection:
+        found = await self.storage.read(connections.of, user, "acme", account)
+        assert found is not None
+        return found
+
+    async def grant(self, connection: Connection) -> Grant:
+        return (await self.storage.read(credentials.read, connection.id)).open(self.keyring)
+
+    async def events(self) -> list[str]:
+        return [type_ for (type_,) in await self.storage.read(lambda database: database.rows("SELECT type FROM outbox ORDER BY position"))]
+
+    def again(self, **changes: Any) -> World:
+        """The same over the same file, as after a restart."""
+        return replace(self, connect=replace(self.connect, **changes))
+
+
+def a_world(storage: Storage, *, provider: Provider | None = None) -> World:
+    clock, chance, keyring, notes = Clock(), Chance(), Keyring([bytes(range(32))]), Notes()
+    script, provider = Script([says(**GIVEN)]), provider or Provider()
+    registry = Registry(plugins=(), connectors={"acme": provider, "health": _Files()})
+    registrations = Registrations(storage=storage, keyring=keyring, registry=registry, clock=clock, public_url=PUBLIC)
+    connect = Connect(
+        storage=storage,
+        keyring=keyring,
+        registry=registry,
+        registrations=registrations,
+        guests=SameLoop(),
+        transport=script,
+        clock=clock,
+        chance=chance,
+        public_url=PUBLIC,
+        link_life=LINK_LIFE,
+        flow_life=FLOW_LIFE,
+        connection_event=own.connection_event,
+        log=notes,
+    )
+    return World(connect, storage, script, clock, provider, keyring, registrations, notes)
+
+
+class _Files(Acme):
+    id = "health"
+    auth = None  # type: ignore[assignment]  # the base class's is not optional here
+
+
+@asynccontextmanager
+async def threaded(path: Path) -> AsyncIterator[ThreadedStorage]:
+    storage = ThreadedStorage(open_database(path), wire.encode)
+    try:
+        yield storage
+    finally:
+        await storage.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    database = open_database(tmp_path / "oo.sqlite3")
+    world = a_world(InlineStorage(database, wire.encode))
+    await world.registrations.add("acme", "our-client", [Secret(SECRET)])
+    yield world
+    database.close()
+
+
+# ---- the way
+
+
+async def test_the_whole_way(world: World) -> None:
+    """From the link to the outcome: a connection with its account, a sealed credential, a place on the schedule and one event."""
+    opened = await world.connect.open("acme", "ada")
+    assert opened.url == f"{PUBLIC}/connect/{opened.link}"
+    assert opened.expires_at == world.clock.now() + LINK_LIFE * SECOND
+    offer = await world.connect.offer(opened.link)
+    assert (offer.provider_title, offer.user_label, offer.account, offer.provider_origin, offer.scopes) == (
+        "Acme Notes",
+        "ada",
+        "default",
+        "https://acme.example",
+        (("See your notes.", "read"),),
+    )
+    state, id_ = await world.begun()
+    outcome_id = await world.finish(state)
+    assert await world.connect.outcome(outcome_id, ME) == Outcome(
+        status="connected", provider_title="Acme Notes", reason="", label="ada@example.org"
+    )
+    connection = await world.connection()
+    assert (connection.state, connection.provider_account, connection.meta, connection.scopes, connection.registration) == (
+        "active",
+        "acc-1",
+        {"account": "acc-1"},
+        ("notes.read",),
+        "acme",
+    )
+    grant = await world.grant(connection)
+    assert (grant.access_token, grant.refresh_token, grant.token_version) == (Secret(TOKEN), Secret(REFRESH), 1)
+    assert grant.expires_at == world.clock.now() + 3600 * SECOND
+    found = await world.storage.read(schedule.of, connection.number, world.clock.now())
+    assert found is not None
+    assert found.next_run_at == world.clock.now()
+    assert await world.events() == ["connection.connected"]
+    sign_in = await world.storage.read(flows.by_id, id_)
+    assert sign_in is not None
+    assert (sign_in.status, sign_in.connection, sign_in.verifier) == ("connected", connection.id, None)
+
+
+async def test_what_is_sent(world: World) -> None:
+    """The address asks for the required scopes at our redirect address; the code is exchanged with it, the verifier and our secret."""
+    opened = await world.connect.open("acme", "ada")
+    address = await world.connect.begin(opened.link, ME)
+    asked = {name: value for name, (value,) in parse_qs(urlsplit(address).query).items()}
+    assert address.startswith("https://acme.example/oauth/authorize?")
+    assert (asked["client_id"], asked["redirect_uri"], asked["scope"], asked["response_type"]) == (
+        "our-client",
+        f"{PUBLIC}/oauth/acme/callback",
+        "notes.read",
+        "code",
+    )
+    assert len(base64.urlsafe_b64decode(asked["state"] + "=")) == 32
+    await world.finish(asked["state"], code="c+d&e=")
+    (request,) = world.script.sent
+    form = form_of(request)
+    verifier = form.pop("code_verifier")
+    assert form == {"grant_type": "authorization_code", "code": "c+d&e=", "redirect_uri": f"{PUBLIC}/oauth/acme/callback"}
+    assert base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode() == asked["code_challenge"]
+    assert (asked["code_challenge_method"], len(verifier)) == ("S256", 43)
+    assert SECRET not in address
+
+
+async def test_the_challenge_of_the_rfc(world: World) -> None:
+    """The verifier of RFC 7636 appendix B has the challenge that stands there."""
+    chance = Chance()
+    verifier = base64.urlsafe_b64decode("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk=")
+    chance.token_bytes = lambda size: verifier  # type: ignore[method-assign]  # both state and verifier are the RFC's
+    opened = await world.connect.open("acme", "ada")
+    address = await replace(world.connect, chance=chance).begin(opened.link, ME)
+    assert parse_qs(urlsplit(address).query)["code_challenge"] == ["E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"]
+
+
+async def test_no_pkce_where_it_is_refused(world: World) -> None:
+    """A provider that refuses PKCE is sent neither challenge nor verifier."""
+    world.provider.auth = replace(world.provider.auth, pkce=False)
+    opened = await world.connect.open("acme", "ada")
+    address = await world.connect.begin(opened.link, ME)
+    assert "code_challenge" not in address
+    await world.finish(parse_qs(urlsplit(address).query)["state"][0])
+    assert "code_verifier" not in form_of(world.script.sent[0])
+
+
+async def test_what_was_granted_is_what_counts(world: World) -> None:
+    """Scopes that the provider names are what was granted; other texts of the answer are kept with the grant, and told as claims."""
+    told: list[StoredCredential] = []
+
+    async def finish(flow: Flow, code: str) -> StoredCredential:
+        told.append(await flow.exchange(code))
+        return told[0]
+
+    world.provider.finish = finish
+    world.script.answers = [says(**GIVEN, scope="notes.write,notes.read", email="ada@example.org", id_token="eyJ")]
+    await world.signed_in()
+    connection = await world.connection()
+    assert connection.scopes == ("notes.read", "notes.write")
+    assert (await world.grant(connection)).extra == told[0].claims == {"email": "ada@example.org"}
+    assert (told[0].scopes, told[0].expires_in, told[0].refreshable) == (frozenset({"notes.read", "notes.write"}), 3600, True)
+
+
+async def test_a_credential_without_an_end(world: World) -> None:
+    """A token without expiry or refresh token is kept as that."""
+    world.script.answers = [says(access_token=TOKEN)]
+    await world.signed_in()
+    grant = await world.grant(await world.connection())
+    assert (grant.expires_at, grant.refresh_token) == (None, None)
+
+
+async def test_the_session_of_a_flow_is_signed_in_after_the_exchange(world: World) -> None:
+    """A connector can ask whose account it is with the credential just given; before the exchange there is none."""
+    faults: list[str] = []
+
+    async def finish(flow: Flow, code: str) -> StoredCredential:
+        try:
+            await flow.http.get("https://api.acme.example/me")
+        except ConnectorBug as error:
+            faults.append(str(error))
+        stored = await flow.exchange(code)
+        await flow.http.get("https://api.acme.example/me")
+        await flow.http.post("https://api.acme.example/open", sign=Sign.NOBODY)
+        return stored
+
+    world.provider.finish = finish
+    assert (await world.signed_in()).status == "connected"
+    assert [request.headers.get("Authorization", "")[:6] for request in world.script.sent] == ["Basic ", "Bearer", ""]
+    assert len(faults) == 1
+
+
+# ---- links
+
+
+async def test_a_link_works_once(world: World) -> None:
+    """Looking at the offer does not use a link up; beginning does, and of many who begin at once, one does."""
+    link = (await world.connect.open("acme", "ada")).link
+    for _ in range(3):
+        await world.connect.offer(link)
+    results = await asyncio.gather(*(world.connect.begin(link, f"browser-{n}") for n in range(20)), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["LinkGone"] * 19 + ["str"]
+    for call in (world.connect.offer(link), world.connect.begin(link, ME)):
+        with pytest.raises(LinkGone):
+            await call
+
+
+@pytest.mark.parametrize("link", ["", "forged", "é", "\udcff", "x" * 10_000])
+async def test_a_link_that_is_none(world: World, link: str) -> None:
+    """A forged link is gone, like a used one."""
+    for call in (world.connect.offer(link), world.connect.begin(link, ME)):
+        with pytest.raises(LinkGone):
+            await call
+
+
+async def test_a_link_runs_out(world: World) -> None:
+    """A link that is too old is gone."""
+    link = (await world.connect.open("acme", "ada")).link
+    world.clock.time += int(LINK_LIFE * SECOND)
+    for call in (world.connect.offer(link), world.connect.begin(link, ME)):
+        with pytest.raises(LinkGone):
+            await call
+
+
+@pytest.mark.parametrize(
+    ("provider", "user", "account", "registration", "code"),
+    [
+        ("nobody", "ada", "default", None, "unknown_provider"),
+        ("health", "ada", "default", None, "no_sign_in"),
+        ("acme", "", "default", None, "user"),
+        ("acme", "a b", "default", None, "user"),
+        ("acme", "a" * 129, "default", None, "user"),
+        ("acme", "ada\n", "default", None, "user"),
+        ("acme", "ada", "../x", None, "account"),
+        ("acme", "ada", "default", "other", "no_registration"),
+    ],
+)
+async def test_what_cannot_be_opened(world: World, provider: str, user: str, account: str, registration: str | None, code: str) -> None:
+    """A wish that cannot be done is declined with a code and a sentence, and leaves no sign-in behind."""
+    with pytest.raises(Declined) as declined:
+        await world.connect.open(provider, user, account, registration)
+    assert declined.value.code == code
+    assert declined.value.message.endswith(".")
+    assert await world.storage.read(lambda database: database.rows("SELECT count(*) FROM flow")) == [(0,)]
+
+
+async def test_a_connector_that_cannot_begin_leaves_the_link(world: World) -> None:
+    """Where a connector fails before the browser has left, the link still works; and it cannot send the browser to another host."""
+
+    async def astray(flow: Flow) -> Redirect:
+        return Redirect(f"https://evil.example/?state={flow.state}")
+
+    link = (await world.connect.open("acme", "ada")).link
+    whole = world.provider.begin_oauth
+    world.provider.begin_oauth = astray  # type: ignore[method-assign]  # on purpose
+    with pytest.raises(ConnectorBug):
+        await world.connect.begin(link, ME)
+    world.provider.begin_oauth = whole  # type: ignore[method-assign]  # as it was
+    await world.connect.begin(link, ME)
+
+
+# ---- states
+
+
+async def test_a_hundred_callbacks_give_one_exchange(tmp_path: Path) -> None:
+    """Of a hundred callbacks with one state at once, one is exchanged, over the threaded store, and the others are refused."""
+    async with threaded(tmp_path / "oo.sqlite3") as storage:
+        world = a_world(storage)
+        await world.registrations.add("acme", "our-client", [Secret(SECRET)])
+        state, id_ = await world.begun()
+        results = await asyncio.gather(*(world.finish(state) for _ in range(100)), return_exceptions=True)
+        assert [result for result in results if isinstance(result, str)] == [id_]
+        assert sum(isinstance(result, FlowRefused) for result in results) == 99
+        assert len(world.script.sent) == 1
+
+
+@pytest.mark.parametrize("state", ["", "forged", "é", "\udcff", "x" * 10_000])
+async def test_a_state_that_is_none(world: World, state: str) -> None:
+    """A forged or empty state is refused with nothing to learn from, and a sign-in under way is untouched by it."""
+    good, _ = await world.begun()
+    with pytest.raises(FlowRefused) as refused:
+        await world.finish(state)
+    assert str(refused.value) == ""
+    await world.finish(good)
+
+
+async def test_a_state_runs_out(world: World) -> None:
+    """A state that is too old is refused, and nothing is asked of the provider."""
+    state, _ = await world.begun()
+    world.clock.time += int(FLOW_LIFE * SECOND)
+    with pytest.raises(FlowRefused):
+        await world.finish(state)
+    assert world.script.sent == []
+
+
+@pytest.mark.parametrize("browser", ["", "another", ME + "x", ME[:-1], "é"])
+async def test_another_browser_is_refused(world: World, browser: str) -> None:
+    """A callback in another browser is refused without a token request, and the state is spent."""
+    state, id_ = await world.begun()
+    with pytest.raises(FlowRefused):
+        await world.finish(state, browser=browser)
+    with pytest.raises(FlowRefused):
+        await world.finish(state)
+    assert world.script.sent == []
+    sign_in = await world.connect.status(id_, 0)
+    assert sign_in is not None
+    assert sign_in.status == "failed"
+
+
+async def test_no_cookie_is_not_a_browser(world: World) -> None:
+    """A sign-in begun without a cookie cannot be finished without one either."""
+    state, id_ = await world.begun(browser="")
+    with pytest.raises(FlowRefused):
+        await world.finish(state, browser="")
+    with pytest.raises(FlowRefused):
+        await world.connect.outcome(id_, "")
+    assert world.script.sent == []
+
+
+async def test_another_user_s_state_finishes_another_user_s_sign_in(world: World) -> None:
+    """Two sign-ins at once do not mix, whichever comes back first."""
+    mine, _ = await world.begun(user="ada", browser="hers")
+    yours, _ = await world.begun(user="bob", browser="his")
+    with pytest.raises(FlowRefused):
+        await world.finish(mine, browser="his")
+    await world.finish(yours, browser="his")
+    assert (await world.connection("bob")).state == "active"
+    assert await world.storage.read(connections.of, "ada", "acme", "default") is None
+
+
+@pytest.mark.parametrize("how", [{"registration": "other"}, {"registration": ""}, {"iss": "https://evil.example"}, {"iss": ""}])
+async def test_an_answer_from_elsewhere_is_refused(world: World, how: Mapping[str, Any]) -> None:
+    """An answer at another registration's address, or of another issuer, is refused before any code leaves; also where it says error."""
+    world.provider.auth = replace(world.provider.auth, issuer="https://acme.example")
+    for more in ({}, {"error": "access_denied", "code": None}):
+        state, id_ = await world.begun()
+        with pytest.raises(FlowRefused):
+            await world.finish(state, **how, **more)
+        sign_in = await world.connect.status(id_, 0)
+        assert sign_in is not None
+        assert sign_in.status == "failed"
+    assert world.script.sent == []
+
+
+async def test_the_right_issuer_is_taken(world: World) -> None:
+    """The declared issuer is taken, as is none, and any where the connector declares none."""
+    world.provider.auth = replace(world.provider.auth, issuer="https://acme.example")
+    for iss in ("https://acme.example", None):
+        state, _ = await world.begun()
+        await world.finish(state, iss=iss)
+    world.provider.auth = replace(world.provider.auth, issuer=None)
+    state, _ = await world.begun()
+    await world.finish(state, iss="https://who.example")
+    assert len(world.script.sent) == 3
+
+
+# ---- outcomes
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "reason"),
+    [
+        ({"error": "access_denied"}, "denied", ""),
+        ({"error": "access_denied", "code": None}, "denied", ""),
+        (
+            {"error": "server_error", "code": None},
+            "failed",
+            "Acme Notes could not finish the sign-in. Nothing was stored; please start again.",
+        ),
+        ({"error": "<b>x</b>"}, "failed", "Acme Notes could not finish the sign-in. Nothing was stored; please start again."),
+        ({"error": ""}, "failed", "Acme Notes could not finish the sign-in. Nothing was stored; please start again."),
+        ({"code": None}, "failed", "Acme Notes could not finish the sign-in. Nothing was stored; please start again."),
+        ({"code": ""}, "failed", "Acme Notes could not finish the sign-in. Nothing was stored; please start again."),
+    ],
+)
+async def test_a_sign_in_without_a_code(world: World, how: Mapping[str, Any], status: str, reason: str) -> None:
+    """Declined or broken at the provider, the sign-in ends without a token request, and in our words only."""
+    state, _ = await world.begun()
+    outcome = await world.connect.outcome(await world.finish(state, **how), ME)
+    assert (outcome.status, outcome.reason) == (status, reason)
+    assert world.script.sent == []
+
+
+async def no_exchange(flow: Flow, code: str) -> StoredCredential:
+    return StoredCredential(scopes=frozenset(), expires_in=None, refreshable=False)
+
+
+async def twice(flow: Flow, code: str) -> StoredCredential:
+    try:
+        return await flow.exchange(code)
+    except RetryLater:
+        return await flow.exchange(code)
+
+
+async def crashes(flow: Flow, code: str) -> StoredCredential:
+    raise KeyError(code)
+
+
+NOT_ACCEPTED, NO_ANSWER, NOT_KNOWN, OUR_FAULT = "did not accept", "did not answer", "does not know this server", "on our side"
+
+FAILURES: dict[str, tuple[Any, Finish | None, str, str]] = {
+    "a dead code": (says(400, error="invalid_grant"), None, NOT_ACCEPTED, "SignInAgain"),
+    "a refused client": (says(401, error="invalid_client"), None, NOT_KNOWN, "_RegistrationRefused"),
+    "a lost answer": (NoAnswer("lost"), None, NO_ANSWER, "RetryLater"),
+    "no connection": (NotSent("no way"), None, NO_ANSWER, "RetryLater"),
+    "500": (says(500), None, NO_ANSWER, "RetryLater"),
+    "no token": (says(200), None, NO_ANSWER, "RetryLater"),
+    "a second exchange": (NoAnswer("lost"), twice, OUR_FAULT, "ConnectorBug"),
+    "no exchange": (says(**GIVEN), no_exchange, OUR_FAULT, "ConnectorBug"),
+    "a connector that crashes": (says(**GIVEN), crashes, OUR_FAULT, "KeyError"),
+}
+
+
+@pytest.mark.parametrize(("answer", "finish", "words", "kind"), FAILURES.values(), ids=FAILURES)
+async def test_an_exchange_that_fails(world: World, answer: Any, finish: Finish | None, words: str, kind: str) -> None:
+    """A failed exchange ends the sign-in with a sentence for a person and a line for the operator; nothing is stored or tried twice."""
+    world.provider.finish, world.script.answers = finish, [answer]
+    state, _ = await world.begun()
+    outcome = await world.connect.outcome(await world.finish(state, code="canary-code"), ME)
+    assert outcome.status == "failed"
+    assert words in outcome.reason
+    assert outcome.reason.endswith(".")
+    assert not any(word in outcome.reason for word in ("token", "grant", "invalid_", "client", "RetryLater", "the provider", "None"))
+    assert len(world.script.sent) <= 1
+    assert await world.storage.read(connections.of, "ada", "acme", "default") is None
+    ((event, fields),) = world.notes.lines
+    assert (event, fields["provider"], fields["error"]) == ("sign_in_failed", "acme", kind)
+    assert "canary" not in repr(world.notes.lines)
+    assert await world.events() == []
+
+
+async def test_the_account_that_is_refused_at_once(world: World) -> None:
+    """A credential that the provider refuses as soon as it is used ends the sign-in, and is not renewed."""
+
+    async def finish(flow: Flow, code: str) -> StoredCredential:
+        stored = await flow.exchange(code)
+        await flow.http.get("https://api.acme.example/me")
+        return stored
+
+    world.provider.finish, world.script.answers = finish, [says(**GIVEN), says(401)]
+    outcome = await world.signed_in()
+    assert (outcome.status, NOT_ACCEPTED in outcome.reason) == ("failed", True)
+    assert len(world.script.sent) == 2
+
+
+async def test_a_store_that_fails_fails_the_sign_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the credential cannot be kept, the person is told to start again."""
+
+    async def full(*_: object) -> None:
+        raise CannotStore("the disk is full")
+
+    state, _ = await world.begun()
+    monkeypatch.setattr(world.storage, "accept", full)
+    outcome = await world.connect.outcome(await world.finish(state), ME)
+    assert (outcome.status, OUR_FAULT in outcome.reason) == ("failed", True)
+
+
+async def test_the_outcome_can_be_looked_at_again(world: World) -> None:
+    """Loading the outcome again shows the same, in the same browser only, and asks nothing; a repeated callback is refused."""
+    state, _ = await world.begun()
+    id_ = await world.finish(state)
+    assert await world.connect.outcome(id_, ME) == await world.connect.outcome(id_, ME)
+    for who, what in [("another", id_), ("", id_), (ME, "nothing"), (ME, "")]:
+        with pytest.raises(FlowRefused):
+            await world.connect.outcome(what, who)
+    with pytest.raises(FlowRefused):
+        await world.finish(state)
+    assert len(world.script.sent) == 1
+
+
+async def test_there_is_no_outcome_before_the_end(world: World) -> None:
+    """A sign-in under way has no outcome to show."""
+    _, id_ = await world.begun()
+    with pytest.raises(FlowRefused):
+        await world.connect.outcome(id_, ME)
+
+
+async def test_status_waits_for_the_end(world: World) -> None:
+    """Whoever waits for a sign-in hears of its end, or after the time given how it stands."""
+    state, id_ = await world.begun()
+    before = world.clock.now()
+    waited = await world.connect.status(id_, 5)
+    assert waited is not None
+    assert waited.status == "begun"
+    assert world.clock.now() - before >= 5 * SECOND
+    watching = asyncio.ensure_future(world.connect.status(id_, 300))
+    await world.finish(state)
+    async with asyncio.timeout(PATIENCE):
+        seen_ = await watching
+    assert seen_ is not None
+    assert seen_.status == "connected"
+    assert await world.connect.status("nothing", 5) is None
+
+
+async def test_sign_ins_are_forgotten(world: World) -> None:
+    """A day after a sign-in could have ended, nothing of it is left."""
+    state, id_ = await world.begun()
+    await world.finish(state)
+    world.clock.time += int((FLOW_LIFE + 24 * 3600) * SECOND)
+    await world.connect.tidy()
+    assert await world.connect.status(id_, 0) is not None
+    world.clock.time += 1
+    await world.connect.tidy()
+    assert await world.connect.status(id_, 0) is None
+
+
+# ---- reconnecting
+
+
+async def test_reconnecting_keeps_what_there_is(world: World) -> None:
+    """Signing in again keeps the connection's id, number and cursor, makes it due, and puts new tokens over the old."""
+    await world.signed_in()
+    before = await world.connection()
+
+    def move(database: Database) -> None:
+        (run,) = schedule.claim(database, "me", world.clock.now(), world.clock.now() + SECOND, 1)
+        CursorMoved(run=run, cursor={"at": 7}).apply(database)
+        schedule.release(database, "me", world.clock.now() + 3600 * SECOND)
+        connections.StateChanged(number=before.number, state="needs_sign_in", reason="gone", now=world.clock.now()).apply(database)
+
+    await world.storage.write(move)
+    world.clock.time += 60 * SECOND
+    world.script.answers = [says(access_token="second-0123456789")]
+    assert (await world.signed_in()).status == "connected"
+    after = await world.connection()
+    assert (after.id, after.number, after.state, after.reason) == (before.id, before.number, "active", "")
+    found = await world.storage.read(schedule.of, after.number, world.clock.now())
+    assert found is not None
+    assert (found.cursor, found.tries) == ({"at": 7}, 0)
+    assert found.next_run_at == world.clock.now()
+    grant = await world.grant(after)
+    assert (grant.access_token, grant.token_version) == (Secret("second-0123456789"), 2)
+    assert await world.events() == ["connection.connected", "connection.recovered"]
+
+
+async def test_another_account_is_refused(world: World) -> None:
+    """Signing in with another account under the same name is refused in words that say what to do, and changes nothing."""
+    await world.signed_in()
+    before = await world.connection()
+    world.provider.account = "acc-2"
+    world.script.answers = [says(access_token="second-0123456789")]
+    outcome = await world.signed_in()
+    assert outcome.status == "failed"
+    assert "another account at Acme Notes" in outcome.reason
+    assert "name of its own" in outcome.reason
+    assert await world.connection() == before
+    assert (await world.grant(before)).access_token == Secret(TOKEN)
+    assert (await world.signed_in(account="work")).status == "connected"
+    assert (await world.connection(account="work")).id != before.id
+
+
+async def test_an_account_without_a_name_is_taken(world: World) -> None:
+    """Where a connector cannot name the account, signing in again is trusted."""
+    await world.signed_in()
+    world.provider.account = ""
+    assert (await world.signed_in()).status == "connected"
+
+
+# ---- going away, coming back
+
+
+async def test_a_browser_that_goes_away_loses_nothing(world: World) -> None:
+    """When the browser hangs up during the exchange, the credential is kept all the same, and the daemon can wait for that."""
+    world.script.gate = asyncio.Event()
+    state, id_ = await world.begun()
+    coming_back = asyncio.ensure_future(world.connect.finish(registration="acme", state=state, browser=ME, code="c", error=None, iss=None))
+    async with asyncio.timeout(PATIENCE):
+        await world.script.arrived.wait()
+    coming_back.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await coming_back
+    stopping = asyncio.ensure_future(world.connect.settle())
+    await asyncio.sleep(0)
+    assert not stopping.done()
+    world.script.gate.set()
+    async with asyncio.timeout(PATIENCE):
+        await stopping
+    assert (await world.connect.outcome(id_, ME)).status == "connected"
+    assert (await world.grant(await world.connection())).access_token == Secret(TOKEN)
+    assert len(world.script.sent) == 1
+
+
+async def test_an_exchange_that_fails_with_nobody_watching_still_ends(world: World) -> None:
+    """When the browser is gone and the exchange fails, the sign-in has an end all the same."""
+    world.script.gate, world.script.answers = asyncio.Event(), [NoAnswer("lost")]
+    state, id_ = await world.begun()
+    coming_back = asyncio.ensure_future(world.connect.finish(registration="acme", state=state, browser=ME, code="c", error=None, iss=None))
+    async with asyncio.timeout(PATIENCE):
+        await world.script.arrived.wait()
+    coming_back.cancel()
+    await asyncio.gather(coming_back, return_exceptions=True)
+    world.script.gate.set()
+    await world.connect.settle()
+    assert (await world.connect.outcome(id_, ME)).status == "failed"
+
+
+async def test_sign_ins_survive_a_restart(tmp_path: Path) -> None:
+    """A link opened, a state given out and an outcome seen before a restart all work after it."""
+    path = tmp_path / "oo.sqlite3"
+    async with threaded(path) as storage:
+        world = a_world(storage)
+        await world.registrations.add("acme", "our-client", [Secret(SECRET)])
+        link = (await world.connect.open("acme", "bob")).link
+        state, _ = await world.begun(user="ada")
+        ended, _ = await world.begun(user="eve")
+        ended = await world.finish(ended)
+    async with threaded(path) as storage:
+        world = a_world(storage)
+        assert (await world.connect.outcome(ended, ME)).status == "connected"
+        assert (await world.connect.outcome(await world.finish(state), ME)).status == "connected"
+        await world.connect.begin(link, ME)
+
+
+async def test_a_connector_that_is_gone(world: World) -> None:
+    """Without its connector, a link is gone, a callback is refused and ended, and an old outcome can still be seen."""
+    state, id_ = await world.begun()
+    link = (await world.connect.open("acme", "bob")).link
+    ended, _ = await world.begun(user="eve")
+    ended = await world.finish(ended)
+    bare = world.again(registry=Registry(plugins=()))
+    with pytest.raises(LinkGone):
+        await bare.connect.offer(link)
+    with pytest.raises(LinkGone):
+        await bare.connect.begin(link, ME)
+    with pytest.raises(FlowRefused):
+        await bare.finish(state)
+    sign_in = await world.connect.status(id_, 0)
+    assert sign_in is not None
+    assert sign_in.status == "failed"
+    assert (await bare.connect.outcome(ended, ME)).provider_title == "acme"
+
+
+async def test_a_verifier_moved_to_another_sign_in_is_refused(world: World) -> None:
+    """A verifier that was sealed for another sign-in does not open: the exchange never begins."""
+    state, id_ = await world.begun()
+    _, other = await world.begun(user="eve")
+    await world.storage.write(
+        lambda database: database.rows("UPDATE flow SET verifier = (SELECT verifier FROM flow WHERE id = ?) WHERE id = ?", (other, id_))
+    )
+    assert (await world.connect.outcome(await world.finish(state), ME)).status == "failed"
+    assert world.script.sent == []
+
+
+# ---- what never shows
+
+
+async def test_nothing_a_connector_is_given_shows_a_secret(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the flow, before, during and after the exchange, nor what it gives, shows a token or our secret."""
+    caplog.set_level(logging.DEBUG)
+    looked: list[str] = []
+
+    async def finish(flow: Flow, code: str) -> StoredCredential:
+        looked.append(seen(flow))
+        stored = await flow.exchange(code)
+        looked.extend([seen(flow), seen(stored)])
+        with pytest.raises(ConnectorBug) as error:
+            await flow.exchange(code)
+        looked.append(seen(error.value))
+        return stored
+
+    world.provider.finish = finish
+    assert (await world.signed_in()).status == "connected"
+    assert len(looked) == 4
+    assert not any(canary in text for canary in CANARIES for text in [*looked, caplog.text])
+
+
+async def test_the_file_shows_no_secret(tmp_path: Path) -> None:
+    """Neither link, state, verifier, code nor any secret can be read in the database's files, before or after."""
+    path = tmp_path / "oo.sqlite3"
+    async with threaded(path) as storage:
+        world = a_world(storage)
+        await world.registrations.add("acme", "our-client", [Secret(SECRET)])
+        link = (await world.connect.open("acme", "bob")).link
+        state, _ = await world.begun()
+        await world.finish(state, code="canary-code")
+        other, _ = await world.begun(user="eve")
+        verifier = form_of(world.script.sent[0])["code_verifier"]
+        held = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    held += b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"our-client" in held
+    for secret in (*CANARIES, link, state, other, verifier, "canary-code", ME):
+        assert secret.encode() not in held
+
+
+async def test_a_link_is_not_printed(world: World) -> None:
+    """What opening a sign-in gives does not print the link."""
+    opened = await world.connect.open("acme", "ada")
+    assert opened.link not in repr(opened)

@@ -1,0 +1,60 @@
+"""Places in the log, as callers see them; and what reading costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from daemon.store.world import Book
+
+from oo_daemon.store import schedule
+from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.outbox import Filter, Position, page
+
+
+@pytest.mark.parametrize("position", [Position(epoch=1, number=0), Position(epoch=12, number=10**18 - 1)])
+def test_a_position_reads_as_it_is_written(position: Position) -> None:
+    """Text and back."""
+    assert Position.parse(str(position)) == position
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "1", "1-", "-1", "1--1", "1-1-1", "1-x", "1- 1", "1-+1", "1-1\n", "\N{SUPERSCRIPT ONE}-1", "1-\u0661", f"1-{10**18}"]
+)
+def test_what_is_no_position_is_refused(text: str) -> None:
+    """Including numbers that no column could hold."""
+    with pytest.raises(ValueError, match="looks like"):
+        Position.parse(text)
+
+
+def _plan(book: Book, query: Callable[[SqliteDatabase], object]) -> str:
+    """How SQLite finds the rows of a query's last statement."""
+    seen: list[tuple[str, Sequence[Any]]] = []
+
+    def note(_: object, sql: str, bindings: Any) -> bool:
+        seen.append((sql, bindings))
+        return True  # go on
+
+    book.database.handle().set_exec_trace(note)
+    query(book.database)
+    book.database.handle().set_exec_trace(None)
+    sql, bindings = seen[-1]
+    return " | ".join(row[3] for row in book.database.rows(f"EXPLAIN QUERY PLAN {sql}", bindings))
+
+
+@pytest.mark.parametrize(
+    "wanted", [Filter(), Filter(user="u"), Filter(type="t"), Filter(provider="p"), Filter(user="u", type="t", provider="p")], ids=str
+)
+def test_a_page_is_read_along_the_log(book: Book, wanted: Filter) -> None:
+    """However it is filtered, a page begins at its position and sorts nothing, or it would cost as much as the log is long."""
+    plan = _plan(book, lambda database: page(database, 5, 10, wanted))
+    assert "SEARCH outbox USING INTEGER PRIMARY KEY (rowid>?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_a_claim_finds_what_is_due_by_its_index(book: Book) -> None:
+    """A tick costs what is due, not what there is."""
+    plan = _plan(book, lambda database: schedule.claim(database, "me", 0, 60, 10))
+    assert "SEARCH s USING INDEX schedule_due (next_run_at<?)" in plan
+    assert "TEMP B-TREE" not in plan
