@@ -3,11 +3,12 @@
 Everything a connector needs is a name in this module or in `oo_sdk.vocabulary`. A connector imports nothing else of oO.
 """
 
-from oo_sdk.actions import Action, ActionResult
+from oo_sdk.actions import Action, ActionKind, ActionResult
 from oo_sdk.auth import ClientAuth, OAuth2, RateLimit, Rotation, Scope
 from oo_sdk.connector import Connector
 from oo_sdk.context import Clock, Context, Log
 from oo_sdk.errors import (
+    ActionRefused,
     ApiRetired,
     ConnectorBug,
     ConnectorError,
@@ -23,10 +24,14 @@ from oo_sdk.hooks import hookimpl
 from oo_sdk.revocation import Revocation, Revoked
 from oo_sdk.sandbox import Sandbox
 from oo_sdk.session import Placeholder, Response, Session, Sign
+from oo_sdk.sinks import Sink
 from oo_sdk.structs import Raw, Struct, decode
+from oo_sdk.webhooks import Delivery, Hears, HmacScheme, News, Nudge
 
 __all__ = [
     "Action",
+    "ActionKind",
+    "ActionRefused",
     "ActionResult",
     "ApiRetired",
     "Change",
@@ -39,10 +44,15 @@ __all__ = [
     "Context",
     "Cursor",
     "CursorExpired",
+    "Delivery",
     "Event",
     "Flow",
+    "Hears",
+    "HmacScheme",
     "Listing",
     "Log",
+    "News",
+    "Nudge",
     "OAuth2",
     "Placeholder",
     "QuotaSpent",
@@ -60,6 +70,7 @@ __all__ = [
     "Sign",
     "SignInAgain",
     "Signal",
+    "Sink",
     "StoredCredential",
     "Struct",
     "Unreadable",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from oo_sdk.actions import Action, ActionResult
+from oo_sdk.actions import Action, ActionKind, ActionResult
 from oo_sdk.auth import OAuth2, RateLimit, Scope
 from oo_sdk.context import Context
 from oo_sdk.errors import ConnectorBug, ConnectorError
@@ -30,6 +30,7 @@ class Connector:
     hosts: Sequence[str] = ()  #: the only hosts its credential is ever sent to, "name" or "name:port"
     limits: Sequence[RateLimit] = ()
     errors: Mapping[int, type[ConnectorError]] = {}  #: what only this provider means by a status
+    actions: Sequence[ActionKind] = ()  #: what `act` can do
     manual_revocation: str = ""  #: where a person removes oO's access by hand
 
     class Settings(Struct):

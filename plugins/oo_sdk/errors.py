@@ -55,5 +55,9 @@ class Unreadable(ConnectorError):
         self.subject = subject
 
 
+class ActionRefused(ConnectorError):
+    """The provider will not do this action: the caller is told, and it is not tried again."""
+
+
 class ConnectorBug(ConnectorError):
     """The provider's answer is not what this connector was written for, or the connector itself is wrong."""

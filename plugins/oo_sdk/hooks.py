@@ -12,6 +12,7 @@ import pluggy
 
 from oo_sdk.connector import Connector
 from oo_sdk.sandbox import Sandbox
+from oo_sdk.sinks import Sink
 
 #: The pluggy project and the entry-point group.
 GROUP: Final = "oo.plugins"
@@ -29,4 +30,10 @@ def oo_connectors() -> Iterable[Connector]:
 @hookspec
 def oo_sandboxes() -> Iterable[Sandbox]:
     """Offer stand-ins for providers. Called when a sandbox is asked for."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def oo_sinks() -> Iterable[Sink]:
+    """Offer sinks. Called once, at start."""
     raise AssertionError("a specification is never called")

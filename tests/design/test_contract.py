@@ -13,9 +13,10 @@ import oo_sdk.vocabulary
 from oo_daemon.ingress.api import Api
 
 GOLDEN = """\
-Action ActionResult ApiRetired Change Checkpoint ClientAuth Clock Connector ConnectorBug ConnectorError Context Cursor CursorExpired Event
-Flow Listing Log OAuth2 Placeholder QuotaSpent RateLimit Raw Redirect Response RetryLater Revocation Revoked Rotation Sandbox Scope Session
-Sign SignInAgain Signal StoredCredential Struct Unreadable decode hookimpl
+Action ActionKind ActionRefused ActionResult ApiRetired Change Checkpoint ClientAuth Clock Connector ConnectorBug ConnectorError Context
+Cursor CursorExpired Delivery Event Flow Hears HmacScheme Listing Log News Nudge OAuth2 Placeholder QuotaSpent RateLimit Raw Redirect
+Response RetryLater Revocation Revoked Rotation Sandbox Scope Session Sign SignInAgain Signal Sink StoredCredential Struct Unreadable
+decode hookimpl
 """
 VOCABULARY = "CalendarEntry Document Due HealthSample Project Record Task Timestamp When Workout"
 

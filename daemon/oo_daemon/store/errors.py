@@ -15,5 +15,9 @@ class CannotOpen(Exception):
     """The database cannot be used at all: the start is refused. The message says what to do."""
 
 
+class AlreadyRunning(CannotOpen):
+    """Another daemon has this database: stop it, or use another file."""
+
+
 class LeaseLost(Exception):
     """Somebody else has taken over: whatever was being done must not go on."""

@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from oo_daemon.store.errors import CannotOpen
-
-
-class AlreadyRunning(CannotOpen):
-    """Another daemon has this database: stop it, or use another file."""
+from oo_daemon.store.errors import AlreadyRunning, CannotOpen
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from oo_daemon.store.errors import CannotOpen
-from oo_daemon.store.lock import AlreadyRunning, held
+from oo_daemon.store.errors import AlreadyRunning, CannotOpen
+from oo_daemon.store.lock import held
 
 HOLD = """
 import sys
