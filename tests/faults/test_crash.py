@@ -1,0 +1,201 @@
+"""Power cuts: what was acknowledged is there, and what is there is a moment of the undisturbed run (A1, A3, B4)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import apsw
+import pytest
+from faults.crash_disk import Crash, Disk
+
+from oo_daemon.outbox import wire
+from oo_daemon.store import connections, credentials, database, schedule
+from oo_daemon.store.accept import Batch
+from oo_daemon.store.connections import Connection, SignedIn
+from oo_daemon.store.schedule import CursorMoved, Held, RunEnded
+from oo_daemon.store.storage import InlineStorage, open_database
+from oo_sdk import Change, Event
+from oo_sdk.vocabulary import Task
+from oo_vault import Sealed
+
+#: `make crash POINTS=…` sets it; 5,000 in the ordinary run, 100,000 in the long one.
+POINTS = int(os.environ.get("OO_TEST_CRASH_POINTS", "5000"))
+#: For the mutation: enough to find what NORMAL loses.
+SOME = 1500
+
+
+@dataclass(frozen=True)
+class State:
+    """What a reader of the database finds."""
+
+    events: int
+    cursor: str | None
+    tokens: int  #: version of the credential
+    known: int  #: objects in the index
+
+
+@dataclass
+class Story:
+    """What the workload did: each state it went through, and after which operation of the disk it was acknowledged."""
+
+    acknowledged: list[tuple[int, State]] = field(default_factory=list)
+    event_ids: list[str] = field(default_factory=list)
+
+
+def looked_at(connection: apsw.Connection) -> State:
+    ((events,),) = connection.execute("SELECT count(*) FROM outbox")
+    cursors = list(connection.execute("SELECT cursor FROM schedule"))
+    tokens = list(connection.execute("SELECT token_version FROM credential"))
+    ((known,),) = connection.execute("SELECT count(*) FROM object")
+    return State(events, cursors[0][0] if cursors else None, tokens[0][0] if tokens else 0, known)
+
+
+async def workload(disk: Disk, path: Path) -> Story:
+    """A sign-in, syncs in batches with checkpoints, refreshes, and checkpoints of the write-ahead log in between."""
+    story = Story()
+    sqlite = open_database(path, vfs=disk.name)
+    storage = InlineStorage(sqlite, wire.encode)
+
+    def acknowledge() -> None:
+        story.acknowledged.append((disk.now, looked_at(sqlite.handle())))
+
+    acknowledge()
+    who = SignedIn(
+        id="c" * 32,
+        user="ada",
+        provider="todoist",
+        account="default",
+        registration=None,
+        provider_account="1",
+        label="",
+        scopes=(),
+        meta={},
+    )
+
+    async def sign_in() -> Connection:
+        def prepare(database: database.Database) -> Batch:
+            made = connections.put(database, who, 1)
+            credentials.put(database, made.number, 1, Sealed(key_id="k", blob=bytes(600)), None)
+            schedule.create(database, made.number, 1)
+            return Batch(connection=made, observed_at=1)
+
+        await storage.accept(prepare)
+        made = await storage.read(connections.by_id, who.id)
+        assert made is not None
+        return made
+
+    connection = await sign_in()
+    acknowledge()
+    number = 0
+    for turn in range(12):
+        (run,) = await storage.write(schedule.claim, "me", turn * 10 + 5, turn * 10 + 9, 1)
+        for page in range(4):
+            drafts = []
+            for _ in range(7):
+                number += 1
+                # Every third is an object that was there before: the index row is updated in place.
+                subject = f"task{number if number % 3 else number // 3}"
+                drafts.append(
+                    wire.draft("todoist", Event("task", subject, Change.UPSERTED, payload=Task(title=f"Task {number} " + "x" * 150)))
+                )
+            mark = CursorMoved(run=run, cursor={"page": turn * 10 + page}) if page % 2 else Held(run=run)
+            await storage.accept(Batch(connection=connection, observed_at=turn, drafts=drafts, marks=(mark,)))
+            acknowledge()
+        fence = await storage.write(credentials.lease, who.id, "me", turn * 10, turn * 10 + 5)
+        assert fence is not None
+        await storage.write(credentials.probe, who.id, fence, 2000)
+        await storage.write(credentials.commit, who.id, fence, turn + 1, Sealed(key_id="k", blob=bytes([turn]) * 700), None, "good")
+        acknowledge()
+        ended = RunEnded(run=run, now=turn * 10 + 8, next_run_at=(turn + 1) * 10, outcome="done", detail="", events=28, keep_tries=False)
+        await storage.accept(Batch(connection=connection, observed_at=turn, marks=(ended,)))
+        acknowledge()
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if turn % 5 == 4 else apsw.SQLITE_CHECKPOINT_PASSIVE
+        sqlite.handle().wal_checkpoint(mode=mode)
+    story.event_ids = [wire.decode(bytes(body)).id for (body,) in sqlite.rows("SELECT body FROM outbox ORDER BY position")]
+    sqlite.close()
+    return story
+
+
+def reopened(crash: Crash, folder: Path) -> apsw.Connection:
+    for name, content in crash.files.items():
+        (folder / name).write_bytes(content)
+    return apsw.Connection(str(folder / "oo.sqlite3"))
+
+
+def check(crash: Crash, story: Story, folder: Path) -> str:
+    """What is wrong after a crash; empty when nothing is."""
+    try:
+        connection = reopened(crash, folder)
+        try:
+            ((verdict,),) = connection.execute("PRAGMA integrity_check")
+            if verdict != "ok":
+                return f"corrupt: {verdict}"
+            if not list(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'migration'")):
+                return "lost: the schema" if crash.point >= story.acknowledged[0][0] else ""
+            if list(connection.execute("SELECT count(*) FROM migration")) == [(0,)]:
+                return "lost: the schema" if crash.point >= story.acknowledged[0][0] else ""
+            found = looked_at(connection)
+            told = [state for point, state in story.acknowledged if point <= crash.point]
+            lived = {state for _, state in story.acknowledged} | {State(0, None, 0, 0)}
+            if found not in lived:
+                return f"{found} is no state of the undisturbed run"
+            order = [state for _, state in story.acknowledged]
+            if told and order.index(found) < order.index(told[-1]):
+                return f"lost: acknowledged {told[-1]}, found {found}"
+            ids = [wire.decode(bytes(body)).id for (body,) in connection.execute("SELECT body FROM outbox ORDER BY position")]
+            if ids != story.event_ids[: len(ids)]:
+                return "the events are no prefix of the undisturbed run's"
+            return ""
+        finally:
+            connection.close()
+    except (apsw.CorruptError, apsw.NotADBError) as damaged:
+        return f"corrupt: {damaged}"
+
+
+def hunt(disk: Disk, story: Story, count: int) -> tuple[int, list[str]]:
+    """Crash so often; gives how often it was, and what was wrong."""
+    wrong = []
+    tried = 0
+    # In memory where there is such a folder: what is tested is what SQLite makes of the files.
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        for crash in disk.crashes(count):
+            tried += 1
+            place = Path(folder)
+            fault = check(crash, story, place)
+            if fault:
+                wrong.append(f"after {crash.point} operations, unsynced writes {crash.fate}: {fault}")
+            for path in place.iterdir():
+                path.unlink()
+    return tried, wrong
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    with Disk(f"crash-{os.getpid()}") as disk:
+        yield disk
+
+
+@pytest.mark.timeout(3600)
+async def test_power_cuts_lose_nothing(disk: Disk, tmp_path: Path) -> None:
+    """After any power cut, what was acknowledged is there, the database is whole, and cursor and events are of one moment."""
+    story = await workload(disk, tmp_path / "oo.sqlite3")
+    began = time.perf_counter()
+    tried, wrong = hunt(disk, story, POINTS)
+    print(f"\ncrash: {tried} points over {disk.now} operations, {len(wrong)} wrong, {tried / (time.perf_counter() - began):.0f} a second")
+    assert tried == POINTS
+    assert wrong == []
+
+
+@pytest.mark.timeout(600)
+async def test_without_full_sync_power_cuts_lose(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harness can fail: with synchronous=NORMAL, acknowledged writes are lost."""
+    monkeypatch.setitem(database.PROFILE, "synchronous", 1)
+    story = await workload(disk, tmp_path / "oo.sqlite3")
+    _, wrong = hunt(disk, story, SOME)
+    assert any("lost" in fault for fault in wrong)
+    assert not any("corrupt" in fault for fault in wrong)
