@@ -132,7 +132,7 @@ async def test_no_row_no_acknowledgement(tmp_path: Path, vfs: Faulty, kind: str,
     stored = await storage.read(lambda database: {key for (key,) in database.rows('SELECT "key" FROM object')})
     rows = await storage.read(lambda database: database.rows("SELECT count(*), max(position) FROM outbox"))
     await storage.close()
-    assert bool(refused) is lasts, "a fault that passes is made good by running the items again"
+    assert refused or not lasts
     assert told - stored == set(), "acknowledged and not there"
     if kind != "sync":
         # A commit whose sync failed lies in the log unsynced: it may come to life when the file is opened again, as after a power cut.
