@@ -17,7 +17,8 @@ from oo_config.spelling import toml
 
 #: Variables with our prefix that are no settings: the file's name, and what only tests read.
 NOT_SETTINGS = re.compile(r"OO_CONFIG|OO_TEST_.*", re.DOTALL)
-OF_CONNECTORS = "OO_CONNECTORS"
+#: Sections that hold a table for each plugin, read by whoever brings that plugin; each with what a table in it is called after.
+OF_PLUGINS = {"connectors": "connector", "sinks": "sink"}
 DEFAULT = Origin(kind="default")
 
 
@@ -47,21 +48,21 @@ class _Found:
 
     problems: list[Problem] = field(default_factory=list)
     written: dict[str, tuple[Any, Origin]] = field(default_factory=dict)  #: by section.key, unread
-    connectors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {section: {} for section in OF_PLUGINS})
     origins: dict[str, Origin] = field(default_factory=dict)
 
     def in_file(self, origin: Origin, tables: Mapping[str, Any]) -> None:
         """Take what a file says."""
         names = [each.name for each in declarations(Settings)]
-        known = [*sections(Settings), "connectors"]
+        known = [*sections(Settings), *OF_PLUGINS]
         for section, table in tables.items():
             if section not in known:
                 nearest = _nearest(section, known if isinstance(table, dict) else names)
                 self._problem(_place(origin, section), "There is no such section.", nearest)
             elif not isinstance(table, dict):
                 self._problem(_place(origin, section), "This must be a section.", f"Write [{section}] above its settings.")
-            elif section == "connectors":
-                self._connectors_in_file(origin, table)
+            elif section in OF_PLUGINS:
+                self._plugins_in_file(origin, section, table)
             else:
                 for key, raw in table.items():
                     if f"{section}.{key}" in names:
@@ -70,35 +71,37 @@ class _Found:
                         nearest = _nearest(f"{section}.{key}", names)
                         self._problem(_place(origin, section, key), "There is no such setting.", nearest)
 
-    def _connectors_in_file(self, origin: Origin, tables: Mapping[str, Any]) -> None:
-        for connector, table in tables.items():
+    def _plugins_in_file(self, origin: Origin, section: str, tables: Mapping[str, Any]) -> None:
+        for id_, table in tables.items():
             if isinstance(table, dict):
-                self.connectors[connector] = table
-                self.origins |= {f"connectors.{connector}.{key}": origin for key in table}
+                self.tables[section][id_] = table
+                self.origins |= {f"{section}.{id_}.{key}": origin for key in table}
             else:
-                remedy = "Write [connectors.<id>] above the settings of a connector."
-                self._problem(_place(origin, "connectors", connector), "This must be a section.", remedy)
+                remedy = f"Write [{section}.<id>] above the settings of a {OF_PLUGINS[section]}."
+                self._problem(_place(origin, section, id_), "This must be a section.", remedy)
 
     def in_variables(self, environ: Mapping[str, str]) -> None:
         """Take what the environment says, over what the file says."""
         names = {each.variable: each.name for each in declarations(Settings)}
         for variable in sorted(each for each in environ if each.startswith("OO_") and not NOT_SETTINGS.fullmatch(each)):
             origin, text = Origin(kind="variable", name=variable), environ[variable].strip()
-            if variable.startswith(OF_CONNECTORS):
-                self._connector_in_variable(origin, text)
+            section = next((each for each in OF_PLUGINS if variable.startswith(f"OO_{each}".upper())), None)
+            if section is not None:
+                self._plugin_in_variable(origin, section, text)
             elif variable in names:
                 self.written[names[variable]] = text, origin
             else:
                 self._problem(_place(origin), "No setting has this variable.", _nearest(variable, names))
 
-    def _connector_in_variable(self, origin: Origin, text: str) -> None:
-        rest, *parts = origin.name.removeprefix(OF_CONNECTORS).lower().split("__")
+    def _plugin_in_variable(self, origin: Origin, section: str, text: str) -> None:
+        prefix = f"OO_{section}".upper()
+        rest, *parts = origin.name.removeprefix(prefix).lower().split("__")
         if rest or len(parts) < 2 or not all(parts):
-            remedy = f"Write {OF_CONNECTORS}__<ID>__<KEY>, with two underscores between the parts."
-            self._problem(_place(origin), "This names no setting of a connector.", remedy)
+            remedy = f"Write {prefix}__<ID>__<KEY>, with two underscores between the parts."
+            self._problem(_place(origin), f"This names no setting of a {OF_PLUGINS[section]}.", remedy)
             return
         *tables, key = parts
-        table: Any = self.connectors
+        table: Any = self.tables[section]
         for each in tables:
             table = table.setdefault(each, {}) if isinstance(table, dict) else None
         if not isinstance(table, dict) or isinstance(table.get(key), dict):
@@ -106,7 +109,7 @@ class _Found:
             self._problem(_place(origin), "A setting cannot be both a value and a table.", remedy)
             return
         table[key] = text
-        self.origins[f"connectors.{'.'.join(parts)}"] = origin
+        self.origins[".".join([section, *parts])] = origin
 
     def settings(self, environ: Mapping[str, str]) -> Settings:
         """Read what was written, derive what was not, and check how it goes together.
@@ -127,7 +130,8 @@ class _Found:
                 name: section(**{each.key: values[each.name] for each in declared if each.section == name})
                 for name, section in sections(Settings).items()
             },
-            connectors=MappingProxyType({connector: MappingProxyType(table) for connector, table in self.connectors.items()}),
+            connectors=_frozen(self.tables["connectors"]),
+            sinks=_frozen(self.tables["sinks"]),
             origins=MappingProxyType(self.origins),
         )
         for relation in RELATIONS:
@@ -162,6 +166,10 @@ class _Found:
 
     def _problem(self, place: str, sentence: str, remedy: str) -> None:
         self.problems.append(Problem(place=place, sentence=sentence, remedy=remedy))
+
+
+def _frozen(tables: Mapping[str, dict[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    return MappingProxyType({id_: MappingProxyType(table) for id_, table in tables.items()})
 
 
 def _place(origin: Origin, *parts: str) -> str:

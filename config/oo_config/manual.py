@@ -15,9 +15,12 @@ PREFACE = """\
 # Sizes are numbers of bytes, or have a unit: B, kB, KiB, MB, MiB, GB, GiB.
 # In a variable the items of a list are separated by commas."""
 
-CONNECTORS = """
+PLUGINS = """
 # What a connector itself can be told stands under its id, or in OO_CONNECTORS__<ID>__<KEY>:
 # [connectors.todoist]
+
+# A sink runs where its section stands, or where a variable OO_SINKS__<ID>__<KEY> tells it something:
+# [sinks.acme_file]
 """
 
 
@@ -40,7 +43,7 @@ class Shown:
 
     section: str
     key: str
-    value: str  #: as TOML; of a connector's settings only that they are set, since one may be a secret
+    value: str  #: as TOML; of a plugin's own settings only that they are set, since one may be a secret
     origin: Origin
 
 
@@ -71,17 +74,17 @@ def example() -> str:
         default = f"; by default {told.default}" if declared.derivation else ""
         lines += ["", _comment(f"{told.reason[0].upper()}{told.reason[1:]} ({told.variable}): {told.type}{default}.")]
         lines += [f"#{told.key} = {declared.written(values[declared.name])}"]
-    return "\n".join([*lines, "", CONNECTORS])
+    return "\n".join([*lines, "", PLUGINS])
 
 
 def show(settings: Settings) -> Iterator[Shown]:
-    """Return every setting as it holds, then those of connectors."""
+    """Return every setting as it holds, then those of connectors and sinks."""
     for each in declarations(Settings):
         value = each.written(getattr(getattr(settings, each.section), each.key))
         yield Shown(section=each.section, key=each.key, value=value, origin=settings.origins[each.name])
     for name, origin in settings.origins.items():
         section, _, key = name.partition(".")
-        if section == "connectors":
+        if section in {"connectors", "sinks"}:
             yield Shown(section=section, key=key, value="…", origin=origin)
 
 

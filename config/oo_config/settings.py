@@ -89,8 +89,9 @@ class Public:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Private:
-    """The private listener: who is an administrator on the Unix socket, besides root and the daemon's own user."""
+    """The private listener: who is an administrator on the Unix socket, besides root and the daemon's own user, and its door on TCP."""
 
+    port: Port = setting(0, "TCP port on 127.0.0.1 for callers with a token (`oo token create`); 0 keeps that door shut")
     admin_uids: tuple[Uid, ...] = setting((), "numeric ids of users who may administer")
     admin_groups: tuple[Group, ...] = setting((), "groups whose members may administer")
 
@@ -167,10 +168,12 @@ class Settings:
     log: Log
     #: Each connector's own table by connector id, unread: its shape is the connector's. Values from variables are texts.
     connectors: Mapping[str, Mapping[str, Any]] = field(repr=False)  # a connector's setting may be a secret
-    origins: Mapping[str, Origin] = field(repr=False, compare=False)  #: by section.key, and connectors.id.key where set
+    #: Each sink's own table by sink id, in the same way. A sink runs where its table stands, be it an empty one.
+    sinks: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    origins: Mapping[str, Origin] = field(repr=False, compare=False)  #: by section.key, and connectors.id.key or sinks.id.key where set
 
     def origin(self, section: str, key: str) -> Origin:
-        """Say where the value of a setting came from; for a connector's the key is `id.key`."""
+        """Say where the value of a setting came from; for a connector's or sink's the key is `id.key`."""
         return self.origins[f"{section}.{key}"]
 
 
@@ -205,6 +208,12 @@ RELATIONS = (
         holds=lambda it: it.public.url.startswith("https://") or is_loopback(it.public.url),
         sentence="Plain http would send sign-ins readable over the network; public.url may use it on loopback only.",
         remedy="Set public.url to the https:// address of the TLS proxy.",
+    ),
+    Relation(
+        between=("private.port", "public.port"),
+        holds=lambda it: it.private.port == 0 or it.private.port != it.public.port,
+        sentence="The public and the private listener cannot share one port.",
+        remedy="Set private.port to another port than public.port.",
     ),
     Relation(
         between=("public.max_connections_per_address", "public.max_connections"),

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 ConnectionState: TypeAlias = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected"]
+TokenScope: TypeAlias = Literal["read", "connect", "act", "admin"]
 Outcome: TypeAlias = Literal["done", "later", "signed_out", "failed", "running"]
 
 
@@ -33,8 +34,27 @@ class Scope(Struct, frozen=True, kw_only=True):
     required: bool
 
 
+class Sink(Struct, frozen=True, kw_only=True):
+    """A plugin that pushes events elsewhere."""
+
+    id: str
+    state: Literal["running", "waiting", "off"]
+    reason: str  #: why it does not run
+    position: str
+    lag: int  #: how many positions the outbox is ahead of it
+
+
+class ActionKind(Struct, frozen=True, kw_only=True):
+    """One kind of change that a connector can make."""
+
+    name: str
+    sentence: str
+    scope: str  #: what must have been granted for it; empty where nothing must
+    arguments: Mapping[str, Any]  #: JSON Schema
+
+
 class Plugin(Struct, frozen=True, kw_only=True):
-    """One connector that was found, loaded or not."""
+    """One connector that was found, loaded or not; or a package that brings none."""
 
     id: str
     title: str
@@ -44,6 +64,8 @@ class Plugin(Struct, frozen=True, kw_only=True):
     reason: str  #: why it is not loaded
     scopes: tuple[Scope, ...]
     hosts: tuple[str, ...]
+    actions: tuple[ActionKind, ...]
+    sinks: tuple[Sink, ...]  #: of the whole package; with its first connector
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -54,7 +76,29 @@ class Registration(Struct, frozen=True, kw_only=True):
     client_id: str
     redirect_uri: str  #: to be entered at the provider
     secrets: int  #: how many are kept
+    webhook_url: str | None  #: to be entered at the provider, too; None where the connector takes no webhooks
+    webhook_secrets: int  #: how many are kept
+    webhook_reason: str  #: why all webhooks are refused
     created_at: datetime
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """What is known of a token for calls over TCP."""
+
+    name: str
+    scopes: tuple[TokenScope, ...]
+    created_at: datetime
+    expires_at: datetime | None  #: None when it does not end by itself
+    last_used_at: datetime | None  #: to the minute
+
+
+class CreatedToken(Token, frozen=True, kw_only=True):
+    """A token that was just made."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return f"CreatedToken(name={self.name!r}, token=…)"
 
 
 class ConnectSession(Struct, frozen=True, kw_only=True):
@@ -95,6 +139,16 @@ class LastSync(Sync, frozen=True, kw_only=True):
     started_at: datetime
 
 
+class Revocation(Struct, frozen=True, kw_only=True):
+    """What became of a grant that was given back."""
+
+    revoked: Literal["pending", "fully", "partly", "unsupported", "failed"]
+    remains: str  #: what is left at the provider
+    manual_url: str  #: where the person removes it by hand
+    reason: str  #: why it failed or is tried again
+    at: datetime | None  #: None while it is pending
+
+
 class Connection(Struct, frozen=True, kw_only=True):
     """One user's link to one provider."""
 
@@ -109,7 +163,30 @@ class Connection(Struct, frozen=True, kw_only=True):
     meta: Mapping[str, Any]  #: `cursor` and what else the connector shows
     next_sync_at: datetime | None
     last_sync: LastSync | None
+    revocation: Revocation | None  #: None unless it is being disconnected or was
     created_at: datetime
+
+
+class ActionResult(Struct, frozen=True, kw_only=True):
+    """What an action has changed."""
+
+    subject: str  #: the provider's id of what was changed or made
+    detail: Mapping[str, Any]
+
+
+class Action(Struct, frozen=True, kw_only=True):
+    """One change at a provider, asked for and done once."""
+
+    id: str
+    key: str
+    name: str
+    connection: str
+    state: Literal["queued", "done", "failed"]
+    result: ActionResult | None  #: None unless it is done
+    reason: str  #: why it failed or is tried again
+    tries: int
+    created_at: datetime
+    finished_at: datetime | None
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -130,6 +207,23 @@ class Event(Struct, frozen=True, kw_only=True):
     occurred_at: datetime | None
     observed_at: datetime
     payload: Mapping[str, Any] | None  #: protobuf's JSON of an Any
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One webhook as it arrived, without its body."""
+
+    id: str
+    source: str
+    provider: str
+    delivery_id: str
+    weak: bool  #: the id is a hash
+    state: Literal["received", "done", "dead"]
+    reason: str
+    tries: int
+    received_at: datetime
+    next_try_at: datetime | None
+    done_at: datetime | None
+    age: float  #: seconds
 
 
 class EventPage(Struct, frozen=True, kw_only=True):

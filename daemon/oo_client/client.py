@@ -14,20 +14,27 @@ import msgspec
 from yarl import URL
 
 from oo_client.answers import (
+    Action,
     Connection,
     ConnectProgress,
     ConnectSession,
+    CreatedToken,
+    Delivery,
     Event,
     EventPage,
     Plugin,
     Registration,
     Status,
     Sync,
+    Token,
+    TokenScope,
 )
 from oo_client.errors import DaemonNotRunning, Refused, TryLater, Unexpected
 
 T = TypeVar("T")
 
+#: Hosts to which a token may go without TLS.
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 #: Seconds that one question waits at the daemon before it is asked again; the API allows 30.
 WAIT: Final = 25.0
 #: Seconds between two looks at a sync that takes longer than that.
@@ -37,20 +44,37 @@ PATIENCE: Final = 120.0
 
 
 class Client:
-    """Asks the daemon behind a Unix socket: `async with Client(socket) as client: …`.
+    """Asks the daemon behind a Unix socket, `async with Client(socket) as client: …`, or over TCP, `Client(url=…, token=…)`.
 
+    A `url` is an origin such as http://127.0.0.1:8711; without TLS it must be one of loopback, since the token could be read on the way.
     `timeout` is how long an answer may take, in seconds, on top of what a question asks the daemon to wait. Every method raises
     `DaemonNotRunning`, `Refused` (of which `TryLater` is one) or `Unexpected`.
     """
 
-    def __init__(self, socket: Path, *, timeout: float = 10.0, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        socket: Path | None = None,
+        *,
+        url: str | None = None,
+        token: str = "",
+        timeout: float = 10.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        if (socket is None) == (url is None):
+            raise ValueError("a Client asks either behind a socket or at a url")
+        if url is not None and not (URL(url).scheme == "https" or (URL(url).scheme == "http" and URL(url).host in LOOPBACK)):
+            raise ValueError("a token may go to an https:// address, or to one of loopback")
         self._socket = socket
+        self._origin = (url or "http://oo").rstrip("/")
+        self._where = url or socket  # for people
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._socket)), cookie_jar=aiohttp.DummyCookieJar())
+        connector = aiohttp.UnixConnector(str(self._socket)) if self._socket else aiohttp.TCPConnector()
+        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -77,17 +101,27 @@ class Client:
         client_id: str,
         client_secrets: Sequence[str],
         id: str | None = None,  # noqa: A002 - the API's word
+        webhook_secrets: Sequence[str] | None = None,
     ) -> Registration:
-        """Add a registration, or give one a new client; secrets newest first.
+        """Add a registration, or give one a new client; secrets newest first. Without `webhook_secrets` those that are kept stay.
 
-        Refused with code `registration_exists` when the id belongs to another provider.
+        Refused with code `registration_exists` when the id belongs to another provider, `no_webhooks` when there are none to verify.
         """
-        body = {"provider": provider, "client_id": client_id, "client_secrets": list(client_secrets), "id": id}
+        hooks = None if webhook_secrets is None else list(webhook_secrets)
+        body = {
+            "provider": provider,
+            "client_id": client_id,
+            "client_secrets": list(client_secrets),
+            "id": id,
+            "webhook_secrets": hooks,
+        }
         return await self._ask("POST", "/v1/registrations", into=Registration, body=body)
 
-    async def connect(self, *, provider: str, user: str, account: str = "default", registration: str | None = None) -> ConnectSession:
-        """Make a link by which the user connects an account."""
-        body = {"provider": provider, "user": user, "account": account, "registration": registration}
+    async def connect(
+        self, *, provider: str, user: str, account: str = "default", registration: str | None = None, write: bool = False
+    ) -> ConnectSession:
+        """Make a link by which the user connects an account; with `write` the person is asked to allow changes, too."""
+        body = {"provider": provider, "user": user, "account": account, "registration": registration, "write": write or None}
         return await self._ask("POST", "/v1/connect-sessions", into=ConnectSession, body=body)
 
     async def connect_progress(self, session: str, *, wait: float = 0) -> ConnectProgress:
@@ -102,6 +136,24 @@ class Client:
     async def connection(self, connection: str) -> Connection:
         """Show one connection."""
         return await self._ask("GET", f"/v1/connections/{_segment(connection)}", into=Connection)
+
+    async def disconnect(self, connection: str, *, wait: float = 0) -> Connection:
+        """Disconnect; waits at most `wait` seconds until the provider has been told. Doing it again changes nothing."""
+        return await self._ask("DELETE", f"/v1/connections/{_segment(connection)}", into=Connection, wait=wait)
+
+    async def act(
+        self, connection: str, name: str, arguments: Mapping[str, Any] | None = None, *, key: str | None = None, wait: float = 0
+    ) -> Action:
+        """Change something at the provider; waits at most `wait` seconds until it is done. The same key is never done twice.
+
+        Refused with code `unknown_action`, `arguments`, `missing_scope`, `not_active` or `key_reused`.
+        """
+        body = {"connection": connection, "name": name, "arguments": arguments or {}, "key": key}
+        return await self._ask("POST", "/v1/actions", into=Action, body=body, wait=wait)
+
+    async def action(self, action: str, *, wait: float = 0) -> Action:
+        """Say how an action stands; waits at most `wait` seconds until it is done."""
+        return await self._ask("GET", f"/v1/actions/{_segment(action)}", into=Action, wait=wait)
 
     async def sync(self, connection: str, *, wait: float = 0) -> Sync:
         """Sync a connection now, in a run that starts after this call; waits at most `wait` seconds for its end.
@@ -192,6 +244,27 @@ class Client:
             for event in page.events:
                 yield event
 
+    async def tokens(self) -> tuple[Token, ...]:
+        """List the tokens for calls over TCP, without what they are."""
+        return (await self._ask("GET", "/v1/tokens", into=_Tokens)).tokens
+
+    async def create_token(self, name: str, *, scopes: Sequence[TokenScope], life: float | None = None) -> CreatedToken:
+        """Make a token, which is told in this answer only; `life` in seconds, None: until it is revoked.
+
+        Refused with code `token_exists` when the name is taken.
+        """
+        body = {"name": name, "scopes": list(scopes), "life": life}
+        return await self._ask("POST", "/v1/tokens", into=CreatedToken, body=body)
+
+    async def revoke_token(self, name: str) -> Token:
+        """Revoke a token, and say what it was."""
+        return await self._ask("DELETE", f"/v1/tokens/{_segment(name)}", into=Token)
+
+    async def deliveries(self, *, state: str | None = None, source: str | None = None, limit: int = 100) -> tuple[Delivery, ...]:
+        """List deliveries, newest first."""
+        query = {"state": state, "source": source, "limit": str(limit)}
+        return (await self._ask("GET", "/v1/deliveries", into=_Deliveries, query=query)).deliveries
+
     async def openapi(self) -> str:
         """Fetch the description of the API, in YAML."""
         return (await self._send("GET", "/v1/openapi.yaml")).decode()
@@ -230,32 +303,33 @@ class Client:
         try:
             async with self._session.request(
                 method,
-                URL(f"http://oo{path}", encoded=True).with_query(said),
+                URL(f"{self._origin}{path}", encoded=True).with_query(said),
+                headers=self._headers,
                 json=None if body is None else {name: value for name, value in body.items() if value is not None},
                 timeout=aiohttp.ClientTimeout(total=limit, sock_connect=min(limit, 5)),
                 allow_redirects=False,
             ) as response:
                 answer = await response.read()
         except TimeoutError:
-            raise Unexpected(f"the daemon at {self._socket} did not answer within {limit:g} s", _LOG) from None
+            raise Unexpected(f"the daemon at {self._where} did not answer within {limit:g} s", _LOG) from None
         except aiohttp.ClientConnectorError as failed:
             raise self._no_way_in(failed.os_error) from None
         except aiohttp.ClientError:
             raise DaemonNotRunning(
-                f"the daemon at {self._socket} went away before it answered", "start it with `oo run`, then ask again"
+                f"the daemon at {self._where} went away before it answered", "start it with `oo run`, then ask again"
             ) from None
-        if response.status not in (200, 201):
+        if response.status not in (200, 201, 202):
             raise _refusal(response.status, response.headers.get("Retry-After", ""), answer)
         return answer
 
     def _no_way_in(self, error: OSError) -> DaemonNotRunning | Refused | Unexpected:
         match error:
             case FileNotFoundError() | ConnectionRefusedError() | NotADirectoryError():
-                return DaemonNotRunning(f"no daemon answers at {self._socket}", "start it with `oo run`")
+                return DaemonNotRunning(f"no daemon answers at {self._where}", "start it with `oo run`")
             case PermissionError():
-                return Refused("forbidden", f"this user may not open {self._socket}", "ask as the user that the daemon runs as, or as root")
+                return Refused("forbidden", f"this user may not open {self._where}", "ask as the user that the daemon runs as, or as root")
             case _:
-                return Unexpected(f"{self._socket} cannot be opened ({error.strerror or error})", "check `places.socket`")
+                return Unexpected(f"{self._where} cannot be opened ({error.strerror or error})", "check `places.socket`")
 
 
 _LOG: Final = "look at the daemon's log, then ask again"
@@ -266,8 +340,16 @@ class _Plugins(msgspec.Struct, frozen=True):
     plugins: tuple[Plugin, ...]
 
 
+class _Deliveries(msgspec.Struct, frozen=True):
+    deliveries: tuple[Delivery, ...]
+
+
 class _Registrations(msgspec.Struct, frozen=True):
     registrations: tuple[Registration, ...]
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    tokens: tuple[Token, ...]
 
 
 class _Connections(msgspec.Struct, frozen=True):

@@ -15,22 +15,31 @@ from oo_config import Settings
 from oo_daemon import ports
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
+from oo_daemon.connections.disconnect import Disconnect
+from oo_daemon.connections.guest import Contexts, LogFor
 from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.transport import AiohttpTransport, Transport
 from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.ingress import server
 from oo_daemon.ingress.api import Api, in_its_words
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.server import Listening
+from oo_daemon.ingress.tokens import Tokens, guard
 from oo_daemon.ingress.view import time
+from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops import log
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
+from oo_daemon.outbox.relay import Relay
 from oo_daemon.outbox.tail import Tail
 from oo_daemon.registry import Registry, discover
-from oo_daemon.store import credentials, lock, schedule, vault_keys
+from oo_daemon.store import credentials, inbox, jobs, lock, schedule, vault_keys
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database, sqlite_version
+from oo_daemon.sync.act import Actions
+from oo_daemon.sync.intake import Intake
+from oo_daemon.sync.jobs import Worker
 from oo_daemon.sync.run import Limits, Sync
 from oo_daemon.sync.schedule import Dispatcher, SchedulerTicker, Ticker
 from oo_sdk import Log
@@ -39,6 +48,8 @@ from oo_vault import Keyring, Refresher, read_key_file
 #: Seconds that running syncs get to finish when the daemon stops.
 GRACE = 10.0
 CHECKPOINT_EVERY = 0.25
+#: How often the inbox is looked at; what arrives is worked on at once.
+INTAKE_EVERY = 1.0
 TIDY_EVERY = 3600.0
 
 
@@ -80,10 +91,14 @@ async def build(
         # The lock says that no other daemon lives on this file: leases that are left belong to the dead.
         if rescued := await storage.write(schedule.rescue):
             out.warning("runs_rescued", runs=rescued)
+        if rescued := await storage.write(jobs.rescue):
+            out.warning("jobs_rescued", jobs=rescued)
+        if rescued := await storage.write(inbox.rescue):
+            out.warning("deliveries_rescued", deliveries=rescued)
         await storage.write(credentials.rescue)
 
-        registry = discover(enabled=settings.plugins.enabled, settings=settings.connectors)
-        _tell_plugins(registry, out)
+        registry = discover(enabled=settings.plugins.enabled, settings=settings.connectors, sinks=settings.sinks)
+        _tell_plugins(registry, settings, out)
         guests = GuestLoop()
         guests.start()
         stack.push_async_callback(guests.stop)
@@ -96,6 +111,18 @@ async def build(
         if door is not None:
             stack.callback(door.close)
         registrations = Registrations(storage=storage, keyring=keyring, registry=registry, clock=clock, public_url=public_url)
+        sources = Sources(
+            storage=storage,
+            keyring=keyring,
+            registry=registry,
+            registrations=registrations,
+            clock=clock,
+            chance=chance,
+            public_url=public_url,
+        )
+        await sources.prepare()
+        for source in sources.closed():
+            out.warning("source_closed", source=source.id, reason=source.closed)
         connect = Connect(
             storage=storage,
             keyring=keyring,
@@ -109,18 +136,22 @@ async def build(
             link_life=settings.oauth.link_ttl,
             flow_life=settings.oauth.flow_ttl,
             connection_event=own.connection_event,
+            log=out,
         )
+        stack.push_async_callback(connect.settle)
         refresher = Refresher(rows=CredentialRows(storage), keyring=keyring, clock=clock, chance=chance, owner=owner)
         stack.push_async_callback(lambda: guests.run(refresher.finish()))
+        sessions = Credentials(refresher=refresher, registrations=registrations, transport=transport, clock=clock, metrics=metrics)
+        log_for = _log_for(keyring)
         sync = Sync(
             storage=storage,
             registry=registry,
-            credentials=Credentials(refresher=refresher, registrations=registrations, transport=transport, clock=clock, metrics=metrics),
+            credentials=sessions,
             guests=guests,
             clock=clock,
             chance=chance,
             metrics=metrics,
-            log_for=lambda connection, provider: log.logger(connection=keyring.log_tag(connection), provider=provider),
+            log_for=log_for,
             limits=Limits(
                 batch=settings.sync.batch,
                 lease=settings.sync.lease,
@@ -143,13 +174,73 @@ async def build(
             lease=settings.sync.lease,
         )
         stack.push_async_callback(lambda: dispatcher.stop(GRACE))
+        intake = Intake(
+            storage=storage,
+            registry=registry,
+            guests=guests,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            log=out,
+            owner=owner,
+            make_draft=wire.draft,
+            nudged=dispatcher.tick,
+        )
+        stack.push_async_callback(lambda: intake.stop(GRACE))
+        contexts = Contexts(credentials=sessions, clock=clock, log_for=log_for)
+        actions = Actions(
+            storage=storage,
+            registry=registry,
+            contexts=contexts,
+            guests=guests,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            connection_event=own.connection_event,
+            action_event=own.action_event,
+        )
+        disconnect = Disconnect(
+            storage=storage,
+            registry=registry,
+            contexts=contexts,
+            refresher=refresher,
+            guests=guests,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            connection_event=own.connection_event,
+            action_event=own.action_event,
+        )
+        worker = Worker(
+            storage=storage,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            log=out,
+            log_for=log_for,
+            owner=owner,
+            handlers={"act": actions, "revoke": disconnect},
+            workers=settings.sync.workers,
+        )
+        stack.push_async_callback(lambda: worker.stop(GRACE))
 
+        tail = Tail(storage, clock)
+        relay = Relay(storage=storage, reader=tail, guests=guests, clock=clock, chance=chance, metrics=metrics, log=out)
+        stack.push_async_callback(relay.stop)
+        relay.start(registry.sinks.values())
+
+        tokens = Tokens(storage=storage, clock=clock, chance=chance)
         api = Api(
             storage=storage,
             registry=registry,
             registrations=registrations,
+            sources=sources,
             connect=connect,
-            reader=Tail(storage, clock),
+            disconnect=disconnect,
+            actions=actions,
+            wake=worker.wake,
+            tokens=tokens,
+            reader=tail,
             as_json=wire.as_json,
             clock=clock,
             status={
@@ -161,11 +252,18 @@ async def build(
                 "started_at": time(clock.now()),
             },
         )
+        webhooks = Webhooks(
+            storage=storage, sources=sources, clock=clock, metrics=metrics, arrived=intake.wake, limit=settings.public.body_limit
+        )
         public, private = await _listen(
-            settings, door, stack, connect=connect, api=api, public_url=public_url, clock=clock, chance=chance, out=out
+            settings, door, stack, connect=connect, webhooks=webhooks, api=api, public_url=public_url, clock=clock, chance=chance, out=out
         )
         ticker = SchedulerTicker()
         _tick(ticker, settings, dispatcher, storage, connect)
+        ticker.every(settings.sync.tick, worker.tick, "jobs")
+        ticker.every(INTAKE_EVERY, intake.tick, "intake")
+        ticker.every(TIDY_EVERY, intake.tidy, "tidy_inbox")
+        ticker.every(TIDY_EVERY, actions.tidy, "tidy_actions")
         ticker.start()
         stack.push_async_callback(ticker.stop)
         out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
@@ -191,6 +289,7 @@ async def _listen(
     stack: AsyncExitStack,
     *,
     connect: Connect,
+    webhooks: Webhooks,
     api: Api,
     public_url: str,
     clock: ports.Clock,
@@ -199,6 +298,7 @@ async def _listen(
 ) -> tuple[Listening, Listening]:
     public_app = server.public_application(log=out)
     public_app.add_routes(connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock))
+    public_app.add_routes(webhooks.routes())
     private_app = server.private_application(log=out)
     private_app.middlewares.append(in_its_words)
     private_app.add_routes(api.routes())
@@ -222,6 +322,13 @@ async def _listen(
     stack.push_async_callback(public.close)
     private = await server.listen_unix(private_app, path=settings.places.socket, admins=_admins(settings))
     stack.push_async_callback(private.close)
+    if settings.private.port:
+        guarded_app = server.private_application(log=out)
+        guarded_app.middlewares.extend([in_its_words, guard(api.tokens)])
+        guarded_app.add_routes(api.routes())
+        guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
+        stack.push_async_callback(guarded.close)
+        out.info("listening_with_tokens", address=guarded.address)
     return public, private
 
 
@@ -252,6 +359,10 @@ def _tokens(chance: ports.Chance) -> Callable[[], str]:
     return lambda: base64.urlsafe_b64encode(chance.token_bytes(32)).rstrip(b"=").decode()
 
 
+def _log_for(keyring: Keyring) -> LogFor:
+    return lambda connection, provider: log.logger(connection=keyring.log_tag(connection), provider=provider)
+
+
 async def _transport(settings: Settings) -> AiohttpTransport:
     return AiohttpTransport(
         connect_timeout=settings.http.connect_timeout,
@@ -261,9 +372,11 @@ async def _transport(settings: Settings) -> AiohttpTransport:
     )
 
 
-def _tell_plugins(registry: Registry, out: Log) -> None:
+def _tell_plugins(registry: Registry, settings: Settings, out: Log) -> None:
     for plugin in registry.plugins:
         if plugin.state == "loaded":
             out.info("plugin_loaded", plugin=plugin.name, distribution=plugin.distribution, version=plugin.version)
         else:
             out.warning("plugin_not_loaded", plugin=plugin.name, distribution=plugin.distribution, state=plugin.state, reason=plugin.reason)
+    for sink in settings.sinks.keys() - registry.sinks.keys():
+        out.warning("sink_not_loaded", sink=sink, reason=f"[sinks.{sink}] is set, but no loaded plugin brings that sink: see `oo plugins`")

@@ -6,7 +6,7 @@ Ours are on; a stranger's distribution is loaded only when the operator enabled 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -15,12 +15,14 @@ from typing import Any, Literal
 import msgspec
 import pluggy
 
-from oo_sdk import Connector, Sandbox
+from oo_sdk import Connector, Sandbox, Sink, Struct
 from oo_sdk import hooks as specifications
 
 OURS = "oo-integrations"
 RESERVED = {"connection", "user", "action"}
+UNKNOWN = "(unknown)"
 _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +36,17 @@ class Plugin:
     reason: str = ""  #: why it is not loaded: a sentence with the remedy
     connectors: tuple[Connector, ...] = ()
     sandboxes: tuple[Sandbox, ...] = ()
+    sinks: tuple[Sink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """What is installed."""
+    """What is installed; of the sinks those that have a table, since only they run."""
 
     plugins: tuple[Plugin, ...]
     connectors: Mapping[str, Connector] = field(default_factory=lambda: MappingProxyType({}))
     sandboxes: Mapping[str, Sandbox] = field(default_factory=lambda: MappingProxyType({}))
+    sinks: Mapping[str, Sink] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class PluginRefused(Exception):
@@ -53,88 +57,157 @@ def discover(
     *,
     enabled: Iterable[str] = (),
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    sinks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     found: Iterable[EntryPoint] | None = None,
 ) -> Registry:
     """Find, load and ask every plugin. Never raises for a plugin's sake.
 
-    `enabled` names strangers' distributions; `settings` holds the table `[connectors.{id}]` of each connector; `found` stands in for
-    the installed entry points in tests.
+    `enabled` names strangers' distributions; `settings` holds the table `[connectors.{id}]` of each connector, `sinks` the table
+    `[sinks.{id}]` of each sink that is to run; `found` stands in for the installed entry points in tests.
     """
     allowed = {_normal(name) for name in enabled} | {OURS}
     connectors: dict[str, Connector] = {}
     sandboxes: dict[str, Sandbox] = {}
+    offered: dict[str, Sink] = {}
     plugins = []
     points = entry_points(group=specifications.GROUP) if found is None else found
-    for point in sorted(points, key=lambda point: (_normal(point.dist.name if point.dist else "") != OURS, point.name)):
-        plugin = _load(point, allowed)
-        try:
-            for connector in plugin.connectors:
-                _configure(connector, settings.get(connector.id, {}))
-                if connector.id in connectors:
-                    raise PluginRefused(f"there is another connector with the id {connector.id}: uninstall one of the two")
-        except PluginRefused as refused:
-            plugin = replace(plugin, state="quarantined", reason=str(refused), connectors=(), sandboxes=())
+    # Ours first: a stranger cannot take the id of one of ours.
+    for point in sorted(points, key=lambda point: (_normal(_origin(point)[0]) != OURS, point.name)):
+        plugin = _load(point, allowed, settings, connectors, sinks, offered)
         connectors |= {connector.id: connector for connector in plugin.connectors}
         sandboxes |= {sandbox.id: sandbox for sandbox in plugin.sandboxes if sandbox.id not in sandboxes}
+        offered |= {sink.id: sink for sink in plugin.sinks}
         plugins.append(plugin)
-    return Registry(plugins=tuple(plugins), connectors=MappingProxyType(connectors), sandboxes=MappingProxyType(sandboxes))
+    return Registry(
+        plugins=tuple(plugins),
+        connectors=MappingProxyType(connectors),
+        sandboxes=MappingProxyType(sandboxes),
+        sinks=MappingProxyType({id_: sink for id_, sink in offered.items() if id_ in sinks}),
+    )
 
 
-def _load(point: EntryPoint, allowed: set[str]) -> Plugin:
-    distribution = point.dist.name if point.dist else "(unknown)"
-    plugin = Plugin(name=point.name, distribution=distribution, version=point.dist.version if point.dist else "", state="loaded")
+def _load(
+    point: EntryPoint,
+    allowed: set[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    taken: Mapping[str, Connector],
+    sinks: Mapping[str, Mapping[str, Any]],
+    taken_sinks: Mapping[str, Sink],
+) -> Plugin:
+    distribution, version = _origin(point)
+    plugin = Plugin(name=point.name, distribution=distribution, version=version, state="loaded")
     if _normal(distribution) not in allowed:
         return replace(plugin, state="disabled", reason=f'add "{distribution}" to plugins.enabled to load it')
     try:
-        connectors, sandboxes = _ask(point)
+        connectors, sandboxes, offered = _ask(point)
+        ids = set(taken)
         for connector in connectors:
             check(connector)
+            if connector.id in ids:
+                raise PluginRefused(f"there is another connector with the id {connector.id}: uninstall one of the two")
+            ids.add(connector.id)
+            _configure(f"[connectors.{connector.id}]", connector, settings.get(connector.id, {}))
+        ids = set(taken_sinks)
+        for sink in offered:
+            check_sink(sink)
+            if sink.id in ids:
+                raise PluginRefused(f"there is another sink with the id {sink.id}: uninstall one of the two")
+            ids.add(sink.id)
+            if sink.id in sinks:
+                _configure(f"[sinks.{sink.id}]", sink, sinks[sink.id])
     except PluginRefused as refused:
         return replace(plugin, state="quarantined", reason=str(refused))
-    except (Exception, SystemExit) as error:  # a plugin is somebody else's code: whatever it raises, the rest goes on
-        return replace(plugin, state="quarantined", reason=f"{type(error).__name__} while it was loaded: {error}")
-    return replace(plugin, connectors=connectors, sandboxes=sandboxes)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin is somebody else's code: whatever it raises, the rest goes on
+        reason = f"{type(error).__name__} while it was loaded ({_short(error)}): update or uninstall {distribution}"
+        return replace(plugin, state="quarantined", reason=reason)
+    return replace(plugin, connectors=connectors, sandboxes=sandboxes, sinks=offered)
 
 
-def _ask(point: EntryPoint) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...]]:
+def _ask(point: EntryPoint) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...], tuple[Sink, ...]]:
     manager = pluggy.PluginManager(specifications.GROUP)
     manager.add_hookspecs(specifications)
-    manager.register(point.load(), name=point.name)
-    manager.check_pending()
-    return (
-        tuple(connector for offered in manager.hook.oo_connectors() for connector in offered),
-        tuple(sandbox for offered in manager.hook.oo_sandboxes() for sandbox in offered),
-    )
+    plugin = point.load()
+    manager.register(plugin, name=point.name)
+    hooks = manager.get_hookcallers(plugin) or []
+    for hook in hooks:
+        if not (hook.has_spec() or all(implementation.optionalhook for implementation in hook.get_hookimpls())):
+            raise PluginRefused(f"it implements {hook.name}, which this version of oO does not know: correct the name, or update oO")
+    if not hooks:
+        raise PluginRefused("it implements no hook: its author must mark oo_connectors with @hookimpl")
+    connectors = tuple(_offered(manager.hook.oo_connectors))
+    sandboxes = tuple(_offered(manager.hook.oo_sandboxes))
+    for sandbox in sandboxes:
+        if not isinstance(getattr(sandbox, "id", None), str):
+            raise PluginRefused(f"it offers a {type(sandbox).__name__}, which is not an oo_sdk.Sandbox: tell its author")
+    return connectors, sandboxes, tuple(_offered(manager.hook.oo_sinks))
+
+
+def _offered(hook: pluggy.HookCaller) -> Iterator[Any]:
+    for offered in hook():
+        if not isinstance(offered, Iterable):
+            raise PluginRefused(f"its {hook.name} gives a {type(offered).__name__} and not a list: tell its author")
+        yield from offered
 
 
 def check(connector: object) -> None:
     """Refuse a connector that breaks the contract in what it declares. Raises `PluginRefused`."""
     if not isinstance(connector, Connector):
-        raise PluginRefused(f"it offers a {type(connector).__name__}, which is not an oo_sdk.Connector")
+        raise PluginRefused(f"it offers a {type(connector).__name__}, which is not an oo_sdk.Connector: tell its author")
     id_ = getattr(connector, "id", "")
     if not (isinstance(id_, str) and _ID.fullmatch(id_)) or id_ in RESERVED:
         raise PluginRefused(f"{id_!r} is no id for a connector: use lower-case letters, digits and _, and none of {sorted(RESERVED)}")
+    if isinstance(connector.hosts, str) or not all(isinstance(host, str) and _HOST.fullmatch(host) for host in connector.hosts):
+        raise PluginRefused(f'the hosts of {id_} must be a list of "name" or "name:port", without a scheme or a path')
     if connector.auth is None:
         return
     if not connector.hosts:
         raise PluginRefused(f"{id_} declares no hosts: name the only hosts that its credential may be sent to")
     for scope in connector.scopes:
         if len(scope.sentence.split()) < 2:
-            raise PluginRefused(f"the scope {scope.id} of {id_} has no sentence that a person could read")
+            raise PluginRefused(f"the scope {scope.id} of {id_} has no sentence that a person could read: write one")
     if connector.auth.revoke is None and type(connector).revoke is Connector.revoke:
         raise PluginRefused(f"{id_} declares no way to revoke: give auth.revoke an address, or write revoke()")
 
 
-def _configure(connector: Connector, table: Mapping[str, Any]) -> None:
-    shape = type(connector).Settings
+def check_sink(sink: object) -> None:
+    """Refuse a sink that breaks the contract in what it declares. Raises `PluginRefused`."""
+    if not isinstance(sink, Sink):
+        raise PluginRefused(f"it offers a {type(sink).__name__}, which is not an oo_sdk.Sink: tell its author")
+    id_ = getattr(sink, "id", "")
+    if not (isinstance(id_, str) and _ID.fullmatch(id_)):
+        raise PluginRefused(f"{id_!r} is no id for a sink: use lower-case letters, digits and _")
+    if type(sink).deliver is Sink.deliver:
+        raise PluginRefused(f"the sink {id_} delivers nothing: write deliver()")
+
+
+def _configure(place: str, guest: Connector | Sink, table: Mapping[str, Any]) -> None:
+    shape: type[Struct] = type(guest).Settings
+    if not isinstance(table, Mapping):
+        raise PluginRefused(f"{place} must be a table of settings: see `oo config show`")
     unknown = sorted(set(table) - {item.encode_name for item in msgspec.structs.fields(shape)})
     if unknown:
-        raise PluginRefused(f"[connectors.{connector.id}] has no setting {unknown[0]}: see `oo config show`")
+        raise PluginRefused(f"{place} has no setting {unknown[0]}: see `oo config show`")
     try:
-        connector.settings = msgspec.convert(dict(table), shape, strict=False)
+        guest.settings = msgspec.convert(dict(table), shape, strict=False)
     except msgspec.ValidationError as wrong:
-        raise PluginRefused(f"[connectors.{connector.id}] is wrong: {wrong}") from None
+        raise PluginRefused(f"{place} is wrong ({wrong}): see `oo config show`") from None
+
+
+def _origin(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution; an upgrade that was cut off leaves some without."""
+    try:
+        return (point.dist.name or UNKNOWN, point.dist.version or "") if point.dist else (UNKNOWN, "")
+    except Exception:  # importlib.metadata does not say what it raises for a folder without METADATA
+        return UNKNOWN, ""
+
+
+def _short(error: BaseException) -> str:
+    """The first line of what an error says; its author may have given it no words."""
+    return (str(error).splitlines() or ["no reason given"])[0][:200]
 
 
 def _normal(name: str) -> str:
+    """A distribution's name in the spelling of PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()

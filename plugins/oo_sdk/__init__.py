@@ -18,7 +18,7 @@ from oo_sdk.errors import (
     SignInAgain,
     Unreadable,
 )
-from oo_sdk.events import Change, Checkpoint, Cursor, Event, Listing, Signal
+from oo_sdk.events import Change, Checkpoint, Cursor, Event, Listing, NormalizedEvent, Signal
 from oo_sdk.flow import Flow, Redirect, StoredCredential
 from oo_sdk.hooks import hookimpl
 from oo_sdk.revocation import Revocation, Revoked
@@ -52,6 +52,7 @@ __all__ = [
     "Listing",
     "Log",
     "News",
+    "NormalizedEvent",
     "Nudge",
     "OAuth2",
     "Placeholder",

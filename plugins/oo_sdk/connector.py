@@ -14,6 +14,7 @@ from oo_sdk.flow import Flow, Redirect, StoredCredential
 from oo_sdk.revocation import Revocation, Revoked
 from oo_sdk.session import Placeholder, Response, Sign
 from oo_sdk.structs import Struct
+from oo_sdk.webhooks import Hears
 
 
 class Connector:
@@ -27,7 +28,7 @@ class Connector:
     title: str = ""  #: the provider's name as people know it
     scopes: Sequence[Scope] = ()
     auth: OAuth2 | None = None  #: None: nothing to sign in to
-    hosts: Sequence[str] = ()  #: the only hosts its credential is ever sent to, "name" or "name:port"
+    hosts: Sequence[str] = ()  #: the only hosts its credential is ever sent to, "name" or "name:port", besides the addresses of `auth`
     limits: Sequence[RateLimit] = ()
     errors: Mapping[int, type[ConnectorError]] = {}  #: what only this provider means by a status
     actions: Sequence[ActionKind] = ()  #: what `act` can do
@@ -57,9 +58,16 @@ class Connector:
         """Turn the code into a credential. The default exchanges it; a connector that can name the account does so with `.of(…)`."""
         return await flow.exchange(code)
 
-    def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
-        """Yield what changed since the cursor (None: from the beginning), and checkpoints to go on from."""
-        raise ConnectorBug(f"{self.id} has nothing to fetch")
+    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
+        """Yield what changed since the cursor (None: from the beginning), and checkpoints to go on from.
+
+        A connector that only hears need not write it.
+        """
+        if not isinstance(self, Hears):
+            raise ConnectorBug(f"{self.id} has nothing to fetch")
+        nothing: tuple[Signal, ...] = ()
+        for signal in nothing:
+            yield signal
 
     async def act(self, ctx: Context, action: Action) -> ActionResult:
         """Change something at the provider. Called again with the same key after a doubt: it must then do nothing twice."""

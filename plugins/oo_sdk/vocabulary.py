@@ -4,14 +4,33 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from oo_sdk._schema.oo.vocabulary.v1.vocabulary_pb2 import (
     CalendarEntry,
+    Comment,
     Document,
     Due,
     HealthSample,
+    Label,
     Project,
     Record,
+    Reminder,
+    Section,
     Task,
     When,
     Workout,
 )
 
-__all__ = ["CalendarEntry", "Document", "Due", "HealthSample", "Project", "Record", "Task", "Timestamp", "When", "Workout"]
+__all__ = [
+    "CalendarEntry",
+    "Comment",
+    "Document",
+    "Due",
+    "HealthSample",
+    "Label",
+    "Project",
+    "Record",
+    "Reminder",
+    "Section",
+    "Task",
+    "Timestamp",
+    "When",
+    "Workout",
+]

@@ -1,4 +1,4 @@
-"""The Todoist connector: tasks and projects as they change, over the unified API v1."""
+"""The Todoist connector: a person's tasks and all that belongs to them, as they change, over the unified API v1."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from oo_sdk import (
+    Action,
+    ActionKind,
+    ActionResult,
     ApiRetired,
     Checkpoint,
     ClientAuth,
@@ -18,9 +21,13 @@ from oo_sdk import (
     Context,
     Cursor,
     CursorExpired,
+    Delivery,
     Event,
     Flow,
+    HmacScheme,
     Listing,
+    News,
+    Nudge,
     OAuth2,
     Placeholder,
     RateLimit,
@@ -40,8 +47,9 @@ from oo_sdk import (
     decode,
 )
 from oo_sdk.vocabulary import Task
+from oo_todoist.actions import ACTIONS, command, refused, result
 from oo_todoist.meaning import KINDS, TASKS, read, utc
-from oo_todoist.shapes import Account, Page, Synced
+from oo_todoist.shapes import Account, Page, Push, Synced
 
 T = TypeVar("T")
 
@@ -67,12 +75,14 @@ class Todoist(Connector):
     id = "todoist"
     title = "Todoist"
     scopes: Sequence[Scope] = (
-        Scope("data:read", "See everything in your Todoist, such as tasks and projects, and when you change it."),
+        Scope("data:read", "See everything in your Todoist, such as tasks, projects and comments, and when you change it."),
         Scope("data:read_write", "Complete and change your tasks and projects when you ask for it.", "write", required=False),
     )
     # 100 full syncs in the same time are allowed too, but nothing makes us want that many. REST has no published limit.
     limits: Sequence[RateLimit] = (RateLimit(1000, per="quarter", of="user"),)
     errors: Mapping[int, type[ConnectorError]] = {410: ApiRetired}
+    actions: Sequence[ActionKind] = ACTIONS
+    webhooks = HmacScheme(header="X-Todoist-Hmac-SHA256", key="client_secret", encoding="base64", id_header="X-Todoist-Delivery-ID")
     manual_revocation = "https://app.todoist.com/app/settings/integrations"
 
     class Settings(Connector.Settings):
@@ -141,7 +151,7 @@ class Todoist(Connector):
             token = answer.sync_token
             shown: set[str] = set()
             if answer.full_sync:
-                listed = {kind.name for kind in KINDS}
+                listed = {kind.name for kind in KINDS if kind.whole}
                 yield Listing()
             members = decode(body, dict[str, Raw])
             for kind in KINDS:
@@ -162,6 +172,26 @@ class Todoist(Connector):
                 break
         cursor = {"sync_token": token, "resources": RESOURCES, "completed_from": completed_from.isoformat()}
         yield Checkpoint(cursor, listed=tuple(kind.name for kind in KINDS if kind.name in listed))
+
+    async def route(self, delivery: Delivery) -> Sequence[str]:
+        """Name the user that Todoist tells it to."""
+        return [str(_push(delivery).user_id)]
+
+    async def read(self, delivery: Delivery) -> Sequence[News]:
+        """Say that something changed, whatever it was.
+
+        Deliveries may be late, out of order or missing and their objects lack members of the synced ones, so a sync tells what.
+        """
+        _push(delivery)
+        return [Nudge()]
+
+    async def act(self, ctx: Context, action: Action) -> ActionResult:
+        """Carry out one command. Todoist executes each key once, so that this may be tried again after any doubt."""
+        form = {"commands": json.dumps([command(action)])}
+        answer = await ctx.http.request("POST", f"{self.settings.api}/sync", form=form, accept=(400, 403, 404))
+        if answer.status >= 300:
+            raise refused(answer.body, answer.status)
+        return result(action, answer.body)
 
     def explain(self, response: Response) -> ConnectorError | None:
         """Say what a refusal means. Todoist documents no code for a sync token that it does not know, but names the argument."""
@@ -216,6 +246,17 @@ class Todoist(Connector):
         """Ask /sync: a form whose list is JSON text."""
         form = {"sync_token": token, "resource_types": json.dumps(resources)}
         return await http.post(f"{self.settings.api}/sync", form=form, into=into)
+
+
+def _push(delivery: Delivery) -> Push:
+    """Read who a delivery is for."""
+    try:
+        push = decode(delivery.body, Push)
+    except ConnectorBug as wrong:
+        raise Unreadable(f"a webhook was set aside: {wrong}") from None
+    if not push.user_id:
+        raise Unreadable("a webhook was set aside: its user_id is empty")
+    return push
 
 
 def _objects(members: Mapping[str, Raw], resource: str, *, required: bool) -> list[Raw]:

@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, Generic, TypeVar
 
 from oo_sdk import Change, ConnectorBug, Event, Raw, Unreadable, decode
-from oo_sdk.vocabulary import Due, Project, Task, Timestamp, When
-from oo_todoist.shapes import DueDate, Folder, Item, Known, Subject
+from oo_sdk.vocabulary import Comment, Due, Label, Project, Reminder, Section, Task, Timestamp, When
+from oo_todoist.shapes import Bell, DueDate, File, Folder, Item, Known, Note, Part, Subject, Tag
 
 S = TypeVar("S", bound=Known)
 
@@ -31,7 +31,8 @@ class Kind(Generic[S]):
     resource: str  #: what /sync calls it
     name: str  #: what its events are called
     shape: type[S]
-    payload: Callable[[S], Task | Project]
+    payload: Callable[[S], Project | Section | Label | Task | Comment | Reminder]
+    whole: bool = True  #: False: a full sync shows only some of them, so that nothing follows from one's absence
 
 
 def task(item: Item) -> Task:
@@ -74,11 +75,65 @@ def project(folder: Folder) -> Project:
     )
 
 
-PROJECTS: Final = Kind(resource="projects", name="project", shape=Folder, payload=project)
-TASKS: Final = Kind(resource="items", name="task", shape=Item, payload=task)
+def section(part: Part) -> Section:
+    """Say what a section is."""
+    return Section(
+        title=part.name,
+        description=part.description or "",
+        project=part.project_id or "",
+        archived=bool(part.is_archived),
+        position=part.section_order or 0,
+        created_at=_timestamp(part.added_at),
+        url=f"{APP}/section/{part.id}",
+    )
 
-#: What is read, in the order in which it is told: what holds others first.
-KINDS: Final[tuple[Kind[Any], ...]] = (PROJECTS, TASKS)
+
+def label(tag: Tag) -> Label:
+    """Say what a label is."""
+    return Label(
+        title=tag.name,
+        color=tag.color or "",
+        favorite=bool(tag.is_favorite),
+        position=tag.item_order or tag.order or 0,
+        url=f"{APP}/label/{tag.id}",
+    )
+
+
+def comment(note: Note) -> Comment:
+    """Say what a comment is."""
+    about = f"task/{note.item_id}" if note.item_id else f"project/{note.project_id}"
+    return Comment(
+        text=note.content or "",
+        task=note.item_id or "",
+        project="" if note.item_id else note.project_id or "",
+        author=note.posted_uid or "",
+        created_at=_timestamp(note.posted_at),
+        attachments=[_attachment(note.file_attachment)] if note.file_attachment else (),
+        url=f"{APP}/{about}#comment-{note.id}",
+    )
+
+
+def reminder(bell: Bell) -> Reminder:
+    """Say what a reminder is. A relative one may carry a `due` too, which only follows from its task's."""
+    reminder = Reminder(task=bell.item_id, person=bell.notify_uid or "")
+    if bell.due is not None and bell.type != "relative":
+        reminder.due.CopyFrom(_due(bell.due))
+    elif bell.minute_offset is not None:
+        reminder.minutes_before = bell.minute_offset
+    return reminder
+
+
+TASKS: Final = Kind(resource="items", name="task", shape=Item, payload=task)
+#: What is read, in the order in which it is told: what holds others first. Comments on completed tasks are in no full sync.
+KINDS: Final[tuple[Kind[Any], ...]] = (
+    Kind(resource="projects", name="project", shape=Folder, payload=project),
+    Kind(resource="sections", name="section", shape=Part, payload=section),
+    Kind(resource="labels", name="label", shape=Tag, payload=label),
+    TASKS,
+    Kind(resource="notes", name="comment", shape=Note, payload=comment, whole=False),
+    Kind(resource="project_notes", name="comment", shape=Note, payload=comment, whole=False),
+    Kind(resource="reminders", name="reminder", shape=Bell, payload=reminder),
+)
 
 
 def read(kind: Kind[Any], raw: Raw) -> Event | Unreadable:
@@ -115,6 +170,12 @@ def _timestamp(written: datetime | None) -> Timestamp | None:
     timestamp = Timestamp()
     timestamp.FromDatetime(utc(written))
     return timestamp
+
+
+def _attachment(file: File) -> Comment.Attachment:
+    return Comment.Attachment(
+        title=file.file_name or file.title or "", media_type=file.file_type or "", url=file.file_url or file.url or ""
+    )
 
 
 def _due(due: DueDate) -> Due:

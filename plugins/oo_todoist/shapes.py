@@ -7,6 +7,7 @@ string. Timestamps are UTC, with or without microseconds and sometimes without t
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from oo_sdk import Raw, Struct
 
@@ -87,6 +88,58 @@ class Folder(Known, kw_only=True):
     created_at: datetime | None = None
 
 
+class Part(Known, kw_only=True):
+    """A section of a project."""
+
+    name: str
+    description: str | None = None
+    project_id: str | None = None
+    is_archived: bool | None = None
+    section_order: int | None = None
+    added_at: datetime | None = None
+
+
+class Tag(Known, kw_only=True):
+    """A personal label. Its place is `item_order`, which Doist's own SDK calls `order`."""
+
+    name: str
+    color: str | None = None
+    is_favorite: bool | None = None
+    item_order: int | None = None
+    order: int | None = None
+
+
+class Bell(Known, kw_only=True):
+    """A reminder: at a time of its own ("absolute"), or some minutes before its task is due ("relative")."""
+
+    item_id: str
+    type: str | None = None
+    notify_uid: str | None = None
+    due: DueDate | None = None
+    minute_offset: int | None = None
+
+
+class File(Struct):
+    """What hangs on a comment: an upload, or the page that a link in it leads to."""
+
+    file_name: str | None = None
+    file_type: str | None = None
+    file_url: str | None = None
+    title: str | None = None
+    url: str | None = None
+
+
+class Note(Known, kw_only=True):
+    """A comment on a task, which has an `item_id`, or on a project, which has a `project_id`."""
+
+    content: str | None = None
+    item_id: str | None = None
+    project_id: str | None = None
+    posted_uid: str | None = None
+    posted_at: datetime | None = None
+    file_attachment: File | None = None
+
+
 class Synced(Struct):
     """What every answer of /sync has besides its objects."""
 
@@ -114,3 +167,29 @@ class Account(Struct):
     """An answer of /sync for the resource "user"."""
 
     user: User
+
+
+class Push(Struct):
+    """A webhook's body: what happened is named, and to whom it is told.
+
+    The object in it has other members than the one in /sync, and is not read.
+    """
+
+    event_name: str
+    user_id: str | int
+
+
+class Refused(Struct):
+    """Why a command was not carried out. Documented errors carry from two to five of Todoist's five members."""
+
+    error_code: int | None = None
+    error_tag: str | None = None
+    error_extra: dict[str, Raw] | None = None
+    http_code: int | None = None
+
+
+class Carried(Struct):
+    """What became of commands: each one's uuid → "ok" or the refusal, and each temporary id → the real one."""
+
+    sync_status: dict[str, Literal["ok"] | Refused]
+    temp_id_mapping: dict[str, str] | None = None

@@ -42,12 +42,18 @@ class FakeDaemon:
     socket: Path
     plugins: list[Json] = field(default_factory=list)
     registrations: list[Json] = field(default_factory=list)
+    deliveries: list[Json] = field(default_factory=list)
+    tokens: list[Json] = field(default_factory=list)
     connections: list[Json] = field(default_factory=list)
     events: list[Json] = field(default_factory=list)
     #: Answers to the question how far a person has come, in turn; after the last one the question is left open.
     progress: list[Json] = field(default_factory=list)
     #: Answers to a sync of a connection, in turn; the last one again and again.
     syncs: dict[str, list[Json]] = field(default_factory=dict)
+    #: Answers to an action, in turn; the last one again and again.
+    actions: list[Json] = field(default_factory=list)
+    #: What a connection is after it was disconnected, in turn; the last one again and again.
+    disconnected: list[Json] = field(default_factory=list)
     #: Answers given instead, one for each request: a status and a body, with headers.
     instead: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
@@ -78,8 +84,15 @@ class FakeDaemon:
                 web.get("/v1/connect-sessions/{id}", self._progress),
                 web.get("/v1/connections", self._connections),
                 web.get("/v1/connections/{id}", self._connection),
+                web.delete("/v1/connections/{id}", self._disconnect),
+                web.post("/v1/actions", self._act),
+                web.get("/v1/actions/{id}", self._action),
                 web.post("/v1/connections/{id}/sync", self._sync),
                 web.get("/v1/events", self._events),
+                web.get("/v1/deliveries", self._deliveries),
+                web.get("/v1/tokens", self._tokens),
+                web.post("/v1/tokens", self._create_token),
+                web.delete("/v1/tokens/{name}", self._revoke_token),
                 web.get("/v1/openapi.yaml", self._openapi),
             ]
         )
@@ -135,7 +148,13 @@ class FakeDaemon:
         name = asked.get("id", asked["provider"])
         if any(each["id"] == name and each["provider"] != asked["provider"] for each in self.registrations):
             return _error(409, "registration_exists", f"There is a registration {name} with another provider.", "Choose another id.")
-        added = registration(id=name, provider=asked["provider"], client_id=asked["client_id"], secrets=len(asked["client_secrets"]))
+        added = registration(
+            id=name,
+            provider=asked["provider"],
+            client_id=asked["client_id"],
+            secrets=len(asked["client_secrets"]),
+            webhook_secrets=len(asked.get("webhook_secrets", [])),
+        )
         self.registrations.append(added)
         return _json(added, status=201)
 
@@ -160,6 +179,25 @@ class FakeDaemon:
                 return _json(each)
         return _error(404, "not_found", "There is no such connection.", "See `oo connections`.")
 
+    async def _disconnect(self, request: web.Request) -> web.Response:
+        if not self.disconnected:
+            return await self._connection(request)
+        shown = self.disconnected.pop(0) if len(self.disconnected) > 1 else self.disconnected[0]
+        return _json(shown, status=202 if shown["state"] == "revoking" else 200)
+
+    async def _act(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if asked["name"] == "nothing":
+            return _error(404, "unknown_action", "Todoist has no action nothing.", "There are complete_task, add_task.")
+        shown = self._next_action()
+        return _json(shown, status=202 if shown["state"] == "queued" else 200)
+
+    async def _action(self, request: web.Request) -> web.Response:
+        return _json(self._next_action())
+
+    def _next_action(self) -> Json:
+        return self.actions.pop(0) if len(self.actions) > 1 else self.actions[0]
+
     async def _sync(self, request: web.Request) -> web.Response:
         answers = self.syncs.get(request.match_info["id"])
         if not answers:
@@ -180,6 +218,27 @@ class FakeDaemon:
         end = start + len(page)
         shown = [each for each in page if _matches(each, request, "user", "provider", "type")]
         return _json({"events": shown, "position": f"1-{end}", "more": end < len(self.events)})
+
+    async def _tokens(self, request: web.Request) -> web.Response:
+        return _json({"tokens": self.tokens})
+
+    async def _create_token(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if any(each["name"] == asked["name"] for each in self.tokens):
+            return _error(409, "token_exists", f"There is a token {asked['name']}.", "Revoke it first.")
+        self.tokens.append(token(name=asked["name"], scopes=asked["scopes"], expires_at=SOON if "life" in asked else None))
+        return _json({**self.tokens[-1], "token": "oot_s3cret"}, status=201)
+
+    async def _revoke_token(self, request: web.Request) -> web.Response:
+        for each in self.tokens:
+            if each["name"] == request.match_info["name"]:
+                self.tokens.remove(each)
+                return _json(each)
+        return _error(404, "not_found", "There is no such token.", "See `oo token list`.")
+
+    async def _deliveries(self, request: web.Request) -> web.Response:
+        shown = [each for each in self.deliveries if _matches(each, request, "state", "source")]
+        return _json({"deliveries": shown[: int(request.query.get("limit", "100"))]})
 
     async def _wait(self, request: web.Request) -> None:
         """Wait as the question says, or until something happens."""
@@ -228,7 +287,17 @@ def plugin(**changes: Any) -> Json:
     """Give a plugin as the API shows it."""
     scope = {"id": "data:read", "sentence": "See your tasks.", "access": "read", "required": True}
     whole = {"id": "todoist", "title": "Todoist", "distribution": "oo-integrations", "version": "0.1.0", "state": "loaded"}
-    return {**whole, "reason": "", "scopes": [scope], "hosts": ["api.todoist.com"], **changes}
+    return {**whole, "reason": "", "scopes": [scope], "hosts": ["api.todoist.com"], "sinks": [], "actions": [], **changes}
+
+
+def sink(**changes: Any) -> Json:
+    """Give a sink as the API shows it."""
+    return {"id": "acme_file", "state": "running", "reason": "", "position": "1-40", "lag": 2, **changes}
+
+
+def token(**changes: Any) -> Json:
+    """Give a token as the API shows it."""
+    return {"name": "backend", "scopes": ["read"], "created_at": NOW, "expires_at": None, "last_used_at": None, **changes}
 
 
 def registration(**changes: Any) -> Json:
@@ -236,7 +305,9 @@ def registration(**changes: Any) -> Json:
     name = changes.get("id", "todoist")
     redirect = f"http://127.0.0.1:8710/oauth/{name}/callback"
     return {
-        "id": name, "provider": "todoist", "client_id": "a1b2c3", "redirect_uri": redirect, "secrets": 1, "created_at": NOW, **changes
+        "id": name, "provider": "todoist", "client_id": "a1b2c3", "redirect_uri": redirect, "secrets": 1,
+        "webhook_url": f"http://127.0.0.1:8710/webhooks/{name}-token", "webhook_secrets": 0, "webhook_reason": "",
+        "created_at": NOW, **changes,
     }  # fmt: skip
 
 
@@ -247,8 +318,40 @@ def connection(**changes: Any) -> Json:
         "state": "active", "reason": "", "scopes": ["data:read"], "meta": {"cursor": {"sync_token": "abc"}},
         "next_sync_at": SOON,
         "last_sync": {"started_at": NOW, "finished_at": "2026-11-22T09:30:01.5Z", "outcome": "done", "detail": "", "events": 1234},
+        "revocation": None,
         "created_at": "2026-11-01T08:00:00Z",
         **changes,
+    }  # fmt: skip
+
+
+def revocation(revoked: str = "fully", **changes: Any) -> Json:
+    """Give what became of a grant."""
+    at = None if revoked == "pending" else "2026-11-22T09:30:02Z"
+    return {"revoked": revoked, "remains": "", "manual_url": "", "reason": "", "at": at, **changes}
+
+
+def action(state: str = "done", **changes: Any) -> Json:
+    """Give an action as the API shows it."""
+    result = {"subject": "6X7rM8997g3RQmvh", "detail": {}} if state == "done" else None
+    ended = None if state == "queued" else "2026-11-22T09:30:01Z"
+    return {
+        "id": "a-1", "key": "k-1", "name": "complete_task", "connection": "c-7f3a", "state": state, "result": result, "reason": "",
+        "tries": 1, "created_at": NOW, "finished_at": ended, **changes,
+    }  # fmt: skip
+
+
+def action_kind(**changes: Any) -> Json:
+    """Give a kind of action as the API shows it."""
+    fields = {"id": {"type": "string"}, "note": {"type": "string", "default": ""}}
+    arguments = {"$ref": "#/$defs/Task", "$defs": {"Task": {"type": "object", "properties": fields, "required": ["id"]}}}
+    return {"name": "complete_task", "sentence": "Complete a task.", "scope": "data:read_write", "arguments": arguments, **changes}
+
+
+def delivery(**changes: Any) -> Json:
+    """Give a delivery that has become a sync."""
+    return {
+        "id": "17", "source": "todoist", "provider": "todoist", "delivery_id": "d-1", "weak": False, "state": "done", "reason": "",
+        "tries": 1, "received_at": NOW, "next_try_at": None, "done_at": "2026-11-22T09:30:01Z", "age": 42.5, **changes,
     }  # fmt: skip
 
 

@@ -149,6 +149,14 @@ def test_connectors_tables_pass_through(tmp_path: Path) -> None:
     assert settings.origin("connectors", "todoist.hosts").kind == "file"
 
 
+def test_a_sink_runs_where_its_table_stands(tmp_path: Path) -> None:
+    """An empty table is one, and a variable makes one; a sink and a connector of the same id are told different things."""
+    settings = load_text(tmp_path, "[sinks.acme_file]\n[connectors.acme]\na = 1", HOME | {"OO_SINKS__ACME__PATH": "/tmp/x"})
+    assert settings.sinks == {"acme_file": {}, "acme": {"path": "/tmp/x"}}
+    assert settings.connectors == {"acme": {"a": 1}}
+    assert settings.origin("sinks", "acme.path").kind == "variable"
+
+
 def test_what_connectors_are_told_is_not_printed() -> None:
     """The text of the settings holds nothing of a connector's, since it may be a secret."""
     assert "hunter2" not in repr(load(environ=HOME | {"OO_CONNECTORS__TODOIST__API": "hunter2"}))
@@ -167,6 +175,7 @@ def test_what_connectors_are_told_is_not_printed() -> None:
         ("[[public]]\nport = 1", ", public", "must be a section", "[public]"),
         ("connectors = 1", ", connectors", "must be a section", "[connectors]"),
         ("[connectors]\ntodoist = 1", ", connectors.todoist", "must be a section", "[connectors.<id>]"),
+        ("[sinks]\nacme = 1", ", sinks.acme", "must be a section", "settings of a sink"),
         ('[public]\nport = "1"', ", public.port", "a whole number from 0 to 65535", "8710"),
         ("[public]\nport = true", ", public.port", "a whole number", "8710"),
         ("[public]\nport = 65536", ", public.port", "a whole number", "8710"),
@@ -201,6 +210,7 @@ def test_a_problem_in_the_file_has_its_place_and_a_remedy(tmp_path: Path, text: 
         ("OO_PUBLIC_PORT", "http", "a whole number", "8710"),
         ("OO_PRIVATE_ADMIN_UIDS", "1,ada", "a list", "[]"),
         ("OO_CONNECTORS__TODOIST", "1", "no setting of a connector", "OO_CONNECTORS__<ID>__<KEY>"),
+        ("OO_SINKS__ACME", "1", "no setting of a sink", "OO_SINKS__<ID>__<KEY>"),
         ("OO_CONNECTORS____API", "1", "no setting of a connector", "OO_CONNECTORS__<ID>__<KEY>"),
         ("OO_CONNECTORS__TODOIST__API__URL", "1", "both a value and a table", "Rename"),
         ("OO_CONNECTORS__TODOIST__TABLE", "1", "both a value and a table", "Rename"),

@@ -1,5 +1,6 @@
 """openapi.yaml is the contract of the private listener, and the SDK's public names are what strangers rely on."""
 
+from dataclasses import fields
 from importlib.resources import files
 from typing import Any
 from unittest.mock import Mock
@@ -13,12 +14,12 @@ import oo_sdk.vocabulary
 from oo_daemon.ingress.api import Api
 
 GOLDEN = """\
-Action ActionKind ActionRefused ActionResult ApiRetired Change Checkpoint ClientAuth Clock Connector ConnectorBug ConnectorError Context
-Cursor CursorExpired Delivery Event Flow Hears HmacScheme Listing Log News Nudge OAuth2 Placeholder QuotaSpent RateLimit Raw Redirect
-Response RetryLater Revocation Revoked Rotation Sandbox Scope Session Sign SignInAgain Signal Sink StoredCredential Struct Unreadable
-decode hookimpl
+Action ActionKind ActionRefused ActionResult ApiRetired Change Checkpoint ClientAuth Clock Connector ConnectorBug ConnectorError
+Context Cursor CursorExpired Delivery Event Flow Hears HmacScheme Listing Log News NormalizedEvent Nudge OAuth2 Placeholder
+QuotaSpent RateLimit Raw Redirect Response RetryLater Revocation Revoked Rotation Sandbox Scope Session Sign SignInAgain Signal
+Sink StoredCredential Struct Unreadable decode hookimpl
 """
-VOCABULARY = "CalendarEntry Document Due HealthSample Project Record Task Timestamp When Workout"
+VOCABULARY = "CalendarEntry Comment Document Due HealthSample Label Project Record Reminder Section Task Timestamp When Workout"
 
 
 def document() -> dict[str, Any]:
@@ -27,7 +28,7 @@ def document() -> dict[str, Any]:
 
 
 def routed() -> set[tuple[str, str]]:
-    parts = dict.fromkeys(("storage", "registry", "registrations", "connect", "reader", "as_json", "clock", "status"), Mock())
+    parts: dict[str, Any] = {part.name: Mock() for part in fields(Api)}
     return {(route.method, route.path) for route in Api(**parts).routes() if isinstance(route, web.RouteDef)}
 
 

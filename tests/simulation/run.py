@@ -28,8 +28,9 @@ LIVES: dict[str, dict[str, Any]] = {
         "names": ("alpha", "beta", "gamma", "delta", "epsilon"),
         "crashes": 4,
         "clock_steps": True,
-        "hours": 2.0,
+        "hours": 1.0,
         "tick": 30.0,
+        "workers": 100,
     },
 }
 

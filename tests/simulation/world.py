@@ -296,12 +296,13 @@ class World:
     folder: Path
     people: int = 10
     names: tuple[str, ...] = ("alpha", "beta")
-    hours: float = 3.0
+    hours: float = 1.5
     crashes: int = 1
     clock_steps: bool = False
     trouble: float = 0.15
-    tick: float = 20.0
-    interval: float = 1800.0
+    tick: float = 40.0
+    interval: float = 1200.0
+    workers: int = 8
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"world {self.seed}")
@@ -325,6 +326,7 @@ class World:
         self.database: SqliteDatabase | None = None
         self.machine: Machine | None = None
         self.cursors: dict[int, tuple[int, str | None]] = {}
+        self.touched: set[int] = set()
         self.outbox_end = 0
         self.happened: Counter[str] = Counter()
 
@@ -333,6 +335,7 @@ class World:
     def boot(self) -> Machine:
         """Start the daemon over the database."""
         assert self.database is not None
+        self.database.handle().set_update_hook(self._touch)
         chance = SeededChance(random.Random(self.chance.random()))
         storage = MortalStorage(self.database, random.Random(self.chance.random()), self.watch)
         network = Network(self.providers, random.Random(self.chance.random()))
@@ -370,7 +373,7 @@ class World:
             connection_event=own.connection_event,
         )
         dispatcher = Dispatcher(
-            storage=storage, clock=self.clock, metrics=metrics, log=NoLog(), owner=owner, run=sync.run, workers=8, lease=60
+            storage=storage, clock=self.clock, metrics=metrics, log=NoLog(), owner=owner, run=sync.run, workers=self.workers, lease=60
         )
         machine = Machine(storage, network, connect, registrations, dispatcher, clock=self.clock)
         machine.tasks.append(asyncio.ensure_future(self._rescue_and_live(machine)))
@@ -480,13 +483,21 @@ class World:
 
     # --- what must hold -----------------------------------------------------------------------------------------------
 
+    def _touch(self, kind: int, database: str, table: str, row: int) -> None:
+        if table == "schedule":
+            self.touched.add(row)
+
     def watch(self) -> None:
         """After each commit: cursors run forwards, positions are never used twice, nobody runs twice."""
         assert self.database is not None
         ((end,),) = self.database.rows("SELECT position FROM stream")
         assert end >= self.outbox_end, "positions ran backwards"
         self.outbox_end = end
-        for number, generation, cursor in self.database.rows("SELECT connection, generation, cursor FROM schedule"):
+        touched, self.touched = self.touched, set()
+        for connection in touched:
+            ((number, generation, cursor),) = self.database.rows(
+                "SELECT connection, generation, cursor FROM schedule WHERE connection = ?", (connection,)
+            )
             before = self.cursors.get(number)
             if before is not None and before[1] is not None and cursor is not None and before[0] == generation:
                 assert _place(cursor) >= _place(before[1]), f"a cursor ran backwards: {before[1]} to {cursor}"

@@ -40,7 +40,9 @@ REALDATA = Path(__file__).parents[2].parent / "shared" / "realdata" / "todoist"
 
 API = "https://api.todoist.com/api/v1"
 COMPLETED = f"{API}/tasks/completed/by_completion_date"
-RESOURCES = ["projects", "items"]
+RESOURCES = ["projects", "sections", "labels", "items", "notes", "project_notes", "reminders"]
+#: What a listing shows all of; of comments it shows only those on what is active.
+LISTED = ("project", "section", "label", "task", "reminder")
 
 #: History that fits into one request: every listing then asks for completed tasks exactly once.
 RECENT = NOW - timedelta(days=30)
@@ -65,13 +67,19 @@ def folder(id_: str, **members: Any) -> dict[str, Any]:
 
 def full(token: str, *items: Any, projects: tuple[Any, ...] = (), at: str | None = "2026-11-22T12:00:00Z") -> dict[str, Any]:
     """Make the answer of a full sync, of `at`."""
-    body = {"sync_token": token, "full_sync": True, "full_sync_date_utc": at, "items": [*items], "projects": [*projects]}
+    objects = dict.fromkeys(RESOURCES, ()) | {"items": items, "projects": projects}
+    body = {"sync_token": token, "full_sync": True, "full_sync_date_utc": at} | {name: [*some] for name, some in objects.items()}
     return {name: value for name, value in body.items() if value is not None}
 
 
 def partial(token: str, *items: Any, projects: tuple[Any, ...] = ()) -> dict[str, Any]:
     """Make the answer of an incremental sync."""
     return {"sync_token": token, "full_sync": False, "items": [*items], "projects": [*projects]}
+
+
+def without(name: str) -> tuple[str, ...]:
+    """Give what is listed but for one name."""
+    return tuple(each for each in LISTED if each != name)
 
 
 async def sync(
@@ -110,7 +118,7 @@ async def test_a_first_fetch_lists_everything() -> None:
     signals, asked = await sync(full("one", item("t1"), projects=(folder("p1"),)), NONE_COMPLETED, since=None)
     assert signals[0] == Listing()
     assert events(signals) == [("project", "p1", Change.UPSERTED), ("task", "t1", Change.UPSERTED)]
-    assert checkpoint(signals) == Checkpoint(CURSOR, listed=("project", "task"))
+    assert checkpoint(signals) == Checkpoint(CURSOR, listed=LISTED)
     assert (asked[0].method, asked[0].url, asked[0].sign) == ("POST", f"{API}/sync", Sign.USER)
     assert asked[0].form["sync_token"] == "*"
     assert json.loads(asked[0].form["resource_types"]) == RESOURCES
@@ -124,7 +132,7 @@ async def test_the_documented_empty_full_sync() -> None:
     signals, _ = await sync(body, NONE_COMPLETED, since=None)
     assert signals == [
         Listing(),
-        Checkpoint(CURSOR | {"sync_token": body["sync_token"]}, listed=("project", "task")),
+        Checkpoint(CURSOR | {"sync_token": body["sync_token"]}, listed=LISTED),
     ]
 
 
@@ -160,11 +168,12 @@ async def test_the_cursor_survives_json() -> None:
     assert checkpoint(again).cursor == CURSOR | {"sync_token": "two"}
 
 
-async def test_a_cursor_for_other_resources_lists_again() -> None:
-    """A token that was made for other resources says nothing about ours: everything is listed again."""
-    signals, asked = await sync(full("two"), NONE_COMPLETED, since=CURSOR | {"resources": ["items"]})
+@pytest.mark.parametrize("resources", [["items"], ["projects", "items"]])
+async def test_a_cursor_for_other_resources_lists_again(resources: list[str]) -> None:
+    """A token made for other resources, as by an older oO, says nothing about ours: everything is listed again, history kept."""
+    signals, asked = await sync(full("two"), NONE_COMPLETED, since=CURSOR | {"resources": resources})
     assert asked[0].form["sync_token"] == "*"
-    assert checkpoint(signals) == Checkpoint(CURSOR | {"sync_token": "two"}, listed=("project", "task"))
+    assert checkpoint(signals) == Checkpoint(CURSOR | {"sync_token": "two"}, listed=LISTED)
 
 
 async def test_a_full_answer_to_an_incremental_request() -> None:
@@ -172,7 +181,28 @@ async def test_a_full_answer_to_an_incremental_request() -> None:
     signals, asked = await sync(full("two", item("t1")), NONE_COMPLETED)
     assert asked[0].form["sync_token"] == "one"
     assert signals[0] == Listing()
-    assert checkpoint(signals).listed == ("project", "task")
+    assert checkpoint(signals).listed == LISTED
+
+
+async def test_all_that_belongs_to_tasks() -> None:
+    """Sections, labels, comments on tasks and on projects, and reminders become events, what holds others before what it holds."""
+    changed = partial("two", item("t1")) | {
+        "sections": [{"id": "s1", "name": "Cards"}],
+        "labels": [{"id": "l1", "name": "errand"}],
+        "notes": [{"id": "n1", "content": "soon", "item_id": "t1"}, {"id": "n3", "is_deleted": True}],
+        "project_notes": [{"id": "n2", "content": "all of it", "project_id": "p1"}],
+        "reminders": [{"id": "r1", "item_id": "t1", "minute_offset": 30}],
+    }
+    signals, _ = await sync(changed)
+    assert events(signals) == [
+        ("section", "s1", Change.UPSERTED),
+        ("label", "l1", Change.UPSERTED),
+        ("task", "t1", Change.UPSERTED),
+        ("comment", "n1", Change.UPSERTED),
+        ("comment", "n3", Change.DELETED),
+        ("comment", "n2", Change.UPSERTED),
+        ("reminder", "r1", Change.UPSERTED),
+    ]
 
 
 # --- completed tasks -------------------------------------------------------------------------------------------------
@@ -257,7 +287,7 @@ async def test_a_stale_listing_is_brought_up_to_date(at: str) -> None:
     assert [each.form.get("sync_token") for each in asked] == ["one", None, "two"]
     assert states(signals) == {"t1": True, "t2": False, "t3": False}
     assert signals.count(Listing()) == 1
-    assert checkpoint(signals) == Checkpoint(CURSOR | {"sync_token": "three"}, listed=("project", "task"))
+    assert checkpoint(signals) == Checkpoint(CURSOR | {"sync_token": "three"}, listed=LISTED)
 
 
 @pytest.mark.parametrize("at", ["2026-11-22T11:59:00Z", "2026-11-22T12:00:59.123456Z", None])
@@ -271,7 +301,7 @@ async def test_two_full_answers_in_a_row() -> None:
     old = "2026-11-22T10:00:00Z"
     signals, _ = await sync(full("two", item("t1"), at=old), NONE_COMPLETED, full("three", item("t2"), at=old), NONE_COMPLETED)
     assert signals.count(Listing()) == 2
-    assert checkpoint(signals) == Checkpoint(CURSOR | {"sync_token": "three"}, listed=("project", "task"))
+    assert checkpoint(signals) == Checkpoint(CURSOR | {"sync_token": "three"}, listed=LISTED)
 
 
 # --- what makes no sense ---------------------------------------------------------------------------------------------
@@ -288,10 +318,12 @@ async def test_one_unreadable_item_is_set_aside() -> None:
 @pytest.mark.parametrize(
     ("listing", "completed", "listed"),
     [
-        (full("two", item("t1", content=7)), [], ("project",)),
-        (full("two", projects=(folder("p1", name=None),)), [], ("task",)),
-        (full("two"), [done("t1", content=7)], ("project",)),
-        (full("two"), [{}, {}], ("project",)),
+        (full("two", item("t1", content=7)), [], without("task")),
+        (full("two") | {"labels": [{"id": "l1"}]}, [], without("label")),
+        (full("two") | {"notes": [{"id": "n1", "content": 7}]}, [], LISTED),
+        (full("two", projects=(folder("p1", name=None),)), [], without("project")),
+        (full("two"), [done("t1", content=7)], without("task")),
+        (full("two"), [{}, {}], without("task")),
     ],
 )
 async def test_nothing_is_missing_from_a_listing_that_cannot_be_read(listing: Any, completed: list[Any], listed: tuple[str, ...]) -> None:

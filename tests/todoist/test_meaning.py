@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oo_sdk import Change, Event, Raw, Unreadable
-from oo_sdk.vocabulary import Due, Project, Task, When
-from oo_todoist.meaning import KINDS, PROJECTS, TASKS, read
+from oo_sdk.vocabulary import Comment, Due, Label, Project, Reminder, Section, Task, When
+from oo_todoist.meaning import KINDS, TASKS, read
 
 REALDATA = Path(__file__).parents[2].parent / "shared" / "realdata" / "todoist"
 
@@ -37,6 +37,11 @@ def real(name: str) -> Any:
 def told(body: Any, kind: Any = TASKS) -> Event | Unreadable:
     """Read one object."""
     return read(kind, Raw(body if isinstance(body, bytes) else json.dumps(body).encode()))
+
+
+def kind(resource: str) -> Any:
+    """Find what is read from a resource."""
+    return next(each for each in KINDS if each.resource == resource)
 
 
 def event(body: Any, kind: Any = TASKS) -> Event:
@@ -91,7 +96,7 @@ def test_it_invents_no_version_and_no_order() -> None:
     assert (signal.version, signal.order) == ("", None)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource)
 def test_a_deleted_object(kind: Any) -> None:
     """A deleted object is gone, even when nothing but its id is left of it."""
     signal = event({"id": "1", "is_deleted": True, "updated_at": "2025-01-21T21:28:43Z"}, kind)
@@ -199,8 +204,95 @@ def test_a_project(name: str) -> None:
         url="https://app.todoist.com/app/project/6Jf8VQXxpwv56VQ7",
     )
     expected.created_at.FromJsonString("2025-01-21T21:28:43Z")
-    signal = event(body, PROJECTS)
+    signal = event(body, kind("projects"))
     assert (signal.name, signal.payload) == ("project", expected)
+
+
+def test_a_section() -> None:
+    """A section knows its project and its place."""
+    body = {"id": "s1", "name": "Cards", "project_id": "p1", "section_order": 2, "is_archived": True, "added_at": "2025-01-21T21:28:43Z"}
+    expected = Section(title="Cards", project="p1", position=2, archived=True, url="https://app.todoist.com/app/section/s1")
+    expected.created_at.FromJsonString("2025-01-21T21:28:43Z")
+    signal = event(body, kind("sections"))
+    assert (signal.name, signal.payload) == ("section", expected)
+
+
+@pytest.mark.parametrize("order", ["item_order", "order"])
+def test_a_label(order: str) -> None:
+    """A label is a word with a colour and a place, by whichever name it has its place."""
+    signal = event({"id": "l1", "name": "errand", "color": "lime_green", "is_favorite": True, order: 3}, kind("labels"))
+    expected = Label(title="errand", color="lime_green", favorite=True, position=3, url="https://app.todoist.com/app/label/l1")
+    assert (signal.name, signal.payload) == ("label", expected)
+
+
+@pytest.mark.parametrize(
+    ("resource", "about", "expected"),
+    [
+        ("notes", {"item_id": "t1"}, Comment(task="t1", url="https://app.todoist.com/app/task/t1#comment-n1")),
+        ("notes", {"item_id": "t1", "project_id": "p1"}, Comment(task="t1", url="https://app.todoist.com/app/task/t1#comment-n1")),
+        ("project_notes", {"project_id": "p1"}, Comment(project="p1", url="https://app.todoist.com/app/project/p1#comment-n1")),
+    ],
+)
+def test_a_comment(resource: str, about: dict[str, str], expected: Comment) -> None:
+    """A comment is about a task or about a project, never both, and says who said what and when."""
+    signal = event({"id": "n1", "content": "soon", "posted_uid": "7", "posted_at": "2025-01-21T21:28:43Z"} | about, kind(resource))
+    expected.text, expected.author = "soon", "7"
+    expected.created_at.FromJsonString("2025-01-21T21:28:43Z")
+    assert (signal.name, signal.payload) == ("comment", expected)
+
+
+@pytest.mark.parametrize(
+    "attachment",
+    [
+        {"file_name": "a.png", "file_type": "image/png", "file_url": "https://files.example/a.png", "file_size": 7},
+        {"resource_type": "website", "title": "a.png", "file_type": "image/png", "url": "https://files.example/a.png"},
+    ],
+)
+def test_what_hangs_on_a_comment(attachment: dict[str, Any]) -> None:
+    """An uploaded file and the page of a link are attachments alike; a comment may have no words besides."""
+    payload = event({"id": "n1", "item_id": "t1", "content": None, "file_attachment": attachment}, kind("notes")).payload
+    assert isinstance(payload, Comment)
+    [attached] = payload.attachments
+    assert (attached.title, attached.media_type, attached.url) == ("a.png", "image/png", "https://files.example/a.png")
+    assert payload.text == ""
+
+
+DUE = {"date": "2026-11-22", "string": "tomorrow"}
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"type": "absolute", "due": DUE}, Reminder(due=Due(when=When(date="2026-11-22"), text="tomorrow"))),
+        ({"type": "absolute", "due": DUE, "minute_offset": 0}, Reminder(due=Due(when=When(date="2026-11-22"), text="tomorrow"))),
+        ({"type": "relative", "minute_offset": 30}, Reminder(minutes_before=30)),
+        ({"type": "relative", "minute_offset": 30, "due": DUE}, Reminder(minutes_before=30)),
+        ({"minute_offset": 0}, Reminder(minutes_before=0)),
+        ({"type": "location"}, Reminder()),
+    ],
+)
+def test_a_reminder(members: dict[str, Any], expected: Reminder) -> None:
+    """A reminder rings at a time of its own or some minutes before its task is due, even none; one that knows neither says neither."""
+    expected.task, expected.person = "t1", "7"
+    signal = event({"id": "r1", "item_id": "t1", "notify_uid": "7"} | members, kind("reminders"))
+    assert (signal.name, signal.payload) == ("reminder", expected)
+
+
+@pytest.mark.parametrize(
+    ("resource", "body"),
+    [
+        ("sections", {"id": "x"}),
+        ("labels", {"id": "x", "name": None}),
+        ("notes", {"id": "x", "posted_at": "yesterday"}),
+        ("reminders", {"id": "x", "item_id": "t1", "minute_offset": -1}),
+        ("reminders", {"id": "x", "minute_offset": 1}),
+    ],
+)
+def test_others_that_make_no_sense(resource: str, body: dict[str, Any]) -> None:
+    """An object of any kind that makes no sense is set aside under its id."""
+    signal = told(body, kind(resource))
+    assert isinstance(signal, Unreadable)
+    assert (signal.subject, str(signal).startswith(f"a {kind(resource).name} was set aside: ")) == ("x", True)
 
 
 def test_undeclared_members_go_no_further() -> None:
@@ -263,7 +355,7 @@ NEARLY = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource)
 @given(body=NEARLY | JSON)
 def test_reading_is_total_and_repeatable(kind: Any, body: Any) -> None:
     """Any JSON becomes an event or is set aside, and twice the same."""
@@ -277,7 +369,7 @@ def test_reading_is_total_and_repeatable(kind: Any, body: Any) -> None:
             assert first.payload.SerializeToString(deterministic=True) == second.payload.SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource)
 @given(body=st.binary(max_size=64))
 def test_reading_any_bytes(kind: Any, body: bytes) -> None:
     """Even bytes that are no JSON are only set aside."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -482,6 +483,57 @@ async def test_a_verdict_after_losing_the_lease_is_left_to_the_other() -> None:
     world.rows.errors["settle"] = [LeaseLost(CONNECTION)]
     assert await ask(world) == "TryLater"
     assert world.row.state == "good"
+
+
+def before_lease(world: World, change: Callable[[], None]) -> None:
+    """Let something happen to the row after a caller has read it and before it gets the lease."""
+    lease = world.rows.lease
+
+    async def late(connection: str, owner: str, now: int, until: int) -> int | None:
+        change()
+        return await lease(connection, owner, now, until)
+
+    world.rows.lease = late  # type: ignore[method-assign]  # the same, a little later
+
+
+async def test_a_version_that_moved_before_the_lease_is_used() -> None:
+    """Who gets the lease after another process has renewed gives that grant and calls nobody."""
+    world = World(GRACE)
+    world.past_expiry()
+    before_lease(world, lambda: world.sign_in(world.provider.first(), version=2))
+    assert (await world.grant()).token_version == 2
+    assert world.provider.used == []
+    assert world.row.lease_owner is None
+
+
+async def test_an_intent_found_under_the_lease_counts() -> None:
+    """Who finds only under the lease that a token may be spent does not use it either."""
+    world = World(GRACE)
+    world.into_margin()
+    found = Intent(digest=digest(Secret("refresh-0")), at=world.clock.now() - 70 * SECOND, tries=2)
+    before_lease(world, lambda: world.rows.rows.update({CONNECTION: replace(world.row, intent=found)}))
+    assert await ask(world) == "old"
+    assert world.provider.used == []
+    assert (world.row.intent, world.row.lease_owner) == (found, None)
+
+
+async def test_the_grace_counts_from_the_first_use() -> None:
+    """A second lost answer does not prolong the grace, and holding a grant back writes nothing."""
+    world = World(GRACE)
+    world.into_margin()
+    world.clock.time -= 60
+    world.provider.script = ["500"] * 3
+    assert await ask(world) == "old"
+    world.restart()
+    world.clock.time += 40
+    assert await ask(world) == "old"
+    assert len(world.provider.used) == 3
+    world.restart()
+    world.clock.time += 20
+    steps = len(world.rows.steps)
+    assert await ask(world) == "old"
+    assert len(world.provider.used) == 3
+    assert len(world.rows.steps) == steps
 
 
 # --- crashes ---------------------------------------------------------------------------------------------------------

@@ -37,7 +37,20 @@ def test_no_way_to_print_shows_it(show) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize(
     "leave",
-    [json.dumps, msgspec.json.encode, msgspec.msgpack.encode, pickle.dumps, vars, hash, iter, len, list, bytes, dir]
+    [
+        lambda secret: secret.__getstate__(),
+        json.dumps,
+        msgspec.json.encode,
+        msgspec.msgpack.encode,
+        pickle.dumps,
+        vars,
+        hash,
+        iter,
+        len,
+        list,
+        bytes,
+        dir,
+    ]
     + [lambda s, p=protocol: pickle.dumps(s, p) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)],
 )
 def test_no_encoder_takes_it(leave) -> None:  # type: ignore[no-untyped-def]  # built-ins of many shapes
@@ -47,6 +60,12 @@ def test_no_encoder_takes_it(leave) -> None:  # type: ignore[no-untyped-def]  # 
     except TypeError as error:
         left = "".join(traceback.format_exception(error))
     assert CANARY not in str(left)
+
+
+def test_it_has_no_hash() -> None:
+    """A secret is no key of a dict: a hash would be a fingerprint of it."""
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Secret(CANARY))
 
 
 def test_copies_are_the_secret_itself() -> None:

@@ -18,12 +18,13 @@ from oo_daemon.cli.call import Call, json_option, quiet_option
 @click.option("--user", required=True, help="The person, as your product names them.")
 @click.option("--account", default="default", show_default=True, help="Tells several accounts of one person apart.")
 @click.option("--registration", help="Needed only where the provider has several.")
+@click.option("--write", is_flag=True, help="Ask the person to allow changes, too.")
 @click.option("--no-wait", is_flag=True, help="End once the link is written.")
 @json_option
 @quiet_option
 @click.pass_obj
 def connect(
-    call: Call, provider: str, user: str, account: str, registration: str | None, no_wait: bool, as_json: bool, quiet: bool
+    call: Call, provider: str, user: str, account: str, registration: str | None, write: bool, no_wait: bool, as_json: bool, quiet: bool
 ) -> None:
     """Make a link by which a person connects an account.
 
@@ -31,7 +32,7 @@ def connect(
     """
 
     async def connecting(client: Client) -> ConnectProgress | None:
-        session = await client.connect(provider=provider, user=user, account=account, registration=registration)
+        session = await client.connect(provider=provider, user=user, account=account, registration=registration, write=write)
         if as_json:
             terminal.show_json_lines([session])
         elif quiet:
@@ -55,7 +56,8 @@ def connect(
     if as_json:
         terminal.show_json_lines([reached])
     if reached.status != "connected":
-        again = shlex.join(["oo", "connect", provider, "--user", user, *(["--account", account] if account != "default" else [])])
+        given = [*(["--account", account] if account != "default" else []), *(["--write"] if write else [])]
+        again = shlex.join(["oo", "connect", provider, "--user", user, *given])
         happened = {"denied": "was refused at the provider", "expired": "did not happen in time"}.get(reached.status, "failed")
         reason = f" ({reached.reason.rstrip('.')})" if reached.reason else ""
         raise terminal.NotDone(f"the sign-in of {user} at {provider} {happened}{reason}", f"make a new link with `{again}`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from oo_client import Connection
+from oo_client import Connection, Revocation
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
 from oo_daemon.cli.call import Call, json_option
@@ -53,7 +53,7 @@ def show(call: Call, connection: str, as_json: bool) -> None:
     if as_json:
         terminal.show_json(found)
         return
-    last = found.last_sync
+    last, revocation = found.last_sync, found.revocation
     terminal.show_fields(
         [
             ("Connection", found.id),
@@ -63,6 +63,9 @@ def show(call: Call, connection: str, as_json: bool) -> None:
             ("State", words(found.state)),
             ("Reason", found.reason),
             ("Granted", ", ".join(found.scopes)),
+            ("Revoked", revoked(revocation) if revocation else ""),
+            ("Remains", revocation.remains if revocation else ""),
+            ("By hand", revocation.manual_url if revocation else ""),
             ("Connected", _utc(terminal.moment(found.created_at))),
             ("Last sync", _utc(terminal.moment(last.finished_at or last.started_at)) if last else "none yet"),
             ("Outcome", words(last.outcome) if last else ""),
@@ -91,6 +94,18 @@ def _row(connection: Connection) -> tuple[str, ...]:
 def words(state: str) -> str:
     """Write the API's word for people."""
     return state.replace("_", " ")
+
+
+def revoked(revocation: Revocation) -> str:
+    """Write how giving a grant back went."""
+    said = {
+        "pending": "not yet: the provider is being told",
+        "unsupported": "no: the provider has no way to",
+        "failed": "no: the provider could not be told",
+    }.get(revocation.revoked, revocation.revoked)
+    reason = f" ({revocation.reason})" if revocation.reason else ""
+    at = f", {_utc(terminal.moment(revocation.at))}" if revocation.at else ""
+    return f"{said}{reason}{at}"
 
 
 def _utc(time: str) -> str:

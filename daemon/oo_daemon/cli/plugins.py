@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+import msgspec
 
-from oo_client import DaemonNotRunning, Plugin, Scope
+from oo_client import ActionKind, DaemonNotRunning, Plugin, Scope, Sink
 from oo_daemon import registry
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
@@ -19,6 +20,13 @@ COLUMNS = (
     Column(title="State"),
     Column(title="Distribution"),
     Column(title="Version"),
+    Column(title="Reason", gives=True),
+)
+SINKS = (
+    Column(title="Sink"),
+    Column(title="State"),
+    Column(title="Position"),
+    Column(title="Behind", number=True),
     Column(title="Reason", gives=True),
 )
 
@@ -42,6 +50,9 @@ def plugins(call: Call, as_json: bool, quiet: bool) -> None:
         terminal.show_json({"plugins": found})
     elif found:
         terminal.show_table(COLUMNS, ((it.id, it.title, it.state, it.distribution, it.version, it.reason) for it in found))
+        if sinks := [sink for it in found for sink in it.sinks]:
+            terminal.show("")
+            terminal.show_table(SINKS, ((it.id, it.state, it.position, str(it.lag), it.reason) for it in sinks))
     else:
         terminal.show("No plugins are installed. `pip install` one beside oo-integrations to see it here.")
 
@@ -49,7 +60,8 @@ def plugins(call: Call, as_json: bool, quiet: bool) -> None:
 def _installed(call: Call) -> Iterator[Plugin]:
     """Look for plugins as the daemon does at its start: one for each connector, or for a package that brought none."""
     settings = call.settings
-    for package in registry.discover(enabled=settings.plugins.enabled, settings=settings.connectors).plugins:
+    for package in registry.discover(enabled=settings.plugins.enabled, settings=settings.connectors, sinks=settings.sinks).plugins:
+        sinks = tuple(Sink(id=it.id, state="off", reason="no daemon runs", position="1-0", lag=0) for it in package.sinks)
         for connector in package.connectors:
             yield Plugin(
                 id=connector.id,
@@ -60,7 +72,13 @@ def _installed(call: Call) -> Iterator[Plugin]:
                 reason=package.reason,
                 scopes=tuple(Scope(id=it.id, sentence=it.sentence, access=it.access, required=it.required) for it in connector.scopes),
                 hosts=tuple(connector.hosts),
+                actions=tuple(
+                    ActionKind(name=it.name, sentence=it.sentence, scope=it.scope, arguments=msgspec.json.schema(it.arguments))
+                    for it in connector.actions
+                ),
+                sinks=sinks,
             )
+            sinks = ()  # they stand with the first
         if not package.connectors:
             yield Plugin(
                 id=package.name,
@@ -71,4 +89,6 @@ def _installed(call: Call) -> Iterator[Plugin]:
                 reason=package.reason,
                 scopes=(),
                 hosts=(),
+                actions=(),
+                sinks=sinks,
             )

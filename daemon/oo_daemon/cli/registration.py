@@ -38,6 +38,11 @@ def registration() -> None:
     help="Read the client secret from this file, or with - from standard input; several on lines, newest first.",
 )
 @click.option("--public-client", is_flag=True, help="The client has no secret.")
+@click.option(
+    "--webhook-secret-file",
+    metavar="FILE",
+    help="Read what the provider signs webhooks with from this file, where it is another secret; several on lines, newest first.",
+)
 @json_option
 @quiet_option
 @click.pass_obj
@@ -48,17 +53,25 @@ def add(
     name: str | None,
     secret_file: str | None,
     public_client: bool,
+    webhook_secret_file: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Add a registration.
 
     The client secret is asked for without showing it, unless --secret-file says where it is. It is sealed and never shown again.
+    Webhook secrets that are kept stay unless --webhook-secret-file gives others.
     """
     if public_client and secret_file is not None:
         raise click.UsageError("A public client has no secret: leave out --public-client or --secret-file.")
+    if {secret_file, webhook_secret_file} == {"-"}:
+        raise click.UsageError("Standard input can hold one of the two: give --webhook-secret-file or --secret-file a file.")
     secrets = [] if public_client else _secrets(secret_file)
-    added = ask(call, lambda client: client.register(provider=provider, client_id=client_id, client_secrets=secrets, id=name))
+    hooks = None if webhook_secret_file is None else _secrets(webhook_secret_file)
+    added = ask(
+        call,
+        lambda client: client.register(provider=provider, client_id=client_id, client_secrets=secrets, id=name, webhook_secrets=hooks),
+    )
     if as_json:
         terminal.show_json(added)
     elif quiet:
@@ -67,6 +80,13 @@ def add(
         terminal.show(f"Registration {added.id} is kept. Enter this redirect address at {added.provider}:")
         terminal.show("")
         terminal.show_link(added.redirect_uri)
+        if added.webhook_url:
+            terminal.show("")
+            terminal.show("Where the provider can push changes, enter this webhook address:")
+            terminal.show("")
+            terminal.show_link(added.webhook_url)
+        if added.webhook_reason:
+            terminal.note(f"All webhooks are refused now: {added.webhook_reason}.")
 
 
 @registration.command("list")
@@ -79,6 +99,9 @@ def list_(call: Call, as_json: bool) -> None:
         terminal.show_json({"registrations": found})
     elif found:
         terminal.show_table(COLUMNS, map(_row, found))
+        if hearing := [each for each in found if each.webhook_url]:
+            terminal.show("")
+            terminal.show_fields((f"Webhooks of {each.id}", _webhooks(each)) for each in hearing)
     else:
         terminal.show("No client is registered yet. `oo registration add PROVIDER --client-id ID` adds one.")
 
@@ -92,6 +115,10 @@ def _row(found: Registration) -> tuple[str, ...]:
         str(found.secrets),
         terminal.moment(found.created_at),
     )
+
+
+def _webhooks(found: Registration) -> str:
+    return f"{found.webhook_url} (all refused: {found.webhook_reason})" if found.webhook_reason else found.webhook_url or ""
 
 
 def _secrets(file: str | None) -> list[str]:

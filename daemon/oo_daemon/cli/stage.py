@@ -53,6 +53,7 @@ class Stage:
 
     folder: Path
     port: int = 0  #: of the public listener; 0: any free one
+    python: Path = Path(sys.executable)  #: of the environment whose `oo` runs
     sandbox: dict[str, Any] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     settings: dict[str, Mapping[str, object]] = field(default_factory=dict)
@@ -134,7 +135,7 @@ class Stage:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("OO_")} | {"PYTHONUNBUFFERED": "1"}
         with (self.folder / "oo.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                sys.executable,
+                self.python,
                 "-m",
                 "oo_daemon",
                 *(["--config", str(self.config)] if self.config.exists() else []),
@@ -147,9 +148,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, port: int = 0) -> AsyncIterator[Stage]:
+async def stage(folder: Path, *, port: int = 0, python: Path = Path(sys.executable)) -> AsyncIterator[Stage]:
     """A stage whose processes end with the block."""
-    here = Stage(folder, port)
+    here = Stage(folder, port, python)
     try:
         yield here
     finally:

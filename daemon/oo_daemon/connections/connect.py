@@ -23,7 +23,7 @@ from oo_daemon.connections.session import Client, SignedSession
 from oo_daemon.connections.transport import Transport
 from oo_daemon.ports import SECOND, Chance, Clock, Guests, moment
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, credentials, flows, schedule
+from oo_daemon.store import connections, credentials, flows, inbox, jobs, schedule
 from oo_daemon.store.accept import Batch, Draft
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.database import Database
@@ -59,7 +59,7 @@ from oo_vault import (
 
 #: Words of RFC 6749 section 4.1.2.1 and its kin by which a provider says that the person did not agree.
 _DENIED = {"access_denied", "consent_required", "user_cancelled_authorize"}
-_ENDED = {"connected", "denied", "failed"}
+_ENDED: frozenset[Literal["connected", "denied", "failed"]] = frozenset({"connected", "denied", "failed"})
 _NAME = re.compile(r"[\w.@+:=-]{1,128}")
 #: How long a sign-in's result can still be looked at.
 _REMEMBERED = 24 * 3600 * SECOND
@@ -130,8 +130,10 @@ class Connect:
     log: Log | None = None  #: what the operator learns of a sign-in that failed
     _under_way: set[asyncio.Future[None]] = field(default_factory=set, init=False, repr=False)
 
-    async def open(self, provider: str, user: str, account: str = "default", registration: str | None = None) -> ConnectSession:
-        """Open a sign-in and give its one-use link. Raises `Declined`."""
+    async def open(
+        self, provider: str, user: str, account: str = "default", registration: str | None = None, *, write: bool = False
+    ) -> ConnectSession:
+        """Open a sign-in and give its one-use link; with `write` it asks to change things, too. Raises `Declined`."""
         connector = self.registry.connectors.get(provider)
         if connector is None:
             raise Declined("unknown_provider", f"There is no connector {provider}.", "See `oo plugins` for those there are.")
@@ -140,6 +142,9 @@ class Connect:
         for word, text in (("user", user), ("account", account)):
             if not _NAME.fullmatch(text):
                 raise Declined(word, f"{text!r} is no name for a {word}.", "Use up to 128 letters, digits and . _ @ + : = -")
+        scopes = tuple(scope.id for scope in connector.scopes if scope.required or (write and scope.access == "write"))
+        if write and not any(scope.access == "write" for scope in connector.scopes):
+            raise Declined("no_write", f"There is nothing that oO could change at {_title(connector)}.", "Connect without --write.")
         found = await self.registrations.find(provider, registration)
         link, now = self._token(), self.clock.now()
         sign_in = SignIn(
@@ -150,7 +155,7 @@ class Connect:
             account=account,
             verifier=None,
             redirect_uri=self.registrations.redirect_uri(found.id),
-            scopes=tuple(scope.id for scope in connector.scopes if scope.required),
+            scopes=scopes,
             status="open",
             reason="",
             connection=None,
@@ -246,9 +251,7 @@ class Connect:
     async def outcome(self, outcome_id: str, browser: str) -> Outcome:
         """How a sign-in ended, for the browser that began it. Raises `FlowRefused`."""
         sign_in = await self.storage.read(flows.by_id, outcome_id)
-        if sign_in is None or not _is_browser_of(sign_in, browser):
-            raise FlowRefused
-        if sign_in.status not in {"connected", "denied", "failed"}:
+        if sign_in is None or sign_in.status not in _ENDED or not _is_browser_of(sign_in, browser):
             raise FlowRefused
         connector = self.registry.connectors.get(sign_in.provider)
         connection = await self.storage.read(connections.by_id, sign_in.connection) if sign_in.connection else None
@@ -294,7 +297,7 @@ class Connect:
                 raise Declined(
                     "another_account",
                     f"This is another account at {_title(connector)} than the one that was connected before.",
-                    "Connect it under a name of its own, or disconnect the other one first.",
+                    "Connect it under a name of its own.",
                 )
             connection = connections.put(
                 database,
@@ -312,7 +315,10 @@ class Connect:
                 now,
             )
             self._put_credential(database, connection, grant)
+            # Who signs in again while the old grant is being given back keeps the connection, and its new credential.
+            jobs.fail(database, "revoke", connection.number, "the connection was signed in again before it was revoked", now)
             schedule.create(database, connection.number, now)
+            inbox.call_up(database, connection.provider)
             flows.end(database, sign_in.id, "connected", "", connection.id)
             what = "connected" if connection.version == 1 else "recovered"
             return Batch(connection=connection, observed_at=now, drafts=[self.connection_event(connection, what, now)])

@@ -81,7 +81,8 @@ class SignedSession:
     __slots__ = ("_answer",)
 
     def __init__(self, *, connector: Connector, client: Client | None, authority: Authority, transport: Transport, clock: Clock) -> None:
-        signer = _Signer(connector, tuple(connector.hosts), client, authority, transport, clock)
+        revoke = connector.auth.revoke if connector.auth else None
+        signer = _Signer(connector, tuple(connector.hosts), revoke, client, authority, transport, clock)
 
         async def answer(asked: _Asked) -> Response:
             return await signer.answer(asked)
@@ -150,13 +151,14 @@ class _Signer:
 
     connector: Connector
     hosts: tuple[str, ...]
+    revoke: str | None
     client: Client | None
     authority: Authority
     transport: Transport
     clock: Clock
 
     async def answer(self, asked: _Asked) -> Response:
-        bounds.check(asked.url, self.hosts)
+        bounds.check(asked.url, self._hosts(asked))
         version: int | None = None
         while True:
             grant = await self._grant(version) if asked.sign is Sign.USER or _holds_token((asked.form, asked.json)) else None
@@ -168,6 +170,12 @@ class _Signer:
         if 200 <= response.status < 300 or response.status in asked.accept:
             return response
         raise self._explained(response, asked.sign)
+
+    def _hosts(self, asked: _Asked) -> tuple[str, ...]:
+        """Where this request may go: the declared hosts, and the one address at which the connector says that tokens are revoked."""
+        if self.revoke is None or (asked.method, asked.url, asked.sign) != ("POST", self.revoke, Sign.CLIENT):
+            return self.hosts
+        return (bounds.declared(self.revoke),)
 
     async def _grant(self, refused: int | None) -> Grant:
         try:

@@ -5,6 +5,7 @@ Classified by the `error` member and not by the status, since proxies change the
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,10 @@ _WITHHELD = re.compile(r"expires_in|scope|error.*|.*(token|secret|key|password|a
 _TOKEN = re.compile(r"[\x20-\x7e]+")
 
 
+#: Seconds for one exchange, well within the lease under which a credential is refreshed (40 s).
+LONGEST = 30.0
+
+
 async def ask(
     transport: Transport, auth: OAuth2, client_id: str, secrets: Sequence[Secret], form: Mapping[str, str], *, now: int
 ) -> Answer:
@@ -41,11 +46,15 @@ async def ask(
         return NotSent(reason="the connector's token address is not one that a secret may be sent to")
     candidates: list[Secret | None] = [*secrets] or [None]
     first, *others = candidates
-    answer = await _post(transport, auth, client_id, first, form, now)
-    for secret in others:
-        if answer != ClientRefused(reason="invalid_client"):
-            break
-        answer = await _post(transport, auth, client_id, secret, form, now)
+    try:
+        async with asyncio.timeout(LONGEST):
+            answer = await _post(transport, auth, client_id, first, form, now)
+            for secret in others:
+                if answer != ClientRefused(reason="invalid_client"):
+                    break
+                answer = await _post(transport, auth, client_id, secret, form, now)
+    except TimeoutError:
+        return Unclear(reason="the token endpoint did not answer in time")
     return answer
 
 

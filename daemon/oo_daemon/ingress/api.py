@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, get_args
 
 import msgspec
 from aiohttp import web
 
 from oo_daemon.connections.connect import Connect
+from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.sources import Sources
 from oo_daemon.ingress import view
 from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.tokens import Scope, Tokens, needs
 from oo_daemon.ports import Clock
-from oo_daemon.registry import Registry
-from oo_daemon.store import connections, outbox, schedule
+from oo_daemon.registry import Plugin, Registry
+from oo_daemon.store import connections, consumers, inbox, jobs, outbox, schedule
 from oo_daemon.store.connections import Connection
+from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.jobs import Job
 from oo_daemon.store.outbox import Filter, Page, Position
-from oo_daemon.store.schedule import Schedule
+from oo_daemon.store.registrations import Registration
 from oo_daemon.store.storage import Storage
 from oo_vault import Secret
 
@@ -36,6 +41,13 @@ STATUS_OF = {
     "registration_exists": 409,
     "no_sign_in": 409,
     "not_active": 409,
+    "no_write": 409,
+    "not_loaded": 409,
+    "unknown_action": 404,
+    "missing_scope": 409,
+    "key_reused": 409,
+    "token_exists": 409,
+    "not_found": 404,
 }
 
 
@@ -46,6 +58,7 @@ class NewRegistration(msgspec.Struct, forbid_unknown_fields=True):
     client_id: str
     client_secrets: list[str]
     id: str | None = None
+    webhook_secrets: list[str] | None = None  #: None: those that are there stay
 
 
 class NewConnectSession(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,6 +68,24 @@ class NewConnectSession(msgspec.Struct, forbid_unknown_fields=True):
     user: str
     account: str = "default"
     registration: str | None = None
+    write: bool = False
+
+
+class NewAction(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a new action."""
+
+    connection: str
+    name: str
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+    key: str | None = None
+
+
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a new token."""
+
+    name: str
+    scopes: list[Scope]
+    life: Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)] | None = None  #: seconds
 
 
 class Reader(Protocol):
@@ -64,6 +95,16 @@ class Reader(Protocol):
         """A page of events after a position; an empty one only after `wait` seconds."""
 
 
+class Acting(Protocol):
+    """Takes actions and knows what became of them."""
+
+    async def ask(self, connection: Connection, name: str, arguments: Mapping[str, Any], key: str | None) -> Job:
+        """Take an action, or give the one that was taken under this key. Raises `Declined`."""
+
+    async def look(self, id_: str) -> Job | None:
+        """The action with this id."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     """What the API needs of the hub."""
@@ -71,7 +112,12 @@ class Api:
     storage: Storage
     registry: Registry
     registrations: Registrations
+    sources: Sources
     connect: Connect
+    disconnect: Disconnect
+    actions: Acting
+    wake: Callable[[], None]  #: has the jobs that were just queued done at once
+    tokens: Tokens
     reader: Reader
     as_json: Callable[[bytes], dict[str, Any]]
     clock: Clock
@@ -89,45 +135,74 @@ class Api:
             web.get("/v1/connect-sessions/{id}", self.show_connect_session),
             web.get("/v1/connections", self.list_connections),
             web.get("/v1/connections/{id}", self.show_connection),
+            web.delete("/v1/connections/{id}", self.end_connection),
             web.post("/v1/connections/{id}/sync", self.sync),
+            web.post("/v1/actions", self.act),
+            web.get("/v1/actions/{id}", self.show_action),
             web.get("/v1/events", self.read_events),
+            web.get("/v1/deliveries", self.list_deliveries),
+            web.get("/v1/tokens", self.list_tokens),
+            web.post("/v1/tokens", self.create_token),
+            web.delete("/v1/tokens/{name}", self.revoke_token),
             web.get("/v1/openapi.yaml", self.document),
         ]
 
+    @needs("read")
     async def live(self, request: web.Request) -> web.Response:
         """The loop answers."""
         return _json({"status": "ok"})
 
+    @needs("read")
     async def document(self, request: web.Request) -> web.Response:
         """The contract."""
         return web.Response(body=files(__package__).joinpath("openapi.yaml").read_bytes(), content_type="application/yaml")
 
+    @needs("read")
     async def show_status(self, request: web.Request) -> web.Response:
         """What runs, and how much it has."""
         return _json({**self.status, "connections": await self.storage.read(connections.counted)})
 
+    @needs("read")
     async def list_plugins(self, request: web.Request) -> web.Response:
         """All plugins, also those set aside."""
-        return _json({"plugins": [entry for plugin in self.registry.plugins for entry in view.plugin(plugin)]})
+        known, end = await self.storage.read(_consumers_and_end)
 
+        def sinks(plugin: Plugin) -> list[dict[str, Any]]:
+            return [
+                view.sink(sink.id, runs=sink.id in self.registry.sinks, consumer=known.get(consumers.of_sink(sink.id)), end=end)
+                for sink in plugin.sinks
+            ]
+
+        return _json({"plugins": [entry for plugin in self.registry.plugins for entry in view.plugin(plugin, sinks(plugin))]})
+
+    @needs("read")
     async def list_registrations(self, request: web.Request) -> web.Response:
         """Our clients at providers."""
         known = await self.registrations.listed()
-        return _json({"registrations": [view.registration(each, self.registrations.redirect_uri(each.id)) for each in known]})
+        return _json({"registrations": [self._registration(each) for each in known]})
 
+    @needs("admin")
     async def register(self, request: web.Request) -> web.Response:
         """Add a client."""
         body = await _body(request, NewRegistration)
         secrets = [Secret(text) for text in body.client_secrets]
+        hooks = None if body.webhook_secrets is None else [Secret(text) for text in body.webhook_secrets]
+        self.sources.check(body.provider, hooks or ())
         known = await self.registrations.add(body.provider, body.client_id, secrets, body.id)
-        return _json(view.registration(known, self.registrations.redirect_uri(known.id)), status=201)
+        await self.sources.keep(known, hooks)
+        return _json(self._registration(known), status=201)
 
+    def _registration(self, known: Registration) -> dict[str, Any]:
+        return view.registration(known, self.registrations.redirect_uri(known.id), self.sources.of(known.id))
+
+    @needs("connect")
     async def open_connect_session(self, request: web.Request) -> web.Response:
         """Give a one-use link."""
         body = await _body(request, NewConnectSession)
-        session = await self.connect.open(body.provider, body.user, body.account, body.registration)
+        session = await self.connect.open(body.provider, body.user, body.account, body.registration, write=body.write)
         return _json({"id": session.id, "url": session.url, "expires_at": view.time(session.expires_at)}, status=201)
 
+    @needs("connect")
     async def show_connect_session(self, request: web.Request) -> web.Response:
         """How a sign-in stands."""
         sign_in = await self.connect.status(request.match_info["id"], _wait(request))
@@ -135,17 +210,35 @@ class Api:
             raise Refused(404, "not_found", "There is no such connect session.", "Start one with POST /v1/connect-sessions.")
         return _json(view.sign_in(sign_in, self.clock.now()))
 
+    @needs("read")
     async def list_connections(self, request: web.Request) -> web.Response:
         """Connections, oldest first."""
         query = request.query
-        known = await self.storage.read(_with_schedules, self.clock.now(), user=query.get("user"), provider=query.get("provider"))
-        return _json({"connections": [view.connection(each, planned) for each, planned in known]})
+        shown = await self.storage.read(_shown, self.clock.now(), user=query.get("user"), provider=query.get("provider"))
+        return _json({"connections": shown})
 
+    @needs("read")
     async def show_connection(self, request: web.Request) -> web.Response:
         """One connection."""
         known = await self._connection(request)
-        return _json(view.connection(known, await self.storage.read(schedule.of, known.number, self.clock.now())))
+        return _json(await self.storage.read(_show, known, self.clock.now()))
 
+    @needs("admin")
+    async def end_connection(self, request: web.Request) -> web.Response:
+        """Disconnect: give the grant back and erase the credential."""
+        known = await self._connection(request)
+        await self.disconnect.begin(known)
+        self.wake()
+        deadline = self.clock.monotonic() + _wait(request)
+        while True:
+            known = await self._connection(request)
+            left = deadline - self.clock.monotonic()
+            if known.state != "revoking" or left <= 0:
+                shown = await self.storage.read(_show, known, self.clock.now())
+                return _json(shown, status=202 if known.state == "revoking" else 200)
+            await self.clock.sleep(min(LOOK, left))
+
+    @needs("connect")
     async def sync(self, request: web.Request) -> web.Response:
         """Sync now: a run that starts after this call, so that it sees what was there before it."""
         known = await self._connection(request)
@@ -166,6 +259,35 @@ class Api:
                 return _json({"outcome": "running", "detail": "", "events": 0, "started_at": started, "finished_at": None})
             await self.clock.sleep(min(LOOK, left))
 
+    @needs("act")
+    async def act(self, request: web.Request) -> web.Response:
+        """Take an action."""
+        body = await _body(request, NewAction)
+        wait = _wait(request)
+        known = await self._known(body.connection)
+        job = await self.actions.ask(known, body.name, body.arguments, body.key)
+        self.wake()
+        job = await self._done(job.id, wait)
+        return _json(view.action(job), status=202 if job.state == "queued" else 200)
+
+    @needs("act")
+    async def show_action(self, request: web.Request) -> web.Response:
+        """How an action stands."""
+        return _json(view.action(await self._done(request.match_info["id"], _wait(request))))
+
+    async def _done(self, id_: str, wait: float) -> Job:
+        """The action once it has ended, or as it stands when the time is up."""
+        deadline = self.clock.monotonic() + wait
+        while True:
+            job = await self.actions.look(id_)
+            if job is None:
+                raise Refused(404, "not_found", "There is no such action.", "What became of one is kept for a week.")
+            left = deadline - self.clock.monotonic()
+            if job.state != "queued" or left <= 0:
+                return job
+            await self.clock.sleep(min(LOOK, left))
+
+    @needs("read")
     async def read_events(self, request: web.Request) -> web.Response:
         """A page of the outbox."""
         query = request.query
@@ -180,6 +302,34 @@ class Api:
         last = page.events[-1].position if page.events else after
         reached = last if page.more else max(last, page.end.number)
         return _json({"events": events, "position": str(Position(epoch=end.epoch, number=reached)), "more": page.more})
+
+    @needs("read")
+    async def list_deliveries(self, request: web.Request) -> web.Response:
+        """Deliveries, newest first, without their bodies."""
+        state, source = request.query.get("state"), request.query.get("source")
+        limit = _number(request, "limit", default=100, lowest=1, highest=1000)
+        if state is not None and state not in get_args(inbox.State):
+            raise Refused(400, "state", "That is no state of a delivery.", f"Use one of {', '.join(get_args(inbox.State))}.")
+        found = await self.storage.read(inbox.listed, state=state, source=source, limit=int(limit))
+        now = self.clock.now()
+        return _json({"deliveries": [view.delivery(entry, now) for entry in found]})
+
+    @needs("admin")
+    async def list_tokens(self, request: web.Request) -> web.Response:
+        """Tokens, oldest first; what they are is told by nobody any more."""
+        return _json({"tokens": [view.token(each) for each in await self.tokens.listed()]})
+
+    @needs("admin")
+    async def create_token(self, request: web.Request) -> web.Response:
+        """Make a token; the answer is the only place where it is told."""
+        body = await _body(request, NewToken)
+        made = await self.tokens.create(body.name, body.scopes, body.life)
+        return _json({**view.token(made.known), "token": made.token}, status=201)
+
+    @needs("admin")
+    async def revoke_token(self, request: web.Request) -> web.Response:
+        """Forget a token."""
+        return _json(view.token(await self.tokens.revoke(request.match_info["name"])))
 
     @staticmethod
     def _after(text: str | None, end: Position) -> int:
@@ -201,15 +351,27 @@ class Api:
         return position.number
 
     async def _connection(self, request: web.Request) -> Connection:
-        known = await self.storage.read(connections.by_id, request.match_info["id"])
+        return await self._known(request.match_info["id"])
+
+    async def _known(self, id_: str) -> Connection:
+        known = await self.storage.read(connections.by_id, id_)
         if known is None:
             raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
         return known
 
 
-def _with_schedules(database: Any, now: int, *, user: str | None, provider: str | None) -> list[tuple[Connection, Schedule | None]]:
-    known = connections.listed(database, user=user, provider=provider)
-    return [(each, schedule.of(database, each.number, now)) for each in known]
+def _consumers_and_end(database: Any) -> tuple[dict[str, Consumer], Position]:
+    return {each.name: each for each in consumers.listed(database)}, outbox.end(database)
+
+
+def _shown(database: Any, now: int, *, user: str | None, provider: str | None) -> list[dict[str, Any]]:
+    return [_show(database, each, now) for each in connections.listed(database, user=user, provider=provider)]
+
+
+def _show(database: Any, known: Connection, now: int) -> dict[str, Any]:
+    leaving = known.state in {"revoking", "disconnected"}
+    revoking = jobs.latest(database, "revoke", known.number) if leaving else None
+    return view.connection(known, schedule.of(database, known.number, now), revoking)
 
 
 @web.middleware

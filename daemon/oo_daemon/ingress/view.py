@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from oo_daemon.ports import moment
+import msgspec
+
+from oo_daemon.connections.sources import OpenSource
+from oo_daemon.ports import SECOND, moment
 from oo_daemon.registry import Plugin
+from oo_daemon.store.api_tokens import ApiToken
 from oo_daemon.store.connections import Connection
+from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.flows import SignIn
+from oo_daemon.store.inbox import Entry
+from oo_daemon.store.jobs import Job
+from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.schedule import Schedule
 from oo_sdk import Connector
@@ -18,30 +26,80 @@ def time(micros: int | None) -> str | None:
     return None if micros is None else moment(micros).isoformat().replace("+00:00", "Z")
 
 
-def plugin(found: Plugin) -> list[dict[str, Any]]:
-    """One entry for each connector of a plugin, or one for a plugin that brings none."""
+def plugin(found: Plugin, sinks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each connector of a plugin, or one for a plugin that brings none; its sinks stand with the first."""
     common = {"distribution": found.distribution, "version": found.version, "state": found.state, "reason": found.reason}
-    if not found.connectors:
-        return [{"id": found.name, "title": "", **common, "scopes": [], "hosts": []}]
-    return [{"id": connector.id, "title": connector.title, **common, **_declared(connector)} for connector in found.connectors]
+    entries = [{"id": connector.id, "title": connector.title, **common, **_declared(connector)} for connector in found.connectors]
+    first, *others = entries or [{"id": found.name, "title": "", **common, "scopes": [], "hosts": [], "actions": []}]
+    return [first | {"sinks": sinks}, *(other | {"sinks": []} for other in others)]
+
+
+def sink(id_: str, *, runs: bool, consumer: Consumer | None, end: Position) -> dict[str, Any]:
+    """One sink, and how far behind the outbox it is, in positions."""
+    state = "off" if not runs else "waiting" if consumer and consumer.tries else "running"
+    reason = {"off": f"write [sinks.{id_}] into the settings to let it run", "waiting": consumer.reason if consumer else ""}.get(state, "")
+    at = consumer.position if consumer else 0
+    return {
+        "id": id_,
+        "state": state,
+        "reason": reason,
+        "position": str(Position(epoch=end.epoch, number=at)),
+        "lag": end.number - at,
+    }
 
 
 def _declared(connector: Connector) -> dict[str, Any]:
     scopes = [
         {"id": scope.id, "sentence": scope.sentence, "access": scope.access, "required": scope.required} for scope in connector.scopes
     ]
-    return {"scopes": scopes, "hosts": list(connector.hosts)}
+    actions = [
+        {"name": kind.name, "sentence": kind.sentence, "scope": kind.scope, "arguments": msgspec.json.schema(kind.arguments)}
+        for kind in connector.actions
+    ]
+    return {"scopes": scopes, "hosts": list(connector.hosts), "actions": actions}
 
 
-def registration(known: Registration, redirect_uri: str) -> dict[str, Any]:
-    """Our client at a provider; its secrets are only counted."""
+def registration(known: Registration, redirect_uri: str, source: OpenSource | None) -> dict[str, Any]:
+    """Our client at a provider, and where its webhooks are posted to; secrets are only counted."""
     return {
         "id": known.id,
         "provider": known.provider,
         "client_id": known.client_id,
         "redirect_uri": redirect_uri,
         "secrets": known.secret_count,
+        "webhook_url": source.url if source else None,
+        "webhook_secrets": source.secret_count if source else 0,
+        "webhook_reason": source.closed if source else "",
         "created_at": time(known.created_at),
+    }
+
+
+def delivery(entry: Entry, now: int) -> dict[str, Any]:
+    """One delivery, without its body."""
+    return {
+        "id": str(entry.number),
+        "source": entry.source,
+        "provider": entry.provider,
+        "delivery_id": entry.delivery_id,
+        "weak": entry.weak,
+        "state": entry.state,
+        "reason": entry.reason,
+        "tries": entry.tries,
+        "received_at": time(entry.received_at),
+        "done_at": time(entry.done_at),
+        "next_try_at": None if entry.next_try_at is None else time(max(entry.next_try_at, entry.received_at)),
+        "age": max(now - entry.received_at, 0) / SECOND,
+    }
+
+
+def token(known: ApiToken) -> dict[str, Any]:
+    """What is known of a token."""
+    return {
+        "name": known.name,
+        "scopes": list(known.scopes),
+        "created_at": time(known.created_at),
+        "expires_at": time(known.expires_at),
+        "last_used_at": time(known.last_used_at),
     }
 
 
@@ -56,8 +114,8 @@ def sign_in(flow: SignIn, now: int) -> dict[str, Any]:
     }
 
 
-def connection(known: Connection, schedule: Schedule | None) -> dict[str, Any]:
-    """One connection, with its cursor and its last sync."""
+def connection(known: Connection, schedule: Schedule | None, revoking: Job | None) -> dict[str, Any]:
+    """One connection, with its cursor, its last sync and, once it is being disconnected, what became of its grant."""
     planned = schedule.next_run_at if schedule and known.state == "active" else None
     return {
         "id": known.id,
@@ -71,7 +129,30 @@ def connection(known: Connection, schedule: Schedule | None) -> dict[str, Any]:
         "meta": {**known.meta, "cursor": schedule.cursor if schedule else None},
         "next_sync_at": time(planned),
         "last_sync": sync(schedule) if schedule and schedule.started_at is not None else None,
+        "revocation": revocation(revoking) if revoking else None,
         "created_at": time(known.created_at),
+    }
+
+
+def revocation(job: Job) -> dict[str, Any]:
+    """How giving a grant back stands, or ended."""
+    result = job.result or {"revoked": "pending" if job.state == "queued" else "failed", "remains": "", "manual_url": ""}
+    return {**result, "reason": job.reason, "at": time(job.finished_at)}
+
+
+def action(job: Job) -> dict[str, Any]:
+    """One action, without its arguments."""
+    return {
+        "id": job.id,
+        "key": job.key,
+        "name": job.body["name"],
+        "connection": job.connection_id,
+        "state": job.state,
+        "result": job.result,
+        "reason": job.reason,
+        "tries": job.tries,
+        "created_at": time(job.created_at),
+        "finished_at": time(job.finished_at),
     }
 
 

@@ -1,62 +1,168 @@
 """Logs: one line of JSON (or of colour, on a terminal) for each thing that happened. Ids as tags, never bodies, never secrets.
 
-What other libraries log below a warning is dropped, since they log what they are given.
+Whatever is logged is looked through before it is written: what looks like a credential is blotted out. That is a second line of defence,
+since nothing of the kind should get here. Of an exception only its kind and its place are told, because what it says may quote what was
+being worked on (an aiohttp error shows the request's Authorization header). What other libraries log below a warning is dropped, since
+they log what they are given, and of a warning its first line is kept: in the others they quote exceptions.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
+import traceback
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-#: What looks like a credential, wherever it stands. A second line of defence: nothing of the kind should get here.
-_SECRETS = re.compile(
-    r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"
-    r"|\b(access_token|refresh_token|client_secret|code_verifier|code|state|token|password|secret)(\"?\s*[=:]\s*\"?)[^\s\"'&,;}]{6,}"
+_GONE = "[redacted]"
+_LONGEST = 4000  #: characters of one text
+_DEEPEST = 5  #: levels of one value
+_FRAMES = 12
+
+_NAMES = (
+    r"(?:[a-z0-9]+[_-])*(?:token|secret|password|passwd|passphrase|assertion|signature|cookie|authorization|verifier)"
+    r"|(?:x-)?api[_-]?key|sig"
 )
+#: After a name, in a query, a form, JSON (also quoted once more), a header, or what Python prints of them.
+_IS = r"""\\?["']?\s*(?:=|:|%3D|%3A|,(?=\s*b?["']))\s*(?:b(?=["']))?\\?["']?"""
+_SECRETS = [
+    (re.compile(pattern, re.IGNORECASE), becomes)
+    for pattern, becomes in [
+        # RFC 7235: a header's value may have blanks in it.
+        (rf"((?:authorization|cookie){_IS})[^\r\n\"'}}]+", rf"\1{_GONE}"),
+        (r"\b(bearer|basic|digest|negotiate)\s+[a-z0-9._~+/=-]{8,}", rf"\1 {_GONE}"),
+        (rf"(?:(?<![a-z0-9])|(?<=%[0-9a-f][0-9a-f]))((?:{_NAMES}){_IS})[^\s\"'&,;}})\\]{{3,}}", rf"\1{_GONE}"),
+        # The two of OAuth's callback have names that other things have too: only where they stand as in a query, a form or JSON.
+        (rf"((?:[?&\"']|\A)(?:code|state){_IS})[^\s\"'&,;}})\\]{{6,}}", rf"\1{_GONE}"),
+        (r"(://)[^/\s@]+@", rf"\1{_GONE}@"),
+        (r"(/(?:webhooks|uploads|connect)/)[\w-]{16,}", rf"\1{_GONE}"),
+        (r"\boo1-[a-z0-9-]+", _GONE),
+        (r"\beyj[\w-]+\.[\w-]+(?:\.[\w-]*)?", _GONE),
+    ]
+]
+#: A long run without blanks is a key of some kind, unless it is made of words.
+_RUN = re.compile(r"[\w-]{32,}", re.ASCII)
+_WORDS = re.compile(r"[A-Za-z]{1,20}(?:[_-]+[A-Za-z]{1,20})*_?")
+_SECRET_NAME = re.compile(rf"(?:{_NAMES})s?", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """The text with what looks like a credential blotted out."""
-    return _SECRETS.sub(lambda match: f"{match.group(1) or match.group(2)}{match.group(3) or ' '}[redacted]", text)
-
-
-def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
+    for pattern, becomes in _SECRETS:
+        text = pattern.sub(becomes, text)
+    return _RUN.sub(lambda run: run[0] if _WORDS.fullmatch(run[0]) else _GONE, text)
 
 
 def configure(*, level: str = "info", style: Literal["auto", "json", "console"] = "auto", stream: TextIO | None = None) -> None:
     """Set up logging for the process; standard-library loggers come out in the same form, from warnings on."""
     stream = stream or sys.stderr
     console = style == "console" or (style == "auto" and stream.isatty())
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        _redact,
-    ]
-    render: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    render: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer()
+    finish: list[Any] = [structlog.processors.TimeStamper(fmt="iso", utc=True), _kind_and_place, _Safe(stream.encoding or "utf-8"), render]
     structlog.configure(
-        processors=[*shared, render],
+        processors=[structlog.stdlib.add_log_level, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_internal, render]))
+    handler.setLevel(logging.WARNING)  # a library may have set its own logger lower than the root's
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, _first_line],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish],
+        )
+    )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-
-
-def _drop_internal(logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
-    return _redact(logger, name, structlog.stdlib.ProcessorFormatter.remove_processors_meta(logger, name, event))
+    logging.raiseExceptions = False  # a call with wrong arguments would print them
 
 
 def logger(**fields: Any) -> structlog.typing.FilteringBoundLogger:
     """A logger with these fields on each line."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(**fields)
     return bound
+
+
+def _first_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["event"] = (str(event["event"]).splitlines() or [""])[0]
+    event.pop("stack_info", None)
+    return event
+
+
+def _kind_and_place(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace an exception by what it was and where."""
+    match event.pop("exc_info", None):
+        case BaseException() as error:
+            event["fault"] = _chain(error)
+        case (_, BaseException() as error, _):
+            event["fault"] = _chain(error)
+        case told if told:
+            current = sys.exc_info()[1]
+            event["fault"] = _chain(current) if current else "none"
+    return event
+
+
+def _chain(error: BaseException) -> list[str]:
+    """One line for the error, and one for each that it came of."""
+    chain: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(chain) < _DEEPEST:
+        frames = traceback.extract_tb(cause.__traceback__)[-_FRAMES:]
+        place = " > ".join(f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}" for frame in frames)
+        chain.append(f"{type(cause).__name__} at {place}" if place else type(cause).__name__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return chain
+
+
+class _Safe:
+    """Makes a line of plain values without secrets, that the stream can carry."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        # A console gives these two names a meaning of its own, and a line to themselves.
+        return {
+            self._text(f"{name}_" if name in {"stack", "exception"} else name): self._field(name, value, _DEEPEST)
+            for name, value in event.items()
+        }
+
+    def _field(self, name: str, value: Any, depth: int) -> Any:
+        return _GONE if _SECRET_NAME.fullmatch(name) else self._plain(value, depth)
+
+    def _plain(self, value: Any, depth: int) -> Any:
+        match value:
+            case None | bool() | int():
+                return value
+            case float():
+                return value if math.isfinite(value) else str(value)  # JSON has no word for the others
+            case str():
+                return self._text(value)
+            case bytes():
+                return f"{len(value)} bytes"
+            case BaseException():
+                return type(value).__name__
+            case _ if depth == 0:
+                return "…"
+            case Mapping():
+                return {self._text(str(name)): self._field(str(name), item, depth - 1) for name, item in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self._plain(item, depth - 1) for item in value]
+            case _:
+                try:
+                    return self._text(repr(value))
+                except Exception:  # a line about something odd must still be written
+                    return type(value).__name__
+
+    def _text(self, text: str) -> str:
+        text = redact(text)
+        if len(text) > _LONGEST:
+            text = text[:_LONGEST] + "…"
+        text = text.encode(self._encoding, "backslashreplace").decode(self._encoding)
+        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

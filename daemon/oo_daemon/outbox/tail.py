@@ -37,6 +37,7 @@ class Tail:
             left = deadline - self._clock.monotonic()
             if page.events or left <= 0:
                 return page
+            after = max(after, page.end.number)  # up to there nothing fits: not to be looked through again
             patience = asyncio.ensure_future(self._clock.sleep(left))
             ringing = asyncio.ensure_future(news.wait())
             try:

@@ -2,54 +2,93 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import EncodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from oo_daemon.ports import SECOND, micros
 from oo_daemon.store.accept import DELETED, Draft, tombstone_digest
 from oo_daemon.store.connections import Connection
-from oo_sdk import Change, ConnectorBug, Event
+from oo_sdk import Change, ConnectorBug, Event, Unreadable
 from oo_sdk.events import NormalizedEvent
 
 #: Raised when the bytes of an unchanged payload would differ from before; an equal version then restamps the digest silently.
 FORMAT = 1
-#: Largest event: what NATS carries unless told otherwise.
-LARGEST = 1024 * 1024
+#: Largest event (bytes): what NATS carries unless told otherwise; of it, what the event is wrapped in may take this much.
+LARGEST, WRAPPING = 1024 * 1024, 4096
+#: Longest subject (bytes of UTF-8): it is a key in the index, and PostgreSQL's keys end at 2,700.
+LONGEST_SUBJECT = 1024
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _TYPE_URL = "type.googleapis.com/"
 
 
 def draft(provider: str, event: Event) -> Draft:
-    """What a connector yielded, ready for the waist. Raises `ConnectorBug` when it breaks the contract."""
-    if not (event.name and event.subject):
-        raise ConnectorBug("an event needs a name and a subject")
-    if event.at is not None and event.at.tzinfo is None:
-        raise ConnectorBug(f"the time of a {event.name} has no zone")
+    """What a connector yielded, ready for the waist.
+
+    Raises `ConnectorBug` when it breaks the contract, and `Unreadable` when it keeps it but is too large to be carried.
+    """
+    name, subject = event.name, event.subject
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise ConnectorBug("an event's name must be lower-case letters, digits and _, with a letter first")
+    if not (isinstance(subject, str) and isinstance(event.version, str) and subject and _is_text(subject) and _is_text(event.version)):
+        raise ConnectorBug(f"the subject and the version of a {name} must be text, and the subject not empty")
+    if event.order is not None and not (isinstance(event.order, int) and -(2**63) <= event.order < 2**63):
+        raise ConnectorBug(f"the order of a {name} must be a whole number of 64 bits")
+    if not isinstance(event.change, Change):
+        raise ConnectorBug(f"the change of a {name} must be one of Change")
     if (event.change is Change.DELETED) != (event.payload is None):
-        raise ConnectorBug(f"a {event.name} that is {event.change.name.lower()} has {'no' if event.payload is None else 'a'} payload")
+        raise ConnectorBug(f"a {name} that is {event.change.name.lower()} has {'no' if event.payload is None else 'a'} payload")
     payload_type, payload, digest = "", b"", tombstone_digest()
     if event.payload is not None:
-        payload_type = event.payload.DESCRIPTOR.full_name
-        payload = event.payload.SerializeToString(deterministic=True)
+        payload_type, payload = _serialized(name, event.payload)
         hasher = blake2b(bytes([event.change, FORMAT]), digest_size=16)
         hasher.update(payload_type.encode() + b"\0" + payload)
         digest = hasher.digest()
+    size = len(payload) + len(subject.encode()) + len(event.version.encode())
+    if size > LARGEST - WRAPPING or len(subject.encode()) > LONGEST_SUBJECT:
+        raise Unreadable(f"a {name} is too large for an event: {size} bytes, of them {len(subject.encode())} of its subject")
     return Draft(
-        type=f"{provider}.{event.name}",
-        key=event.subject,
-        subject=event.subject,
+        type=f"{provider}.{name}",
+        key=subject,
+        subject=subject,
         change=int(event.change),
         digest=digest,
-        at=None if event.at is None else micros(event.at),
+        at=None if event.at is None else _time(name, event.at),
         version=event.version,
         order=event.order,
         payload_type=payload_type,
         payload=payload,
     )
+
+
+def _is_text(text: str) -> bool:
+    """True for what every database and protobuf can hold: no NUL and no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _serialized(name: str, payload: Message) -> tuple[str, bytes]:
+    if not isinstance(payload, Message):
+        raise ConnectorBug(f"the payload of a {name} must be a protobuf message, not a {type(payload).__name__}")
+    try:
+        return payload.DESCRIPTOR.full_name, payload.SerializeToString(deterministic=True)
+    except (EncodeError, ValueError):
+        raise ConnectorBug(f"the payload of a {name} is not complete") from None
+
+
+def _time(name: str, at: datetime) -> int:
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise ConnectorBug(f"the time of a {name} must be a datetime with a zone")
+    try:
+        return micros(at)
+    except OverflowError:
+        raise ConnectorBug(f"the time of a {name} is outside the years 1 to 9999") from None
 
 
 def encode(connection: Connection, event: Draft, event_id: str, revision: int, observed_at: int) -> bytes:
@@ -102,7 +141,7 @@ def as_json(body: bytes) -> dict[str, Any]:
 def _payload(event: NormalizedEvent) -> dict[str, Any]:
     try:
         return json_format.MessageToDict(event.payload)
-    except (TypeError, KeyError):
+    except Exception:  # whatever is wrong with a guest's message (a NaN in a Struct, say): one event must not make a page unreadable
         plain: dict[str, Any] = msgspec.to_builtins({"@type": event.payload.type_url, "value": event.payload.value})
         return plain
 

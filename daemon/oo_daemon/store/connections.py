@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import msgspec
 
-from oo_daemon.store.database import Database
+from oo_daemon.store.database import Database, Row
+from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.models import ConnectionRow
 
 State = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected"]
@@ -50,61 +51,83 @@ class SignedIn:
     meta: Mapping[str, Any]
 
 
-def _value(row: ConnectionRow) -> Connection:
-    return Connection(
-        number=row.number,
-        id=row.id,
-        user=row.user,
-        provider=row.provider,
-        account=row.account,
-        registration=row.registration,
-        state=cast(State, row.state),
-        reason=row.reason,
-        provider_account=row.provider_account,
-        label=row.label,
-        scopes=tuple(row.scopes.split()),
-        meta=msgspec.json.decode(row.meta),
-        created_at=row.created_at,
-        changed_at=row.changed_at,
-        version=row.version,
+#: Read on every sync and request, so with a prepared statement: peewee puts a query together anew each time, for a millisecond.
+_COLUMNS = (
+    'number, id, "user", provider, account, registration, state, reason, provider_account, label, scopes, meta, '
+    "created_at, changed_at, version"
+)
+
+
+def _value(row: Row) -> Connection:
+    number, id_, user, provider, account, registration, state, reason, provider_account, label, scopes, meta, created, changed, version = (
+        row
     )
+    return Connection(
+        number=number,
+        id=id_,
+        user=user,
+        provider=provider,
+        account=account,
+        registration=registration,
+        state=cast(State, state),
+        reason=reason,
+        provider_account=provider_account,
+        label=label,
+        scopes=tuple(scopes.split()),
+        meta=msgspec.json.decode(meta),
+        created_at=created,
+        changed_at=changed,
+        version=version,
+    )
+
+
+def _found(database: Database, where: str, *values: str | int) -> list[Connection]:
+    rows = database.rows(f"SELECT {_COLUMNS} FROM connection WHERE {where} ORDER BY number", values)
+    return [_value(row) for row in rows]
 
 
 def by_id(database: Database, id_: str) -> Connection | None:
     """The connection with this random id."""
-    row = ConnectionRow.select().where(ConnectionRow.id == id_).first(database)
-    return _value(row) if row else None
+    return next(iter(_found(database, "id = ?", id_)), None)
 
 
 def by_number(database: Database, number: int) -> Connection | None:
     """The connection with the store's own number."""
-    row = ConnectionRow.select().where(ConnectionRow.number == number).first(database)
-    return _value(row) if row else None
+    return next(iter(_found(database, "number = ?", number)), None)
 
 
 def of(database: Database, user: str, provider: str, account: str) -> Connection | None:
     """The connection of this user's account at this provider."""
-    row = (
-        ConnectionRow.select()
-        .where(ConnectionRow.user == user, ConnectionRow.provider == provider, ConnectionRow.account == account)
-        .first(database)
-    )
-    return _value(row) if row else None
+    return next(iter(_found(database, '"user" = ? AND provider = ? AND account = ?', user, provider, account)), None)
 
 
 def listed(database: Database, *, user: str | None = None, provider: str | None = None) -> list[Connection]:
     """All connections, or those of a user or provider, oldest first."""
-    query = ConnectionRow.select().order_by(ConnectionRow.number)
-    if user is not None:
-        query = query.where(ConnectionRow.user == user)
-    if provider is not None:
-        query = query.where(ConnectionRow.provider == provider)
-    return [_value(row) for row in query.execute(database)]
+    wanted = {'"user" = ?': user, "provider = ?": provider}
+    given = {condition: value for condition, value in wanted.items() if value is not None}
+    return _found(database, " AND ".join(given) or "1 = 1", *given.values())
 
 
 def counted(database: Database) -> dict[str, int]:
     """How many connections are in each state."""
     return dict(database.rows("SELECT state, count(*) FROM connection GROUP BY state ORDER BY state"))
+
+
+def shares_grant(database: Database, connection: Connection) -> bool:
+    """Say whether another connection that is in use has the same grant: the same account there, through the same registration."""
+    if not connection.provider_account:
+        return False
+    sql = (
+        "SELECT 1 FROM connection WHERE provider = ? AND provider_account = ? AND registration = ? AND number <> ? "
+        "AND state IN ('active', 'paused') LIMIT 1"
+    )
+    return bool(database.rows(sql, (connection.provider, connection.provider_account, connection.registration, connection.number)))
+
+
+def at_accounts(database: Database, provider: str, accounts: Sequence[str]) -> list[Connection]:
+    """Connections to these accounts at a provider, by the provider's own ids: those that work, and those that may again."""
+    where = f"provider = ? AND provider_account IN ({', '.join('?' * len(accounts))}) AND state IN ('active', 'needs_sign_in', 'paused')"
+    return _found(database, where, provider, *accounts) if accounts else []
 
 
 def put(database: Database, signed_in: SignedIn, now: int) -> Connection:
@@ -145,3 +168,16 @@ class StateChanged:
         """Write it."""
         change = {"state": self.state, "reason": self.reason, "changed_at": self.now}
         ConnectionRow.update(**change, version=ConnectionRow.version + 1).where(ConnectionRow.number == self.number).execute(database)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillActive:
+    """Mark: this is of a connection that works; one that was disconnected or lost its grant meanwhile gets nothing more."""
+
+    number: int
+
+    def apply(self, database: Database) -> None:
+        """Insist on it. Raises `LeaseLost`."""
+        sql = f"SELECT number FROM connection WHERE number = ? AND state = 'active' {database.locking('FOR SHARE')}"
+        if not database.rows(sql, (self.number,)):
+            raise LeaseLost("the connection is not active any more")

@@ -1,6 +1,6 @@
 """Sign-ins under way: a one-use link, then a one-use state. Only hashes of them are kept.
 
-Status: open (the link was given out) → begun (the browser is at the provider) → exchanging (the state was used up)
+Status: open (the link was given out) → begun (a browser has it and is at the provider) → exchanging (the state was used up)
 → connected | denied | failed.
 """
 
@@ -36,23 +36,34 @@ class SignIn:
     expires_at: int
 
 
-def _value(row: FlowRow) -> SignIn:
-    return SignIn(
-        id=row.id,
-        registration=row.registration,
-        provider=row.provider,
-        user=row.user,
-        account=row.account,
-        verifier=None if row.verifier is None else Sealed(key_id=row.key_id, blob=bytes(row.verifier)),
-        redirect_uri=row.redirect_uri,
-        scopes=tuple(row.scopes.split()),
-        status=cast(Status, row.status),
-        reason=row.reason,
-        connection=row.connection,
-        browser_hash=None if row.browser_hash is None else bytes(row.browser_hash),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-    )
+_COLUMNS = (
+    'id, registration, provider, "user", account, key_id, verifier, redirect_uri, scopes, status, reason, connection, browser_hash, '
+    "created_at, expires_at"
+)
+
+
+def _found(database: Database, where: str, *values: str | bytes | int) -> SignIn | None:
+    for row in database.rows(f"SELECT {_COLUMNS} FROM flow WHERE {where}", values):
+        id_, registration, provider, user, account, key_id, verifier, uri, scopes, status, reason, connection, browser, created, expires = (
+            row
+        )
+        return SignIn(
+            id=id_,
+            registration=registration,
+            provider=provider,
+            user=user,
+            account=account,
+            verifier=None if verifier is None else Sealed(key_id=key_id, blob=bytes(verifier)),
+            redirect_uri=uri,
+            scopes=tuple(scopes.split()),
+            status=cast(Status, status),
+            reason=reason,
+            connection=connection,
+            browser_hash=None if browser is None else bytes(browser),
+            created_at=created,
+            expires_at=expires,
+        )
+    return None
 
 
 def open_(database: Database, sign_in: SignIn, link_hash: bytes) -> None:
@@ -76,32 +87,34 @@ def open_(database: Database, sign_in: SignIn, link_hash: bytes) -> None:
 
 def by_id(database: Database, id_: str) -> SignIn | None:
     """The sign-in with this id."""
-    row = FlowRow.select().where(FlowRow.id == id_).first(database)
-    return _value(row) if row else None
+    return _found(database, "id = ?", id_)
 
 
 def by_link(database: Database, link_hash: bytes, now: int) -> SignIn | None:
     """The sign-in whose link this is, while it can still be used."""
-    row = FlowRow.select().where(FlowRow.link_hash == link_hash, FlowRow.status == "open", FlowRow.expires_at > now).first(database)
-    return _value(row) if row else None
+    return _found(database, "link_hash = ? AND status IN ('open', 'begun') AND expires_at > ?", link_hash, now)
 
 
 def begin(
     database: Database, link_hash: bytes, now: int, *, state_hash: bytes, browser_hash: bytes, verifier: Sealed, expires_at: int
 ) -> bool:
-    """Use the link up and put the state in its place, in one statement; False if it was used or is too old."""
+    """Give the link to this browser and put a new state in the place of any before, in one statement.
+
+    False if the link is another browser's, was used up, or is too old. The same browser may begin again, since people click twice and go
+    back; only the newest state counts.
+    """
     rows = database.rows(
-        "UPDATE flow SET link_hash = NULL, state_hash = ?, browser_hash = ?, key_id = ?, verifier = ?, status = 'begun', expires_at = ? "
-        "WHERE link_hash = ? AND status = 'open' AND expires_at > ? RETURNING id",
-        (state_hash, browser_hash, verifier.key_id, verifier.blob, expires_at, link_hash, now),
+        "UPDATE flow SET state_hash = ?, browser_hash = ?, key_id = ?, verifier = ?, status = 'begun', expires_at = ? "
+        "WHERE link_hash = ? AND expires_at > ? AND (status = 'open' OR (status = 'begun' AND browser_hash = ?)) RETURNING id",
+        (state_hash, browser_hash, verifier.key_id, verifier.blob, expires_at, link_hash, now, browser_hash),
     )
     return bool(rows)
 
 
 def use_state(database: Database, state_hash: bytes, now: int) -> SignIn | None:
-    """Use the state up, in one statement: of many callbacks with one state, one gets the sign-in. None: forged, used or too old."""
+    """Use the state and the link up in one statement: of many callbacks one gets the sign-in. None: forged, used or too old."""
     rows = database.rows(
-        "UPDATE flow SET state_hash = NULL, status = 'exchanging' "
+        "UPDATE flow SET state_hash = NULL, link_hash = NULL, status = 'exchanging' "
         "WHERE state_hash = ? AND status = 'begun' AND expires_at > ? RETURNING id",
         (state_hash, now),
     )

@@ -21,16 +21,24 @@ class Registration:
     created_at: int
 
 
-def _value(row: RegistrationRow) -> Registration:
-    return Registration(
-        id=row.id,
-        provider=row.provider,
-        client_id=row.client_id,
-        key_id=row.key_id,
-        secrets=bytes(row.secrets),
-        secret_count=row.secret_count,
-        created_at=row.created_at,
-    )
+#: Read on every sync, so with a prepared statement.
+_COLUMNS = "id, provider, client_id, key_id, secrets, secret_count, created_at"
+
+
+def _found(database: Database, where: str, *values: str) -> list[Registration]:
+    rows = database.rows(f"SELECT {_COLUMNS} FROM registration WHERE {where} ORDER BY created_at, id", values)
+    return [
+        Registration(
+            id=id_,
+            provider=provider,
+            client_id=client_id,
+            key_id=key_id,
+            secrets=bytes(secrets),
+            secret_count=secret_count,
+            created_at=created_at,
+        )
+        for id_, provider, client_id, key_id, secrets, secret_count, created_at in rows
+    ]
 
 
 def put(database: Database, registration: Registration) -> None:
@@ -49,13 +57,9 @@ def put(database: Database, registration: Registration) -> None:
 
 def by_id(database: Database, id_: str) -> Registration | None:
     """The registration with this id."""
-    row = RegistrationRow.select().where(RegistrationRow.id == id_).first(database)
-    return _value(row) if row else None
+    return next(iter(_found(database, "id = ?", id_)), None)
 
 
 def listed(database: Database, *, provider: str | None = None) -> list[Registration]:
     """All registrations, or those at a provider, oldest first."""
-    query = RegistrationRow.select().order_by(RegistrationRow.created_at, RegistrationRow.id)
-    if provider is not None:
-        query = query.where(RegistrationRow.provider == provider)
-    return [_value(row) for row in query.execute(database)]
+    return _found(database, "1 = 1") if provider is None else _found(database, "provider = ?", provider)

@@ -120,6 +120,14 @@ def due_now(database: Database, connection: int, now: int) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+def stop(database: Database, connection: int) -> None:
+    """Take a connection off the schedule; a run in progress loses its lease. `create` puts it back, with its cursor."""
+    database.rows(
+        "UPDATE schedule SET next_run_at = NULL, lease_owner = NULL, lease_until = NULL, fence = fence + 1 WHERE connection = ?",
+        (connection,),
+    )
+
+
 def release(database: Database, owner: str, now: int) -> int:
     """Give back what a process of this name held when it stopped; what it ran is due at once, and was no try. Gives how many there were."""
     rows = database.rows(

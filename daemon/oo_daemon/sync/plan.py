@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -10,6 +11,8 @@ from oo_daemon.ports import SECOND
 DAY = 24 * 3600.0
 #: Back-off: full jitter over a window that doubles from the base to the cap (seconds).
 BASE, CAP = 30.0, 3600.0
+#: What a provider asks for is kept, up to a day; so that not all come back at the same moment, up to this part of it is added.
+LATE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +92,20 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
     """
 
     def at(seconds: float) -> int:
-        return now + int(seconds * SECOND)
+        return now + math.ceil(seconds * SECOND)
+
+    def asked(seconds: float) -> float:
+        return min(seconds, DAY) * (1.0 + LATE * spread)
 
     match outcome:
         case Done():
             return Step(outcome="done", detail="", run_at=at(interval * (0.95 + 0.1 * spread)))
         case CutShort():
-            return Step(outcome="done", detail="there is more: the sync goes on soon", run_at=at(0))
+            return Step(outcome="done", detail="there is more: the sync goes on soon", run_at=now)
         case QuotaUsed(reason=reason, until=until):
-            return Step(outcome="done", detail=reason, run_at=max(until, at(1)))
+            return Step(outcome="done", detail=reason, run_at=at(asked(max((until - now) / SECOND, 1.0))))
         case Later(reason=reason, after=after):
-            return Step(outcome="later", detail=reason, run_at=at(max(backoff(tries, spread), after or 0.0)), keep_tries=True)
+            return Step(outcome="later", detail=reason, run_at=at(max(backoff(tries, spread), asked(after or 0.0))), keep_tries=True)
         case SignedOut(reason=reason):
             return Step(outcome="signed_out", detail=reason, run_at=None, sign_in=True)
         case LostPlace(reason=reason):
@@ -114,4 +120,4 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
 
 def backoff(tries: int, spread: float) -> float:
     """Seconds to wait after so many tries: somewhere in a window that doubles."""
-    return float(spread * min(CAP, BASE * 2.0 ** min(tries - 1, 16)))
+    return spread * min(CAP, BASE * 2.0 ** min(tries - 1, 16))

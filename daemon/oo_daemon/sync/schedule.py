@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.store import schedule
@@ -34,21 +36,25 @@ class SchedulerTicker:
     """APScheduler on the main loop."""
 
     def __init__(self) -> None:
-        self._scheduler = AsyncIOScheduler()
-        self._under_way: set[asyncio.Future[None]] = set()
+        # In UTC: the host's own zone may be unreadable, and skips hours.
+        self._scheduler = _Scheduler(timezone=UTC)
+        self._under_way: dict[str, asyncio.Future[None]] = {}
+        self._stopping = False
 
     def every(self, seconds: float, job: Job, name: str) -> None:
-        """Call a job at an interval; missed calls are made up for by one."""
+        """Call a job at an interval; missed calls are made up for by one, and none begins while the last is under way."""
 
         async def call() -> None:
+            if name in self._under_way or self._stopping:
+                return
             # Shielded, because APScheduler's shutdown cancels its own calls in the middle of whatever they do.
-            work = asyncio.ensure_future(job())
-            self._under_way.add(work)
-            work.add_done_callback(self._under_way.discard)
+            work = self._under_way[name] = asyncio.ensure_future(job())
+            work.add_done_callback(lambda _: self._under_way.pop(name))
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(work)
 
-        self._scheduler.add_job(call, "interval", seconds=seconds, id=name, max_instances=1, coalesce=True, misfire_grace_time=None)
+        # Two instances, of which the second ends at once: APScheduler itself would log a warning each time that a job overruns.
+        self._scheduler.add_job(call, _Every(seconds), id=name, max_instances=2, coalesce=True, misfire_grace_time=None)
 
     def start(self) -> None:
         """Begin, inside a running loop."""
@@ -56,9 +62,33 @@ class SchedulerTicker:
 
     async def stop(self) -> None:
         """Call nothing more, and let calls under way end."""
+        self._stopping = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+
+class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """An interval. Unlike APScheduler's own it does not count through what was missed: after a week's sleep that takes seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.length = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """One length after the last time, or after now where that is over."""
+        following = (previous or now) + self.length
+        return following if following > now else now + self.length
+
+
+class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler has no types
+    """An APScheduler that goes on when the clock is set back: it plans by the wall clock, and would stand still for as long."""
+
+    def _start_timer(self, wait_seconds: float | None) -> None:
+        super()._start_timer(wait_seconds)
+        jobs = self.get_jobs()
+        if wait_seconds is not None and jobs and wait_seconds > min(job.trigger.length for job in jobs).total_seconds() + 1.0:
+            for job in jobs:
+                job.reschedule(job.trigger)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,24 +104,28 @@ class Dispatcher:
     workers: int
     lease: float  #: seconds
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _stopping: bool = False
 
     async def tick(self) -> None:
         """Claim what is due, as far as there are hands for it."""
-        free = self.workers - len(self._running)
-        if free <= 0 or self._stopping:
-            return
-        now = self.clock.now()
-        try:
-            runs = await self.storage.write(schedule.claim, self.owner, now, now + int(self.lease * SECOND), free)
-        except CannotStore as fault:
-            self.log.warning("claim_failed", reason=str(fault))
-            return
-        for run in runs:
-            task = asyncio.ensure_future(self._guarded(run))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        self.metrics.gauge("syncs_running", len(self._running))
+        async with self._turn:  # else two at once would both count the same hands
+            free = self.workers - len(self._running)
+            if free <= 0 or self._stopping:
+                return
+            now = self.clock.now()
+            try:
+                runs = await self.storage.write(schedule.claim, self.owner, now, now + int(self.lease * SECOND), free)
+            except CannotStore as fault:
+                self.log.warning("claim_failed", reason=str(fault))
+                return
+            if self._stopping:
+                return  # `stop` gives them back
+            for run in runs:
+                task = asyncio.ensure_future(self._guarded(run))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            self.metrics.gauge("syncs_running", len(self._running))
 
     async def _guarded(self, run: Run) -> None:
         try:
@@ -111,7 +145,10 @@ class Dispatcher:
             for task in (*self._running, patience, done):
                 task.cancel()
             await asyncio.gather(*self._running, patience, done, return_exceptions=True)
-        await self.storage.write(schedule.release, self.owner, self.clock.now())
+        try:
+            await self.storage.write(schedule.release, self.owner, self.clock.now())
+        except CannotStore as fault:
+            self.log.warning("leases_not_released", reason=str(fault))  # they run out by themselves
 
 
 async def _all(tasks: set[asyncio.Task[None]]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from oo_todoist.sandbox.control import PREFIX, Control
+from oo_todoist.sandbox.edits import Edits
 from oo_todoist.sandbox.misbehaviour import SWITCHES, Misbehaviour
 from oo_todoist.sandbox.oauth import OAuth
 from oo_todoist.sandbox.pages import front
@@ -20,6 +21,7 @@ from oo_todoist.sandbox.refusals import COURTESY_SECONDS, Refusal
 from oo_todoist.sandbox.rest import Rest
 from oo_todoist.sandbox.spoil import instead, spoiled
 from oo_todoist.sandbox.sync import Sync
+from oo_todoist.sandbox.webhooks import RETRY_AFTER, Callback, Webhooks
 from oo_todoist.sandbox.wire import MOST_BYTES, answer
 from oo_todoist.sandbox.world import World
 
@@ -49,7 +51,8 @@ class TodoistSandbox:
     """A stand-in for Todoist with state, to be served by aiohttp in a process of its own.
 
     `seed` decides every id and the client's credentials, so that they repeat; tokens never repeat. Whoever serves it gives the
-    runner a short `shutdown_timeout`: an answer that never ends would hold it up.
+    runner a short `shutdown_timeout`: an answer that never ends would hold it up. `webhook_url` is where changes are pushed to, and
+    pushed again after `webhook_retry` seconds where they were not taken.
     """
 
     id = "todoist"
@@ -65,6 +68,8 @@ class TodoistSandbox:
         expires_in: int = 3600,
         redirect_uris: Sequence[str] = (),
         misbehave: Sequence[str] = (),
+        webhook_url: str = "",
+        webhook_retry: float = RETRY_AFTER,
     ) -> None:
         self.world = World(now=now, seed=seed, token=token, expires_in=expires_in)
         default = self.world.add_app("oO", redirect_uris=redirect_uris)
@@ -83,6 +88,9 @@ class TodoistSandbox:
         for name in misbehave:
             self.misbehaviour.on(name)
         self._sleep = sleep
+        self.webhooks = Webhooks(self.world, self.misbehaviour, sleep=sleep, retry_after=webhook_retry)
+        if webhook_url:
+            self.webhooks.callbacks[self.client_id] = Callback(url=webhook_url)
 
     @property
     def switches(self) -> Mapping[str, str]:
@@ -107,11 +115,13 @@ class TodoistSandbox:
             return front(settings=shown, people=people, switches=self.switches)
 
         app = web.Application(middlewares=[self._provider], client_max_size=MOST_BYTES)
+        app.cleanup_ctx.append(self.webhooks.running)
         app.add_routes([web.get("/", home)])
-        app.add_routes(Control(self.world, self.misbehaviour, self.requests).routes())
+        app.add_routes(Control(self.world, self.misbehaviour, self.requests, self.webhooks).routes())
         app.add_routes(OAuth(self.world, self.misbehaviour, address).routes())
         app.add_routes(Sync(self.world, self.misbehaviour).routes())
         app.add_routes(Rest(self.world, self.misbehaviour).routes())
+        app.add_routes(Edits(self.world).routes())
         # What came before v1 was shut down in February 2026 and answers 410 since.
         app.add_routes([web.route("*", path, _gone) for path in ("/sync/{old:.*}", "/rest/{old:.*}")])
         return app

@@ -84,6 +84,13 @@ def duration(value: object, argument: str) -> Json:
     }
 
 
+def attachment(value: object, argument: str) -> Json:
+    """Read what hangs on a comment; of what kind it is has to be said, or it is a file."""
+    if not isinstance(value, dict):
+        raise invalid(argument, expected="Input should be a valid dictionary")
+    return {"resource_type": "file", **value}
+
+
 def read_all(fields: Mapping[str, Read], args: Mapping[str, object]) -> Json:
     """Read those of the fields that were given. What is not a field is passed over, as Todoist does."""
     return {name: read(args[name], name) for name, read in fields.items() if name in args}

@@ -13,7 +13,7 @@ from typing import Any
 
 from oo_todoist.sandbox import objects
 from oo_todoist.sandbox.account import Account, Done
-from oo_todoist.sandbox.arguments import Read, duration, flag, integer, one_of, optional, read_all, text, words
+from oo_todoist.sandbox.arguments import Read, attachment, duration, flag, integer, one_of, optional, read_all, text, words
 from oo_todoist.sandbox.dates import next_due, read_deadline, read_due, stamp
 from oo_todoist.sandbox.refusals import Refusal, invalid, missing, no_such, unknown_temp_id
 
@@ -309,6 +309,17 @@ class Execution:
         if cascade == "all":
             self._relabel(label["name"], None)
 
+    def label_rename(self, args: Json) -> None:
+        """Change a shared label: one that tasks carry, whether or not it is a personal label too."""
+        self._need(args, "name_old", "name_new")
+        old, new = (_LABEL["name"](args[name], name) for name in ("name_old", "name_new"))
+        self._relabel(old, new)
+
+    def label_delete_occurrences(self, args: Json) -> None:
+        """Take a shared label off every task."""
+        self._need(args, "name")
+        self._relabel(_LABEL["name"](args["name"], "name"), None)
+
     def filter_add(self, args: Json) -> str:
         """Add a saved search."""
         self._need(args, "name", "query")
@@ -331,14 +342,14 @@ class Execution:
     def note_add(self, args: Json) -> str:
         """Add a comment to a task or to a project."""
         self._need(args, "content")
-        content = _NOTE(args["content"], "content")
+        fields = read_all(_NOTE, args)
         owners = [name for name in ("item_id", "project_id") if args.get(name) is not None]
         if len(owners) != 1:
             raise invalid("item_id", explanation="Exactly one of item_id and project_id must be given")
         kind = "items" if owners[0] == "item_id" else "projects"
         owner = self._find(kind, args[owners[0]], owners[0])
         id_ = self._new_id()
-        body = objects.note(id_, owners[0], owner["id"], self._account.id, content, self._at)
+        body = {**objects.note(id_, owners[0], owner["id"], self._account.id, self._at), **fields}
         self._put("notes" if kind == "items" else "project_notes", body, "note:added")
         if kind == "items":
             self._put("items", {**owner, "note_count": owner["note_count"] + 1}, "item:updated", before=owner)
@@ -348,7 +359,7 @@ class Execution:
         """Change a comment's text."""
         kind, note = self._note(args)
         self._need(args, "content")
-        self._put(kind, {**note, "content": _NOTE(args["content"], "content")}, "note:updated", before=note)
+        self._put(kind, {**note, "content": _NOTE["content"](args["content"], "content")}, "note:updated", before=note)
 
     def note_delete(self, args: Json) -> None:
         """Delete a comment."""
@@ -530,7 +541,7 @@ class Execution:
             self._put(kind, after, name, before=before)
 
 
-_NOTE = text(15000)
+_NOTE: Mapping[str, Read] = {"content": text(15000), "file_attachment": optional(attachment), "uids_to_notify": optional(words)}
 _PROJECT: Mapping[str, Read] = {
     "name": text(120),
     "description": text(16383, empty=True),
@@ -540,7 +551,12 @@ _PROJECT: Mapping[str, Read] = {
     "is_collapsed": flag,
     "view_style": one_of("list", "board", "calendar"),
 }
-_SECTION: Mapping[str, Read] = {"name": text(2048), "section_order": integer(), "is_collapsed": flag}
+_SECTION: Mapping[str, Read] = {
+    "name": text(2048),
+    "description": optional(text(16383, empty=True)),
+    "section_order": integer(),
+    "is_collapsed": flag,
+}
 _LABEL: Mapping[str, Read] = {"name": text(128), "color": text(40), "item_order": integer(), "is_favorite": flag}
 _FILTER: Mapping[str, Read] = {**_LABEL, "query": text(1024)}
 

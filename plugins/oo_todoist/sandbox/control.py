@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from oo_todoist.sandbox.dates import stamp
 from oo_todoist.sandbox.misbehaviour import SWITCHES, Misbehaviour, NoSuchSwitch
 from oo_todoist.sandbox.refusals import Refusal
+from oo_todoist.sandbox.webhooks import EVENTS, Callback, Webhooks
 from oo_todoist.sandbox.wire import answer, arguments
 from oo_todoist.sandbox.world import World
 
@@ -21,10 +23,11 @@ PREFIX = "/sandbox/"
 class Control:
     """The control endpoints. They take JSON only, so that no web page elsewhere can post a form to them."""
 
-    def __init__(self, world: World, misbehaviour: Misbehaviour, requests: Counter[str]) -> None:
+    def __init__(self, world: World, misbehaviour: Misbehaviour, requests: Counter[str], webhooks: Webhooks) -> None:
         self._world = world
         self._misbehaviour = misbehaviour
         self._requests = requests
+        self._webhooks = webhooks
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes."""
@@ -34,6 +37,9 @@ class Control:
             web.get(f"{PREFIX}misbehave", self.switches),
             web.post(f"{PREFIX}misbehave", self.misbehave),
             web.delete(f"{PREFIX}misbehave", self.behave),
+            web.post(f"{PREFIX}webhook", self.webhook),
+            web.get(f"{PREFIX}deliveries", self.deliveries),
+            web.post(f"{PREFIX}redeliver", self.redeliver),
         ]
 
     async def state(self, request: web.Request) -> web.Response:
@@ -103,6 +109,40 @@ class Control:
         """Switch everything off, or only ?name=…"""
         self._misbehaviour.off(request.query.get("name"))
         return answer({"misbehaving": self._misbehaviour.active()})
+
+    async def webhook(self, request: web.Request) -> web.Response:
+        """Set {url, events, retry_seconds, client_id}: where an app is called, about what, and how soon again.
+
+        Without a url it is called no more; without a client_id it is the app that comes with the sandbox.
+        """
+        asked = await _asked(request)
+        url, events, seconds = asked.get("url"), asked.get("events", sorted(EVENTS)), asked.get("retry_seconds", self._webhooks.retry_after)
+        app = self._world.grants.apps.get(str(asked.get("client_id", next(iter(self._world.grants.apps)))))
+        if app is None or app.client_secret is None:
+            raise web.HTTPNotFound(text="There is no app of that client_id that has a secret to sign with.\n")
+        if url is not None and (not isinstance(url, str) or urlsplit(url).scheme not in {"http", "https"}):
+            raise web.HTTPBadRequest(text="The url begins with http:// or https://; the real Todoist takes https only.\n")
+        if not isinstance(events, list) or not set(map(str, events)) <= EVENTS:
+            raise web.HTTPBadRequest(text=f"The events are {', '.join(sorted(EVENTS))}.\n")
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < float("inf"):
+            raise web.HTTPBadRequest(text="retry_seconds is a number of seconds.\n")
+        self._webhooks.callbacks.pop(app.client_id, None)
+        if url:
+            self._webhooks.callbacks[app.client_id] = Callback(url=url, events=frozenset(events))
+        self._webhooks.retry_after = seconds
+        return answer({"client_id": app.client_id, "url": url, "events": events, "retry_seconds": seconds})
+
+    async def deliveries(self, request: web.Request) -> web.Response:
+        """List what was pushed, oldest first, with the status of each attempt."""
+        return answer({"deliveries": [delivery.shown() for delivery in self._webhooks.deliveries]})
+
+    async def redeliver(self, request: web.Request) -> web.Response:
+        """Push the delivery {id} once more, now."""
+        asked = await _asked(request)
+        delivery = await self._webhooks.redeliver(str(asked.get("id")))
+        if delivery is None:
+            raise web.HTTPNotFound(text=f"There is no delivery {asked.get('id')!r}; GET {PREFIX}deliveries lists them.\n")
+        return answer(delivery.shown())
 
 
 async def _asked(request: web.Request) -> Json:

@@ -188,6 +188,10 @@ class Grants:
             raise NotGranted("invalid_grant")
         return _answer(known.gave, now)
 
+    def granted(self, client_id: str, user_id: str) -> bool:
+        """Say whether a user completed an app's sign-in and has not taken it back."""
+        return any(not token.revoked for token in self._held(user_id, client_id))
+
     def end(self, *, user_id: str | None = None, client_id: str | None = None) -> None:
         """Revoke every token of a user for an app; None stands for all of them."""
         for token in self._held(user_id, client_id):

@@ -1,6 +1,6 @@
 """What can be made to go wrong, each by a name: the one table of switches, and which of them are on.
 
-A switch stays on for so many requests that it applies to, or until it is switched off.
+A switch stays on for so many requests (or webhooks) that it applies to, or until it is switched off.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ API = frozenset({"sync", "rest"})
 SYNC = frozenset({"sync"})
 REST = frozenset({"rest"})
 TOKEN = frozenset({"token"})
+WEBHOOK = frozenset({"webhook"})
 #: what `endpoint` may name, to aim a switch elsewhere than where it applies by itself
 ENDPOINTS = frozenset({"sync", "rest", "token", "revoke", "authorize", "metadata"})
 
@@ -58,6 +59,7 @@ SWITCHES: Mapping[str, Switch] = {
         where=SYNC,
         args={"seconds": 3600},
     ),
+    "fail_commands": Switch(what="answers 200 and says of each command that it failed for now", when="within", where=SYNC),
     "forget_sync_tokens": Switch(what="refuses every sync token given so far", when="at once"),
     "expire_tokens": Switch(what="lets every access token end now", when="at once", args={"user": None}),
     "kill_grant": Switch(what="revokes every token, as a user who removes the app", when="at once", args={"user": None}),
@@ -66,6 +68,11 @@ SWITCHES: Mapping[str, Switch] = {
     "token_500_without_rotating": Switch(what="answers 500 and changes nothing", when="before", where=TOKEN),
     "legacy_ten_years": Switch(what="gives ten-year access tokens and no refresh token", when="within", where=TOKEN),
     "legacy_no_expiry": Switch(what="gives access tokens without expires_in and no refresh token", when="within", where=TOKEN),
+    "drop_webhooks": Switch(what="never pushes what happened", when="within", where=WEBHOOK),
+    "late_webhooks": Switch(what="pushes what happened later", when="within", where=WEBHOOK, args={"seconds": 60}),
+    "reorder_webhooks": Switch(what="pushes what happened after what happens next", when="within", where=WEBHOOK),
+    "duplicate_webhooks": Switch(what="pushes everything twice, under one delivery id", when="within", where=WEBHOOK),
+    "forge_webhooks": Switch(what="signs what it pushes with a wrong secret", when="within", where=WEBHOOK),
 }
 
 

@@ -123,7 +123,7 @@ class OAuth:
             life, refreshable = TEN_YEARS, False
         elif self._misbehaviour.take("legacy_no_expiry", "token") is not None:
             life, refreshable = None, False
-        return self._grants.exchange(
+        given = self._grants.exchange(
             app,
             args.get("code"),
             redirect_uri=args.get("redirect_uri"),
@@ -131,6 +131,8 @@ class OAuth:
             life=life,
             refreshable=refreshable,
         )
+        # Undocumented, but Doist's Python client does not read an answer without it.
+        return {**given, "state": None}
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Revoke an access token (RFC 7009); the client authenticates with HTTP Basic and nothing else."""

@@ -49,7 +49,9 @@ Here live {escape(" and ".join(people))}.</p>
 <tr><td><code>POST /sandbox/change</code><td><code>{{"user": "ada", "commands": [{{"type": "item_add",
  "args": {{"content": "Buy milk"}}}}]}}</code> changes something, as the person would in the app
 <tr><td><code>POST /sandbox/misbehave</code><td><code>{{"name": "status_500", "times": 1, "args": {{}}}}</code> makes
- something go wrong; <code>DELETE</code> ends it</table>
+ something go wrong; <code>DELETE</code> ends it
+<tr><td><code>POST /sandbox/webhook</code><td><code>{{"url": "http://127.0.0.1:8710/webhooks/…"}}</code> pushes changes there;
+ <code>GET /sandbox/deliveries</code> lists them, <code>POST /sandbox/redeliver</code> <code>{{"id": …}}</code> repeats one</table>
 <h2>What can go wrong</h2><table>{names}</table>""",
     )
 

@@ -74,6 +74,11 @@ def outside_scope() -> Refusal:
     return Refusal(403, 403, "AUTH_INSUFFICIENT_TOKEN_SCOPE", "Insufficient Token scope", access_type="access_token")
 
 
+def unavailable() -> Refusal:
+    """Todoist cannot do it now."""
+    return Refusal(503, 503, "SERVICE_UNAVAILABLE", "Service unavailable")
+
+
 def too_many(seconds: int) -> Refusal:
     """The rate limit is spent for so many seconds."""
     return Refusal(

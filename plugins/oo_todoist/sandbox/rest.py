@@ -1,10 +1,10 @@
-"""The reading half of REST: one object, or lists in pages. Changes go through sync."""
+"""The reading half of REST: one object, or lists in pages."""
 
 from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -14,11 +14,13 @@ from aiohttp import web
 from oo_todoist.sandbox.account import Account
 from oo_todoist.sandbox.bearer import bearer
 from oo_todoist.sandbox.misbehaviour import Misbehaviour
+from oo_todoist.sandbox.queries import task_filter
 from oo_todoist.sandbox.refusals import invalid, missing, not_found
 from oo_todoist.sandbox.wire import answer, dumps, loads
 from oo_todoist.sandbox.world import World
 
 Json = dict[str, Any]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 PAGE, LARGEST_PAGE = 50, 200
 
@@ -38,16 +40,27 @@ class Rest:
         """Give the routes; completed tasks before the task of any id."""
         get = [
             ("/user", self.user),
-            ("/tasks", self.tasks),
+            ("/tasks", self._list("items", "project_id", "section_id", "parent_id")),
+            ("/tasks/filter", self.filtered),
             ("/tasks/completed/{by:by_completion_date|by_due_date}", self.completed),
-            ("/tasks/{id}", self._one("items", "Task")),
-            ("/projects", self.projects),
-            ("/projects/{id}", self._one("projects", "Project")),
-            ("/sections", self.sections),
-            ("/sections/{id}", self._one("sections", "Section")),
-            ("/labels", self.labels),
-            ("/labels/{id}", self._one("labels", "Label")),
+            ("/completed/search", self.completed_search),
+            ("/tasks/{id}", self._one("Task", "items")),
+            ("/projects", self._list("projects")),
+            ("/projects/search", self._search("projects")),
+            ("/projects/archived", self.archived),
+            ("/projects/{id}", self._one("Project", "projects")),
+            ("/projects/{id}/collaborators", self.collaborators),
+            ("/sections", self._list("sections", "project_id")),
+            ("/sections/search", self._search("sections", "project_id")),
+            ("/sections/{id}", self._one("Section", "sections")),
+            ("/labels", self._list("labels")),
+            ("/labels/search", self._search("labels")),
+            ("/labels/shared", self.shared_labels),
+            ("/labels/{id}", self._one("Label", "labels")),
             ("/comments", self.comments),
+            ("/comments/{id}", self._one("Comment", "notes", "project_notes")),
+            ("/reminders", self._list("reminders", task_id="item_id")),
+            ("/reminders/{id}", self._one("Reminder", "reminders")),
         ]
         return [web.get(f"/api/v1{path}", handler) for path, handler in get]
 
@@ -59,21 +72,33 @@ class Rest:
         counts = {"completed_count": len(done), "completed_today": sum(item["completed_at"][:10] == today for item in done)}
         return answer({**account.user, **counts})
 
-    async def tasks(self, request: web.Request) -> web.Response:
-        """List the active tasks."""
-        return self._list(request, "items", "project_id", "section_id", "parent_id", "label", "ids")
+    async def filtered(self, request: web.Request) -> web.Response:
+        """List the active tasks that a filter such as "today & @errand" finds."""
+        account, _ = bearer(self._world, request, "data:read")
+        if "query" not in request.query:
+            raise missing("query")
+        finds = task_filter(request.query["query"], account, self._world.now())
+        return self._page(request, account, "results", (item for item in account.active()["items"] if finds(item)))
 
-    async def projects(self, request: web.Request) -> web.Response:
-        """List the projects that are not archived."""
-        return self._list(request, "projects")
+    async def archived(self, request: web.Request) -> web.Response:
+        """List the archived projects."""
+        account, _ = bearer(self._world, request, "data:read")
+        return self._page(request, account, "results", (body for body in account.every("projects") if body["is_archived"]))
 
-    async def sections(self, request: web.Request) -> web.Response:
-        """List the sections, of one project or of all."""
-        return self._list(request, "sections", "project_id")
+    async def collaborators(self, request: web.Request) -> web.Response:
+        """List those with whom a project is shared: nobody, here."""
+        account, _ = bearer(self._world, request, "data:read")
+        if account.find("projects", request.match_info["id"]) is None:
+            raise not_found("Project")
+        return self._page(request, account, "results", [])
 
-    async def labels(self, request: web.Request) -> web.Response:
-        """List the personal labels."""
-        return self._list(request, "labels")
+    async def shared_labels(self, request: web.Request) -> web.Response:
+        """List the names of the labels that tasks carry, with or without those that are personal labels too."""
+        account, _ = bearer(self._world, request, "data:read")
+        names = {name for body in account.active()["items"] for name in body["labels"]}
+        if request.query.get("omit_personal", "").lower() == "true":
+            names -= {body["name"] for body in account.every("labels")}
+        return self._page(request, account, "results", sorted(names))
 
     async def comments(self, request: web.Request) -> web.Response:
         """List the comments of a task or of a project."""
@@ -95,37 +120,60 @@ class Rest:
 
         def within(item: Json) -> bool:
             at = item["completed_at"] if by == "by_completion_date" else (item["due"] or {}).get("date")
-            return item["checked"] and at is not None and since <= _utc(datetime.fromisoformat(at)) < until
+            return bool(item["checked"]) and at is not None and since <= _utc(datetime.fromisoformat(at)) < until
 
+        asked = {name: request.query[name] for name in ("project_id", "section_id", "parent_id") if name in request.query}
         rounds = account.rounds if self._misbehaviour.take("completed_rounds", "rest") is not None else []
-        found = sorted(filter(within, [*account.every("items"), *rounds]), key=lambda item: str(item["completed_at"]), reverse=True)
+        done: list[Json] = [*account.every("items"), *rounds]
+        done.sort(key=lambda item: str(item["completed_at"]), reverse=True)
+        return self._page(request, account, "items", [item for item in done if within(item) and _has(item, asked)])
+
+    async def completed_search(self, request: web.Request) -> web.Response:
+        """List the completed tasks in whose content a text occurs."""
+        account, _ = bearer(self._world, request, "data:read")
+        found = [item for item in account.every("items") if item["checked"] and _occurs(request, item["content"])]
         return self._page(request, account, "items", found)
 
-    def _one(self, kind: str, noun: str) -> Callable[[web.Request], Any]:
+    def _one(self, noun: str, *kinds: str) -> Handler:
         async def one(request: web.Request) -> web.Response:
             account, _ = bearer(self._world, request, "data:read")
-            body = account.find(kind, request.match_info["id"])
-            if body is None:
-                raise not_found(noun)
-            return answer(_shown(kind, body))
+            for kind in kinds:
+                if (body := account.find(kind, request.match_info["id"])) is not None:
+                    return answer(shown(kind, body))
+            raise not_found(noun)
 
         return one
 
-    def _list(self, request: web.Request, kind: str, *filters: str) -> web.Response:
-        account, _ = bearer(self._world, request, "data:read")
-        asked = {name: request.query[name] for name in filters if name in request.query}
-        ids = _listed(asked.pop("ids", None))
-        label = asked.pop("label", None)
-        found = [
-            _shown(kind, body)
-            for body in account.active()[kind]
-            if all(body[name] == value for name, value in asked.items())
-            and (label is None or label in body["labels"])
-            and (ids is None or body["id"] in ids)
-        ]
-        return self._page(request, account, "results", found)
+    def _list(self, kind: str, *filters: str, **renamed: str) -> Handler:
+        """List what is active, as far as it has the members asked for; `renamed` ones are called otherwise in the objects."""
+        members = {**dict(zip(filters, filters, strict=True)), **renamed}
 
-    def _page(self, request: web.Request, account: Account, member: str, found: Iterable[Json]) -> web.Response:
+        async def listed(request: web.Request) -> web.Response:
+            account, _ = bearer(self._world, request, "data:read")
+            asked = {member: request.query[name] for name, member in members.items() if name in request.query}
+            ids, label = _listed(request.query.get("ids")), request.query.get("label")
+            found = [
+                shown(kind, body)
+                for body in account.active()[kind]
+                if _has(body, asked)
+                and (kind != "items" or ((label is None or label in body["labels"]) and (ids is None or body["id"] in ids)))
+            ]
+            return self._page(request, account, "results", found)
+
+        return listed
+
+    def _search(self, kind: str, *filters: str) -> Handler:
+        """List what is active and has a text in its name."""
+
+        async def searched(request: web.Request) -> web.Response:
+            account, _ = bearer(self._world, request, "data:read")
+            asked = {name: request.query[name] for name in filters if name in request.query}
+            found = [shown(kind, body) for body in account.active()[kind] if _has(body, asked) and _occurs(request, body["name"])]
+            return self._page(request, account, "results", found)
+
+        return searched
+
+    def _page(self, request: web.Request, account: Account, member: str, found: Iterable[object]) -> web.Response:
         """Give the page that a cursor points at. Cursors are a user's own and hold for the same question only."""
         limit = _limit(request.query.get("limit"))
         question = sorted((name, value) for name, value in request.query.items() if name not in {"cursor", "limit"})
@@ -154,11 +202,22 @@ class Rest:
         return blake2b(place + b"\0" + scope, key=self._key, digest_size=8).hexdigest()
 
 
-def _shown(kind: str, body: Json) -> Json:
+def shown(kind: str, body: Json) -> Json:
     """Show an object as REST does; only a label differs, whose place is called `order`."""
     if kind != "labels":
         return body
     return {"order" if name == "item_order" else name: value for name, value in body.items() if name != "is_deleted"}
+
+
+def _has(body: Json, asked: Json) -> bool:
+    return all(body[name] == value for name, value in asked.items())
+
+
+def _occurs(request: web.Request, text: str) -> bool:
+    """Say whether the text that is searched for occurs in this one, in whatever case."""
+    if not request.query.get("query"):
+        raise missing("query")
+    return request.query["query"].lower() in text.lower()
 
 
 def _listed(text: str | None) -> list[str] | None:

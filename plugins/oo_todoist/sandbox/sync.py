@@ -40,9 +40,7 @@ class Sync:
             raise missing("resource_types")
         if kinds is not None and not token.allows("data:read"):
             raise outside_scope()
-        since = args.get("sync_token")
-        if kinds is not None and since is None:
-            raise missing("sync_token")
+        since = args.get("sync_token", "*")  # the official client leaves it out where it sends commands too
         if kinds is not None and not isinstance(since, str):
             raise invalid("sync_token", expected="Input should be a valid string")
         full = kinds is not None and since == "*"
@@ -52,7 +50,8 @@ class Sync:
 
         done: Json = {"temp_id_mapping": {}}
         if commands is not None:
-            executed = self._world.execute(account, commands, token=token)
+            failing = self._misbehaviour.take("fail_commands", "sync") is not None
+            executed = self._world.execute(account, commands, token=token, failing=failing)
             done = {"sync_status": executed.sync_status, "temp_id_mapping": executed.temp_id_mapping}
         read = {"sync_token": self._world.sync_token(account, account.position)}
         if kinds is not None:
@@ -76,10 +75,8 @@ class Sync:
             read["full_sync_date_utc"] = stamp(at)
         for kind in kinds:
             read.update(NOTHING[kind])
-            if kind == "user":
-                read.update(user=next(iter(objects.get("user", [])), {}))
-            elif kind in objects:
-                read[kind] = objects[kind]
+            if kind in objects:
+                read[kind] = objects[kind][0] if kind == "user" else objects[kind]
         return read
 
 

@@ -17,7 +17,7 @@ from oo_todoist.sandbox.account import Account
 from oo_todoist.sandbox.commands import Change, Executed, Execution, scopes_for
 from oo_todoist.sandbox.dates import stamp
 from oo_todoist.sandbox.grants import App, Grants, Token
-from oo_todoist.sandbox.refusals import invalid, outside_scope, too_many
+from oo_todoist.sandbox.refusals import invalid, outside_scope, too_many, unavailable
 
 Json = dict[str, Any]
 
@@ -80,10 +80,14 @@ class World:
         """Call back with every change from now on, in order, at once; a webhook sender starts here."""
         self._listeners.append(callback)
 
-    def execute(self, account: Account, commands: object, *, token: Token | None = None, at: datetime | None = None) -> Executed:
+    def execute(
+        self, account: Account, commands: object, *, token: Token | None = None, at: datetime | None = None, failing: bool = False
+    ) -> Executed:
         """Execute sync commands for a user, within the scopes of the token; without one, as the person themselves."""
 
         def may(type_: str) -> None:
+            if failing:
+                raise unavailable()
             if token is not None and not token.allows(*scopes_for(type_)):
                 raise outside_scope()
 

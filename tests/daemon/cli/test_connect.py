@@ -30,6 +30,14 @@ Connected: c-7f3a
     assert all(it.query["wait"] == "25" for it in daemon.asked("GET /v1/connect-sessions/{id}"))
 
 
+def test_write(daemon: FakeDaemon, oo: Oo) -> None:
+    """With --write the person is asked to allow changes, too, and so again where it did not succeed."""
+    daemon.progress = [reached("denied")]
+    result = oo("connect", "todoist", "--user", "ada", "--write")
+    assert daemon.asked("POST /v1/connect-sessions")[0].body["write"] is True
+    assert "make a new link with `oo connect todoist --user ada --write`" in result.stderr
+
+
 def test_no_wait(daemon: FakeDaemon, oo: Oo) -> None:
     """With --no-wait the link is all, and with --quiet nothing is around it."""
     result = oo("connect", "todoist", "--user", "ada", "--account", "work", "--registration", "r1", "--no-wait", "--quiet")

@@ -6,7 +6,7 @@ import json
 from importlib.metadata import EntryPoint
 
 import pytest
-from client.fake_daemon import FakeDaemon, plugin
+from client.fake_daemon import FakeDaemon, plugin, sink
 from daemon.cli.conftest import Oo
 
 from oo_daemon import registry
@@ -28,6 +28,17 @@ acme              disabled  acme-oo          2.1      add "acme-oo" to plugins.e
 """
     )
     assert json.loads(oo("plugins", "--json").stdout) == {"plugins": daemon.plugins}
+
+
+def test_sinks_follow_the_plugins(daemon: FakeDaemon, oo: Oo) -> None:
+    """Sinks have a table of their own, with how far behind each is and why one waits."""
+    daemon.plugins = [plugin(sinks=[sink(), sink(id="acme_queue", state="waiting", reason="OSError", lag=40)])]
+    *_, blank, head, first, second = oo("plugins").output.splitlines()
+    assert (blank, head.split()) == ("", ["Sink", "State", "Position", "Behind", "Reason"])
+    assert (first.split(), second.split()) == (
+        ["acme_file", "running", "1-40", "2"],
+        ["acme_queue", "waiting", "1-40", "40", "OSError"],
+    )
 
 
 def test_none(daemon: FakeDaemon, oo: Oo) -> None:

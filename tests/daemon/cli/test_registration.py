@@ -22,6 +22,10 @@ def test_a_secret_from_standard_input(daemon: FakeDaemon, oo: Oo) -> None:
 Registration todoist is kept. Enter this redirect address at todoist:
 
   http://127.0.0.1:8710/oauth/todoist/callback
+
+Where the provider can push changes, enter this webhook address:
+
+  http://127.0.0.1:8710/webhooks/todoist-token
 """
     )
     assert daemon.asked("POST /v1/registrations")[0].body["client_secrets"] == [SECRET]
@@ -78,13 +82,16 @@ def test_an_id_of_another_provider(daemon: FakeDaemon, oo: Oo) -> None:
 
 def test_list(daemon: FakeDaemon, oo: Oo) -> None:
     """Registrations are a table with the number of their secrets, never the secrets."""
-    daemon.registrations = [registration(), registration(id="gc", provider="google_calendar", client_id="x" * 40, secrets=2)]
+    deaf = {"webhook_url": None, "webhook_secrets": 0}
+    daemon.registrations = [registration(), registration(id="gc", provider="google_calendar", client_id="x" * 40, secrets=2, **deaf)]
     assert (
         oo("registration", "list").output
         == """\
 Registration  Provider         Client id     Redirect address                              Secrets  Added (UTC)
 todoist       todoist          a1b2c3        http://127.0.0.1:8710/oauth/todoist/callback        1  2026-11-22 09:30:00
 gc            google_calendar  xxxxxxxxxxx…  http://127.0.0.1:8710/oauth/gc/callback             2  2026-11-22 09:30:00
+
+Webhooks of todoist  http://127.0.0.1:8710/webhooks/todoist-token
 """
     )
     assert json.loads(oo("registration", "list", "--json").stdout) == {"registrations": daemon.registrations}
@@ -93,3 +100,20 @@ gc            google_calendar  xxxxxxxxxxx…  http://127.0.0.1:8710/oauth/gc/ca
 def test_none_yet(daemon: FakeDaemon, oo: Oo) -> None:
     """An empty list says how to add one."""
     assert oo("registration", "list").output == ("No client is registered yet. `oo registration add PROVIDER --client-id ID` adds one.\n")
+
+
+def test_webhook_secrets_from_a_file(daemon: FakeDaemon, oo: Oo, tmp_path: Path) -> None:
+    """What webhooks are signed with is read like a client secret, and is not sent where no file was named."""
+    (tmp_path / "hooks").write_text(f"{SECRET}\nold\n")
+    assert oo(*ADD, "--public-client", "--webhook-secret-file", str(tmp_path / "hooks")).exit_code == 0
+    assert oo(*ADD, "--public-client").exit_code == 0
+    first, second = daemon.asked("POST /v1/registrations")
+    assert first.body["webhook_secrets"] == [SECRET, "old"]
+    assert "webhook_secrets" not in second.body
+    assert oo(*ADD, "--secret-file", "-", "--webhook-secret-file", "-").exit_code == 2
+
+
+def test_a_source_that_refuses_everything_says_why(daemon: FakeDaemon, oo: Oo) -> None:
+    """Whoever lists the registrations sees which webhooks are refused, and why."""
+    daemon.registrations = [registration(webhook_reason="there is no webhook secret")]
+    assert "/webhooks/todoist-token (all refused: there is no webhook secret)" in oo("registration", "list").output

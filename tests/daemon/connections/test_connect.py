@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from daemon.connections.world import CANARIES, PATIENCE, REFRESH, SECRET, TOKEN, Acme, Chance, Clock, Script, form_of, says, seen
+from yarl import URL
 
 from oo_daemon.connections.connect import Connect, FlowRefused, LinkGone, Outcome
 from oo_daemon.connections.errors import Declined
@@ -24,7 +25,7 @@ from oo_daemon.host import SameLoop
 from oo_daemon.outbox import own, wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, credentials, flows, schedule
+from oo_daemon.store import connections, credentials, flows, jobs, schedule
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore
@@ -290,15 +291,32 @@ async def test_the_session_of_a_flow_is_signed_in_after_the_exchange(world: Worl
 
 
 async def test_a_link_works_once(world: World) -> None:
-    """Looking at the offer does not use a link up; beginning does, and of many who begin at once, one does."""
+    """Looking at the offer does not use a link up; beginning gives it to one of many browsers, and the callback ends it."""
+
+    async def slowly(flow: Flow) -> Redirect:
+        await asyncio.sleep(0)
+        return await Acme.begin_oauth(world.provider, flow)
+
+    world.provider.begin_oauth = slowly  # type: ignore[method-assign]  # so that all see the link before one uses it up
     link = (await world.connect.open("acme", "ada")).link
     for _ in range(3):
         await world.connect.offer(link)
     results = await asyncio.gather(*(world.connect.begin(link, f"browser-{n}") for n in range(20)), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["LinkGone"] * 19 + ["str"]
-    for call in (world.connect.offer(link), world.connect.begin(link, ME)):
+    with pytest.raises(LinkGone):
+        await world.connect.begin(link, ME)
+
+
+async def test_who_clicks_twice_begins_once(world: World) -> None:
+    """The browser that has the link may press the button again; only its newest state counts, and after the callback the link is gone."""
+    link = (await world.connect.open("acme", "ada")).link
+    first, second = [URL(await world.connect.begin(link, ME)).query["state"] for _ in range(2)]
+    with pytest.raises(FlowRefused):
+        await world.connect.finish(registration="acme", state=first, browser=ME, code="code", error=None, iss=None)
+    await world.connect.finish(registration="acme", state=second, browser=ME, code=None, error="access_denied", iss=None)
+    for call in (world.connect.offer, lambda link: world.connect.begin(link, ME)):
         with pytest.raises(LinkGone):
-            await call
+            await call(link)
 
 
 @pytest.mark.parametrize("link", ["", "forged", "é", "\udcff", "x" * 10_000])
@@ -585,6 +603,11 @@ async def test_status_waits_for_the_end(world: World) -> None:
         seen_ = await watching
     assert seen_ is not None
     assert seen_.status == "connected"
+    _, late = await world.begun()
+    world.clock.time += int(FLOW_LIFE * SECOND)
+    before = world.clock.now()
+    assert await world.connect.status(late, 300) is not None
+    assert world.clock.now() == before  # nothing more can come of it
     assert await world.connect.status("nothing", 5) is None
 
 
@@ -782,3 +805,32 @@ async def test_a_link_is_not_printed(world: World) -> None:
     """What opening a sign-in gives does not print the link."""
     opened = await world.connect.open("acme", "ada")
     assert opened.link not in repr(opened)
+
+
+async def test_changing_is_asked_for_apart(world: World) -> None:
+    """Only who asks to change things asks the person for that, in sentences of its own and in addition to reading."""
+    reading, writing = await world.connect.open("acme", "ada"), await world.connect.open("acme", "ada", write=True)
+    assert (await world.connect.offer(reading.link)).scopes == (("See your notes.", "read"),)
+    assert (await world.connect.offer(writing.link)).scopes == (("See your notes.", "read"), ("Change your notes.", "write"))
+    address = await world.connect.begin(writing.link, ME)
+    assert parse_qs(urlsplit(address).query)["scope"] == ["notes.read notes.write"]
+
+
+async def test_nothing_to_change(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a connector can change nothing, asking to is declined."""
+    monkeypatch.setattr(world.provider, "scopes", Acme.scopes[:1])
+    with pytest.raises(Declined) as declined:
+        await world.connect.open("acme", "ada", write=True)
+    assert declined.value.code == "no_write"
+
+
+async def test_signing_in_again_ends_a_revocation(world: World) -> None:
+    """What was being given back stays: the job is over, and the connection has its new credential."""
+    await world.signed_in()
+    connection = await world.connection()
+    await world.storage.write(jobs.put, id_="r1", kind="revoke", connection=connection.number, key="1", body={}, now=world.clock.now())
+    await world.signed_in()
+    job = await world.storage.read(jobs.by_id, "r1")
+    assert job is not None
+    assert (job.state, job.next_try_at) == ("failed", None)
+    assert (await world.connection()).state == "active"

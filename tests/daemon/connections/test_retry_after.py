@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from email.utils import format_datetime
 
 import pytest
@@ -48,6 +49,17 @@ from oo_daemon.ports import SECOND, moment
 def test_retry_after(header: str | None, seconds: float | None) -> None:
     """Seconds and all three forms of dates are understood, a date without a zone is in UTC, nothing is longer than a day."""
     assert retry_after(header, NOW) == seconds
+
+
+def test_a_date_without_a_zone_is_not_the_host_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A date without a zone is in UTC on a host in any zone."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert retry_after("Wed Nov 18 11:06:50 2026", NOW) == 10.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(some.text() | some.text("0123456789 :,+-WedNovGMT"))

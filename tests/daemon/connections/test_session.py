@@ -239,12 +239,32 @@ async def test_the_request_line_and_the_host_are_the_declared_ones() -> None:
 
 async def test_hosts_are_those_of_when_the_session_was_made() -> None:
     """A connector that changes its mind about its hosts does not move a session."""
-    connector = At("api.acme.example")
+    connector = At()
+    hosts = connector.hosts = ["api.acme.example"]
     there = signed(connector=connector)
-    connector.hosts = ("evil.example",)
+    hosts.append("evil.example")
     with pytest.raises(ConnectorBug):
         await there.session.get("https://evil.example/")
     await there.session.get(API)
+
+
+async def test_tokens_are_given_back_where_the_connector_says() -> None:
+    """The declared revocation address need not lie on the hosts; nothing else there is open, nor is it for any other request."""
+    there = signed()
+    revoke = "https://acme.example/oauth/revoke"
+    await there.session.post(revoke, form={"token": Placeholder.REFRESH_TOKEN}, sign=Sign.CLIENT)
+    assert [request.url for request in there.script.sent] == [revoke]
+    for method, url, sign in [
+        ("POST", revoke, Sign.USER),
+        ("POST", revoke, Sign.NOBODY),
+        ("GET", revoke, Sign.CLIENT),
+        ("POST", f"{revoke}/x", Sign.CLIENT),
+        ("POST", f"{revoke}?x=1", Sign.CLIENT),
+        ("POST", "https://acme.example/", Sign.CLIENT),
+    ]:
+        with pytest.raises(ConnectorBug):
+            await there.session.request(method, url, sign=sign)
+    assert len(there.script.sent) == 1
 
 
 # ---- what never comes out

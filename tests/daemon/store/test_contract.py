@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from daemon.store.contract import StoreContract
+from daemon.store.pooled import PooledStorage
 from daemon.store.world import encode
 
+from oo_daemon.store.postgresql import PostgresqlDatabase
 from oo_daemon.store.storage import InlineStorage, Storage, ThreadedStorage, open_database
 
 
@@ -28,3 +30,13 @@ class TestInline(StoreContract):
     @pytest.fixture
     def storage(self, path: Path) -> Storage:
         return InlineStorage(open_database(path), encode)
+
+
+class TestPostgresql(StoreContract):
+    """PostgreSQL with several writers at once."""
+
+    @pytest.fixture
+    def storage(self, shared: PostgresqlDatabase) -> Iterator[Storage]:
+        pooled = PooledStorage(shared, encode)
+        yield pooled
+        pooled.close()

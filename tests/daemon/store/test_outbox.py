@@ -36,9 +36,9 @@ def _plan(book: Book, query: Callable[[SqliteDatabase], object]) -> str:
         seen.append((sql, bindings))
         return True  # go on
 
-    book.database.handle().set_exec_trace(note)
-    query(book.database)
-    book.database.handle().set_exec_trace(None)
+    book.sqlite.handle().set_exec_trace(note)
+    query(book.sqlite)
+    book.sqlite.handle().set_exec_trace(None)
     sql, bindings = seen[-1]
     return " | ".join(row[3] for row in book.database.rows(f"EXPLAIN QUERY PLAN {sql}", bindings))
 

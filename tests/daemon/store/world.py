@@ -120,12 +120,22 @@ def identity(connection: str, type_: str, key: str, revision: int) -> str:
 class Book:
     """The waist on the test's own thread."""
 
-    database: SqliteDatabase
+    database: Database
+
+    @property
+    def sqlite(self) -> SqliteDatabase:
+        """The database, for what only SQLite has."""
+        assert isinstance(self.database, SqliteDatabase)
+        return self.database
+
+    def begin(self) -> None:
+        """Begin a transaction that writes."""
+        self.database.rows("BEGIN IMMEDIATE" if self.database.dialect == "sqlite" else "BEGIN")
 
     @contextmanager
     def transaction(self) -> Iterator[Database]:
         """All or nothing."""
-        self.database.rows("BEGIN IMMEDIATE")
+        self.begin()
         try:
             yield self.database
         except BaseException:
@@ -136,7 +146,7 @@ class Book:
     @contextmanager
     def draft(self) -> Iterator[Database]:
         """Nothing of this is kept: quick, since it is never synced."""
-        self.database.rows("BEGIN IMMEDIATE")
+        self.begin()
         try:
             yield self.database
         finally:

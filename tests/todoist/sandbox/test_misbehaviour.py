@@ -236,6 +236,16 @@ async def test_tokens_can_end_now(stranger: Visitor) -> None:
     assert await stranger.refresh(grace["refresh_token"]) == (400, {"error": "invalid_grant"})
 
 
+async def test_commands_can_fail_one_by_one(ada: Visitor) -> None:
+    """fail_commands answers 200 and a 503 for each command, none of which is executed or remembered."""
+    await misbehave(ada, "fail_commands", times=1)
+    command = ada.command("item_add", "x", content="x")
+    answer = await ada.do(command)
+    assert answer["sync_status"][command["uuid"]]["http_code"] == 503
+    assert answer["temp_id_mapping"] == {}
+    assert (await ada.do(command))["sync_status"] == {command["uuid"]: "ok"}
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -18,7 +18,7 @@ async def test_a_person_allows_and_the_app_gets_a_code_with_its_state(stranger: 
     assert back["state"] == "my state & more"
     status, tokens = await stranger.token(code=back["code"])
     assert status == 200
-    assert tokens.keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
+    assert tokens.keys() == {"access_token", "token_type", "expires_in", "refresh_token", "state"}
     assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 3600)
 
 
@@ -196,7 +196,7 @@ async def test_an_old_app_gets_no_refresh_token(switch: str, members: set[str]) 
     """Apps from before 2026 get a ten-year token, or one without expires_in, and nothing to refresh."""
     async with visiting(misbehave=[switch]) as visitor:
         tokens = await visitor.sign_in()
-        assert tokens.keys() == {"access_token", "token_type"} | members
+        assert tokens.keys() == {"access_token", "token_type", "state"} | members
         assert tokens.get("expires_in", 315360000) == 315360000
         visitor.clock.forward(days=3000)
         assert (await visitor.api("GET", "user"))[0] == 200

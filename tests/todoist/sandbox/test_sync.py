@@ -23,9 +23,15 @@ def same_shape(real: Any, ours: Any) -> bool:
     return real is None or ours is None or type(real) is type(ours)
 
 
+#: Members that the documentation's example shows as {}, which Doist's own client does not understand.
+SCHEMATIC = {"user", "user_settings", "user_plan_limits", "workspace_users", "role_actions"}
+
+
 async def test_a_full_sync_has_every_member_of_the_real_one(ada: Visitor, real: Callable[[str], Any]) -> None:
     """A full sync of "all" has each documented member with the documented kind of value, and says how old it is."""
     answer, documented = await ada.read(), real("doc_sync_full_empty_response")
+    assert documented.keys() <= answer.keys()
+    documented = {name: value for name, value in documented.items() if name not in SCHEMATIC}
     assert same_shape(documented, answer)
     assert answer["full_sync"] is True
     assert answer["full_sync_date_utc"] == "2026-11-23T10:00:00.000000Z"
@@ -33,6 +39,7 @@ async def test_a_full_sync_has_every_member_of_the_real_one(ada: Visitor, real: 
     assert {name: empty[name] for name in documented if name not in {"full_sync", "sync_token"}} == {
         name: value for name, value in documented.items() if name not in {"full_sync", "sync_token"}
     }
+    assert "user" not in empty
 
 
 async def test_objects_have_every_member_of_the_real_ones(ada: Visitor, real: Callable[[str], Any]) -> None:
@@ -98,7 +105,6 @@ async def test_resource_types_choose_and_exclude(ada: Visitor) -> None:
     ("body", "argument"),
     [
         ({}, "resource_types"),
-        ({"resource_types": ["items"]}, "sync_token"),
         ({"resource_types": ["nothing"], "sync_token": "*"}, "resource_types"),
         ({"resource_types": "{", "sync_token": "*"}, "resource_types"),
         ({"resource_types": ["items"], "sync_token": "bad"}, "sync_token"),
@@ -115,6 +121,13 @@ async def test_a_request_that_makes_no_sense_is_refused_by_the_argument(ada: Vis
     """A wrong request is 400 as a whole and names the argument; nothing is executed."""
     status, error = await ada.api("POST", "sync", json=body)
     assert (status, error["http_code"], error["error_extra"]["argument"]) == (400, 400, argument)
+
+
+async def test_reading_without_a_sync_token_reads_everything(ada: Visitor) -> None:
+    """A request that names resource types and no sync token is a full sync, also after its commands."""
+    status, answer = await ada.api("POST", "sync", json={"resource_types": ["items"], "commands": [ada.command("item_add", content="x")]})
+    assert (status, answer["full_sync"]) == (200, True)
+    assert "x" in {item["content"] for item in answer["items"]}
 
 
 async def test_a_sync_token_belongs_to_its_user(stranger: Visitor) -> None:

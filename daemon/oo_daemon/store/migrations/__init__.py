@@ -22,6 +22,9 @@ DIALECTS = {
     },
 }
 
+#: PostgreSQL's advisory lock for those who migrate; any number, as long as it stays the same.
+MIGRATING = int.from_bytes(b"oO schem")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
@@ -36,11 +39,16 @@ MIGRATIONS = (Migration(number=1, name="first", statements=m0001_first.STATEMENT
 
 
 def migrate(database: Database) -> int:
-    """Bring the schema up to date, each migration in a transaction of its own; gives the number of the newest."""
+    """Bring the schema up to date, each migration in a transaction of its own; gives the number of the newest.
+
+    Of several that start at once on one database, one does it while the others wait.
+    """
     words = DIALECTS[database.dialect]
     for migration in MIGRATIONS:
         database.rows("BEGIN IMMEDIATE" if database.dialect == "sqlite" else "BEGIN")
         try:
+            if database.dialect == "postgresql":  # where SQLite's IMMEDIATE keeps others out
+                database.rows("SELECT pg_advisory_xact_lock(?)", (MIGRATING,))
             database.rows("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)")
             done = {number for (number,) in database.rows("SELECT number FROM migration")}
             if done and max(done) > MIGRATIONS[-1].number:

@@ -37,6 +37,15 @@ STATEMENTS = (
         key_id TEXT NOT NULL, verifier {blob}, redirect_uri TEXT NOT NULL, scopes TEXT NOT NULL,
         status TEXT NOT NULL, reason TEXT NOT NULL, connection TEXT,
         created_at {int} NOT NULL, expires_at {int} NOT NULL)""",
+    # What is promised to be done at a provider, until it is done: actions, and giving grants back.
+    """CREATE TABLE job (
+        number {serial}, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+        connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, "key" TEXT NOT NULL,
+        body TEXT NOT NULL, state TEXT NOT NULL, result TEXT, reason TEXT NOT NULL, tries {int} NOT NULL, next_try_at {int},
+        lease_owner TEXT, lease_until {int}, fence {int} NOT NULL, created_at {int} NOT NULL, finished_at {int},
+        UNIQUE (kind, connection, "key"))""",
+    "CREATE INDEX job_due ON job (next_try_at) WHERE next_try_at IS NOT NULL",
+    "CREATE INDEX job_waiting ON job (connection, number) WHERE next_try_at IS NOT NULL",
     # Identity of what can change: the last revision of each object that was ever emitted.
     """CREATE TABLE object (
         connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, type TEXT NOT NULL, "key" TEXT NOT NULL,
@@ -47,6 +56,22 @@ STATEMENTS = (
     """CREATE TABLE occurrence (
         connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, "key" {blob} NOT NULL, keep_until {int},
         PRIMARY KEY (connection, "key")) {compact}""",
+    # Where webhooks are posted to: the token in the address is known by its hash, and kept sealed to be shown again.
+    """CREATE TABLE source (
+        id TEXT NOT NULL PRIMARY KEY, provider TEXT NOT NULL,
+        registration TEXT UNIQUE REFERENCES registration (id), connection {int} UNIQUE REFERENCES connection (number) ON DELETE CASCADE,
+        token_hash {blob} NOT NULL UNIQUE, key_id TEXT NOT NULL, sealed {blob} NOT NULL, secret_count {int} NOT NULL,
+        enabled {int} NOT NULL, created_at {int} NOT NULL)""",
+    # The inbox. Its ids outlive its bodies.
+    """CREATE TABLE delivery (
+        number {serial}, source TEXT NOT NULL REFERENCES source (id) ON DELETE CASCADE, delivery_id TEXT NOT NULL, weak {int} NOT NULL,
+        state TEXT NOT NULL, reason TEXT NOT NULL, tries {int} NOT NULL, waiting {int} NOT NULL, next_try_at {int},
+        lease_owner TEXT, lease_until {int}, fence {int} NOT NULL,
+        headers TEXT NOT NULL, body {blob}, received_at {int} NOT NULL, done_at {int},
+        UNIQUE (source, delivery_id))""",
+    "CREATE INDEX delivery_due ON delivery (next_try_at, number) WHERE state = 'received'",
+    "CREATE INDEX delivery_by_age ON delivery (received_at)",
+    "CREATE INDEX delivery_to_forget ON delivery (done_at) WHERE body IS NOT NULL AND state = 'done'",
     # Positions are counted in a row that every writer of a stream updates first: they become visible in order, and none is used twice.
     "CREATE TABLE stream (id {int} NOT NULL PRIMARY KEY, epoch {int} NOT NULL, position {int} NOT NULL)",
     "INSERT INTO stream (id, epoch, position) VALUES (0, 1, 0)",
@@ -54,4 +79,12 @@ STATEMENTS = (
         position {int} NOT NULL PRIMARY KEY, stream {int} NOT NULL, connection {int} NOT NULL, "user" TEXT NOT NULL, type TEXT NOT NULL,
         body {blob} NOT NULL, accepted_at {int} NOT NULL)""",
     "CREATE INDEX outbox_by_connection ON outbox (connection)",
+    # Who reads the outbox by name, and up to where each is done.
+    """CREATE TABLE consumer (
+        name TEXT NOT NULL PRIMARY KEY, position {int} NOT NULL, tries {int} NOT NULL, reason TEXT NOT NULL,
+        created_at {int} NOT NULL, moved_at {int})""",
+    # Who may call the private API over TCP.
+    """CREATE TABLE api_token (
+        name TEXT NOT NULL PRIMARY KEY, hash {blob} NOT NULL UNIQUE, scopes TEXT NOT NULL,
+        created_at {int} NOT NULL, expires_at {int}, last_used_at {int})""",
 )

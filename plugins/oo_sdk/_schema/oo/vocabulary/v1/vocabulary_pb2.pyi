@@ -287,6 +287,208 @@ class Project(_message.Message):
 Global___Project: _TypeAlias = Project  # noqa: Y015
 
 @_typing.final
+class Section(_message.Message):
+    """A part of a project, under a heading of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Its heading."""
+    description: _builtins.str
+    """More about it; may be empty."""
+    project: _builtins.str
+    """Subject of the project it is a part of."""
+    archived: _builtins.bool
+    """True when put away but kept."""
+    position: _builtins.int
+    """Place among the sections of the project, as the provider counts."""
+    url: _builtins.str
+    """Where a person can see it; may be empty."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        description: _builtins.str = ...,
+        project: _builtins.str = ...,
+        archived: _builtins.bool = ...,
+        position: _builtins.int = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "created_at", b"created_at", "description", b"description", "position", b"position", "project", b"project", "title", b"title", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Section: _TypeAlias = Section  # noqa: Y015
+
+@_typing.final
+class Label(_message.Message):
+    """A word that a person puts on things to find them again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
+    FAVORITE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """The word itself, as things that carry it name it."""
+    color: _builtins.str
+    """The provider's name of its colour; may be empty."""
+    favorite: _builtins.bool
+    """True when the person marked it as a favourite."""
+    position: _builtins.int
+    """Place among the labels, as the provider counts."""
+    url: _builtins.str
+    """Where a person can see it; may be empty."""
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        color: _builtins.str = ...,
+        favorite: _builtins.bool = ...,
+        position: _builtins.int = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["color", b"color", "favorite", b"favorite", "position", b"position", "title", b"title", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Label: _TypeAlias = Label  # noqa: Y015
+
+@_typing.final
+class Reminder(_message.Message):
+    """Something that calls a task to mind when the time has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    MINUTES_BEFORE_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """Subject of the task it belongs to."""
+    minutes_before: _builtins.int
+    """So many minutes before the task is due."""
+    person: _builtins.str
+    """Provider's id of the person it calls; may be empty."""
+    @_builtins.property
+    def due(self) -> Global___Due:
+        """At a time of its own, perhaps again and again."""
+
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        due: Global___Due | None = ...,
+        minutes_before: _builtins.int = ...,
+        person: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "minutes_before", b"minutes_before", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "minutes_before", b"minutes_before", "person", b"person", "task", b"task", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["due", "minutes_before"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___Reminder: _TypeAlias = Reminder  # noqa: Y015
+
+@_typing.final
+class Comment(_message.Message):
+    """What somebody said about a task or a project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Attachment(_message.Message):
+        """A file or a page that hangs on it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TITLE_FIELD_NUMBER: _builtins.int
+        MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+        URL_FIELD_NUMBER: _builtins.int
+        title: _builtins.str
+        """Its name; may be empty."""
+        media_type: _builtins.str
+        """Media type, such as "image/png"; may be empty."""
+        url: _builtins.str
+        """Where it can be had; the provider may ask who is there."""
+        def __init__(
+            self,
+            *,
+            title: _builtins.str = ...,
+            media_type: _builtins.str = ...,
+            url: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["media_type", b"media_type", "title", b"title", "url", b"url"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The words; may hold the provider's light markup."""
+    task: _builtins.str
+    """Subject of the task it is about; empty when it is about a project."""
+    project: _builtins.str
+    """Subject of the project it is about; empty when it is about a task."""
+    author: _builtins.str
+    """Provider's id of the person who said it; may be empty."""
+    url: _builtins.str
+    """Where a person can see it; may be empty."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was said."""
+
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Comment.Attachment]:
+        """What hangs on it."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        task: _builtins.str = ...,
+        project: _builtins.str = ...,
+        author: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        attachments: _abc.Iterable[Global___Comment.Attachment] | None = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "author", b"author", "created_at", b"created_at", "project", b"project", "task", b"task", "text", b"text", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Comment: _TypeAlias = Comment  # noqa: Y015
+
+@_typing.final
 class Document(_message.Message):
     """A text that a person keeps: a note, a page, a file's description."""
 

@@ -1,0 +1,168 @@
+"""Tokens: who may ask what of the private API where it is reached over TCP.
+
+On the Unix socket the kernel says who asks. Over TCP a bearer token (RFC 6750) does: 256 random bits, told once, kept as a hash. Each route
+declares the scope that it needs with `needs`; one that declares none takes `admin`, so that forgetting it opens nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeVar, get_args
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from oo_daemon.connections.errors import Declined
+from oo_daemon.ingress.server import Refused
+from oo_daemon.ports import SECOND, Chance, Clock
+from oo_daemon.store import api_tokens
+from oo_daemon.store.api_tokens import ApiToken
+from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.storage import Storage
+
+#: What a token allows: to read; to connect people and sync; to act at providers; everything.
+Scope = Literal["read", "connect", "act", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+
+H = TypeVar("H", bound=Callable[..., Awaitable[web.StreamResponse]])
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: Ours begin so, to be found where they should not be.
+_PREFIX: Final = "oot_"
+_BEARER = re.compile(r"Bearer +([\x21-\x7e]+) *", re.IGNORECASE)
+#: Names by which a browser can only mean this machine: a stranger's page whose name was pointed here (DNS rebinding) says its own.
+_HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+#: How coarsely the last use is kept.
+_USED_EVERY: Final = 60 * SECOND
+
+
+def needs(scope: Scope) -> Callable[[H], H]:
+    """Declare what a token must allow for this handler to be called over TCP."""
+
+    def declare(handler: H) -> H:
+        setattr(handler, "scope", scope)  # noqa: B010 - a function has no such attribute for the type checker
+        return handler
+
+    return declare
+
+
+def scope_of(handler: object) -> Scope:
+    """What a handler declares."""
+    scope: Scope = getattr(handler, "scope", "admin")
+    return scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """A token that was just made; it is told once."""
+
+    known: ApiToken
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Makes, checks and forgets tokens."""
+
+    storage: Storage
+    clock: Clock
+    chance: Chance
+    _noted: dict[bytes, int] = field(default_factory=dict)  #: when a use was last written down, by hash
+
+    async def create(self, name: str, scopes: Sequence[Scope], life: float | None) -> NewToken:
+        """Make a token; `life` in seconds, None: until it is revoked. Raises `Declined`."""
+        if not _NAME.fullmatch(name):
+            raise Declined("name", f"{name!r} is no name for a token.", "Use up to 64 letters, digits and . _ -")
+        if not scopes:
+            raise Declined("scopes", "A token without a scope allows nothing.", f"Give it one of {', '.join(SCOPES)}.")
+        now = self.clock.now()
+        token = _PREFIX + base64.urlsafe_b64encode(self.chance.token_bytes(32)).rstrip(b"=").decode()
+        known = ApiToken(
+            name=name,
+            hash=_hash(token),
+            scopes=tuple(scope for scope in SCOPES if scope in scopes),
+            created_at=now,
+            expires_at=None if life is None else now + int(life * SECOND),
+        )
+        if not await self.storage.write(api_tokens.add, known):
+            raise Declined("token_exists", f"There is a token {name}.", "Revoke it first, or choose another name.")
+        return NewToken(known=known, token=token)
+
+    async def listed(self) -> list[ApiToken]:
+        """All tokens, oldest first."""
+        return await self.storage.read(api_tokens.listed)
+
+    async def revoke(self, name: str) -> ApiToken:
+        """Forget a token, and give what it was: from the next request on it is refused. Raises `Declined`."""
+        revoked = await self.storage.write(api_tokens.revoke, name)
+        if revoked is None:
+            raise Declined("not_found", "There is no such token.", "See `oo token list`.")
+        return revoked
+
+    async def known(self, authorization: str) -> ApiToken | None:
+        """The token in an Authorization header; None for one that is wrong, revoked or expired, or no token at all."""
+        given = _BEARER.fullmatch(authorization)
+        if given is None:
+            return None
+        hash_, now = _hash(given[1]), self.clock.now()
+        # Looked up by its hash: how long that takes says nothing about a token that is not known already.
+        found = await self.storage.read(api_tokens.by_hash, hash_)
+        if found is None or not hmac.compare_digest(found.hash, hash_) or (found.expires_at is not None and found.expires_at <= now):
+            return None
+        await self._note(found, now)
+        return found
+
+    async def _note(self, token: ApiToken, now: int) -> None:
+        last = max(self._noted.get(token.hash, 0), token.last_used_at or 0)
+        if last <= now < last + _USED_EVERY:
+            return
+        self._noted[token.hash] = now
+        with suppress(CannotStore):  # a full disk is no reason to keep a reader out
+            await self.storage.write(api_tokens.used, token.name, now)
+
+
+def guard(tokens: Tokens) -> Middleware:
+    """The middleware of the door on TCP: first the host, then the token, then what it allows."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        hosts = request.headers.getall("Host", [])
+        if len(hosts) != 1 or not _HOSTS.fullmatch(hosts[0]):
+            raise Refused(403, "host", "This door answers to names of this machine only.", "Ask for it as 127.0.0.1 or localhost.")
+        given = request.headers.getall("Authorization", [])
+        token = await tokens.known(given[0]) if len(given) == 1 else None
+        if token is None:
+            # RFC 6750 section 3.1: who sent nothing is not told of an error.
+            challenge = 'Bearer realm="oO"' + (', error="invalid_token"' if given else "")
+            raise Refused(
+                401,
+                "token_needed",
+                "This door needs a token, and this is none that holds." if given else "This door needs a token.",
+                "Make one with `oo token create`, and send it as Authorization: Bearer.",
+                headers={"WWW-Authenticate": challenge},
+            )
+        if request.match_info.http_exception is not None:
+            return await handler(request)  # nothing is there, and who has a token may know
+        scope = scope_of(request.match_info.handler)
+        if not {scope, "admin"} & set(token.scopes):
+            raise Refused(
+                403,
+                "scope",
+                f"This needs a token with the scope {scope}.",
+                f"Make one with `oo token create NAME --scope {scope}`.",
+                headers={"WWW-Authenticate": f'Bearer realm="oO", error="insufficient_scope", scope="{scope}"'},
+            )
+        return await handler(request)
+
+    return guarded
+
+
+def _hash(token: str) -> bytes:
+    # Unkeyed and fast is enough: nobody guesses 256 random bits.
+    return hashlib.blake2b(token.encode(), digest_size=32).digest()

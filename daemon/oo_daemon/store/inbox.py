@@ -1,0 +1,271 @@
+"""The inbox: deliveries as they arrived, until they have become events.
+
+State: received → done | dead. A delivery is claimed with a lease and a fence, as a sync is: what was done under a claim that somebody else
+has taken over is refused. Tries are counted at the claim, so that one that kills the process counts too; what only has to wait does not
+count. The row outlives the body: by it a redelivery is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import msgspec
+
+from oo_daemon.ports import SECOND
+from oo_daemon.store import schedule
+from oo_daemon.store.database import Database, Row
+from oo_daemon.store.errors import LeaseLost
+
+State = Literal["received", "done", "dead"]
+
+DAY = 24 * 3600 * SECOND
+#: How long a redelivery is known for what it is: providers send again for days (about 75 hours is the longest that is known), never weeks.
+KEEP_IDS = 35 * DAY
+#: How long the body of a delivery that is done can be looked at.
+KEEP_BODIES = 7 * DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One webhook body, verified."""
+
+    source: str
+    delivery_id: str  #: the sender's, else a hash
+    weak: bool  #: it is a hash
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """One delivery in work."""
+
+    number: int
+    fence: int
+    tries: int  #: how often it was claimed, this time included
+    source: str
+    provider: str
+    delivery_id: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One delivery as it is listed, without its body."""
+
+    number: int
+    source: str
+    provider: str
+    delivery_id: str
+    weak: bool
+    state: State
+    reason: str
+    tries: int
+    next_try_at: int | None  #: None when nothing more is planned; 0: as soon as can be
+    received_at: int
+    done_at: int | None
+
+
+def put(database: Database, arrival: Arrival) -> bool:
+    """Write a delivery, once; False: it was here before."""
+    rows = database.rows(
+        "INSERT INTO delivery (source, delivery_id, weak, state, reason, tries, waiting, next_try_at, fence, headers, body, received_at) "
+        "VALUES (?, ?, ?, 'received', '', 0, 0, 0, 0, ?, ?, ?) ON CONFLICT (source, delivery_id) DO NOTHING RETURNING number",
+        (
+            arrival.source,
+            arrival.delivery_id,
+            int(arrival.weak),
+            msgspec.json.encode(arrival.headers).decode(),
+            arrival.body,
+            arrival.received_at,
+        ),
+    )
+    return bool(rows)
+
+
+def claim(database: Database, owner: str, now: int, until: int, limit: int) -> list[Claimed]:
+    """Claim deliveries that nobody has tried yet, oldest first. A lease that ends absurdly late does not stand: the clock was set back."""
+    return _claim(database, "tries = 0", owner, now, until, limit)
+
+
+def claim_again(database: Database, owner: str, now: int, until: int) -> list[Claimed]:
+    """Claim one that was tried before and is due: alone, so that it takes no other with it should it end the process."""
+    return _claim(database, "tries > 0", owner, now, until, 1)
+
+
+def _claim(database: Database, which: str, owner: str, now: int, until: int, limit: int) -> list[Claimed]:
+    rows = database.rows(
+        "UPDATE delivery SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1 "
+        f"WHERE number IN (SELECT number FROM delivery WHERE state = 'received' AND next_try_at <= ? AND {which} "
+        "AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?) "
+        f"ORDER BY next_try_at, number LIMIT ? {database.locking('FOR UPDATE SKIP LOCKED')}) "
+        "RETURNING number, fence, tries, source, (SELECT provider FROM source WHERE id = delivery.source), "
+        "delivery_id, headers, body, received_at",
+        (owner, until, now, now, until + (until - now), limit),
+    )
+    return [_claimed(row) for row in sorted(rows, key=lambda row: cast(int, row[0]))]  # RETURNING keeps no order
+
+
+def _claimed(row: Row) -> Claimed:
+    number, fence, tries, source, provider, delivery_id, headers, body, received_at = row
+    return Claimed(
+        number=number,
+        fence=fence,
+        tries=tries,
+        source=source,
+        provider=provider,
+        delivery_id=delivery_id,
+        headers=msgspec.json.decode(headers),
+        body=bytes(body),
+        received_at=received_at,
+    )
+
+
+def put_back(database: Database, delivery: Claimed, at: int, reason: str, *, counted: bool, waiting: bool = False) -> None:
+    """Try it again at that time. `waiting`: for a connection, whose sign-in makes it due. Raises `LeaseLost`."""
+    _fenced(
+        database,
+        "next_try_at = ?, reason = ?, tries = ?, waiting = ?",
+        delivery,
+        at,
+        reason,
+        delivery.tries if counted else delivery.tries - 1,
+        int(waiting),
+    )
+
+
+def give_up(database: Database, delivery: Claimed, now: int, reason: str, *, forget: bool) -> None:
+    """It is dead; `forget` drops its body, which else is kept for a replay. Raises `LeaseLost`."""
+    body = "headers = '{}', body = NULL, " if forget else ""
+    _fenced(database, f"{body}state = 'dead', waiting = 0, next_try_at = NULL, reason = ?, done_at = ?", delivery, reason, now)
+
+
+def _fenced(database: Database, change: str, delivery: Claimed, *values: Any) -> None:
+    """Change a delivery that is still ours, and let it go."""
+    if not database.rows(
+        f"UPDATE delivery SET {change}, lease_owner = NULL, lease_until = NULL "
+        "WHERE number = ? AND fence = ? AND lease_owner IS NOT NULL RETURNING number",
+        (*values, delivery.number, delivery.fence),
+    ):
+        raise LeaseLost("another has taken over this delivery")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryDone:
+    """Mark: what the delivery says is in the outbox, or on the schedule."""
+
+    delivery: Claimed
+    now: int
+
+    def apply(self, database: Database) -> None:
+        """Write it. Raises `LeaseLost`."""
+        change = "state = 'done', waiting = 0, next_try_at = NULL, reason = '', done_at = ?"
+        _fenced(database, change, self.delivery, self.now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nudged:
+    """Mark: something changed at the provider, so the connection is due.
+
+    One whose last sync did not end well keeps its place: its next sync will see the change, and the provider may have asked us to wait.
+    """
+
+    connection: int
+    now: int
+
+    def apply(self, database: Database) -> None:
+        """Write it."""
+        planned = schedule.of(database, self.connection, self.now)
+        if planned is not None and (planned.running or planned.tries == 0):
+            schedule.due_now(database, self.connection, self.now)
+
+
+def call_up(database: Database, provider: str) -> None:
+    """Make due what waits for a connection at this provider: one works from now on."""
+    database.rows(
+        "UPDATE delivery SET next_try_at = 0 "
+        "WHERE state = 'received' AND waiting = 1 AND source IN (SELECT id FROM source WHERE provider = ?)",
+        (provider,),
+    )
+
+
+def release(database: Database, owner: str) -> int:
+    """Give back what a process of this name held when it stopped; that was no try. Gives how many there were."""
+    return len(
+        database.rows(
+            "UPDATE delivery SET lease_owner = NULL, lease_until = NULL, tries = tries - 1 "
+            "WHERE state = 'received' AND lease_owner = ? RETURNING number",
+            (owner,),
+        )
+    )
+
+
+def rescue(database: Database) -> int:
+    """Free what any process held: for the start of the only daemon on a database. Their tries stay counted. Gives how many there were."""
+    return len(
+        database.rows(
+            "UPDATE delivery SET lease_owner = NULL, lease_until = NULL "
+            "WHERE state = 'received' AND lease_owner IS NOT NULL RETURNING number"
+        )
+    )
+
+
+def depth(database: Database) -> int:
+    """How many deliveries are still to become events."""
+    ((waiting,),) = database.rows("SELECT count(*) FROM delivery WHERE state = 'received'")
+    return int(waiting)
+
+
+def listed(database: Database, *, state: str | None = None, source: str | None = None, limit: int = 100) -> list[Entry]:
+    """Deliveries, or those in a state or of a source, newest first."""
+    conditions = [(column, value) for column, value in (("d.state", state), ("d.source", source)) if value is not None]
+    where = " AND ".join(["1 = 1", *(f"{column} = ?" for column, _ in conditions)])
+    rows = database.rows(
+        "SELECT d.number, d.source, s.provider, d.delivery_id, d.weak, d.state, d.reason, d.tries, d.next_try_at, d.received_at, d.done_at "
+        f"FROM delivery d JOIN source s ON s.id = d.source WHERE {where} ORDER BY d.number DESC LIMIT ?",
+        (*(value for _, value in conditions), limit),
+    )
+    return [
+        Entry(
+            number=number,
+            source=source_,
+            provider=provider,
+            delivery_id=delivery_id,
+            weak=bool(weak),
+            state=cast(State, state_),
+            reason=reason,
+            tries=tries,
+            next_try_at=next_try_at,
+            received_at=received_at,
+            done_at=done_at,
+        )
+        for number, source_, provider, delivery_id, weak, state_, reason, tries, next_try_at, received_at, done_at in rows
+    ]
+
+
+def forget_bodies(database: Database, now: int, limit: int) -> int:
+    """Drop some bodies of deliveries that were done a while ago; gives how many."""
+    return len(
+        database.rows(
+            "UPDATE delivery SET headers = '{}', body = NULL WHERE number IN ("
+            "SELECT number FROM delivery WHERE body IS NOT NULL AND state = 'done' AND done_at <= ? ORDER BY done_at LIMIT ?) "
+            "RETURNING number",
+            (now - KEEP_BODIES, limit),
+        )
+    )
+
+
+def forget_ids(database: Database, now: int, limit: int) -> int:
+    """Drop some deliveries, done or dead, that no sender will send again; gives how many."""
+    return len(
+        database.rows(
+            "DELETE FROM delivery WHERE number IN ("
+            "SELECT number FROM delivery WHERE state <> 'received' AND received_at <= ? ORDER BY received_at LIMIT ?) RETURNING number",
+            (now - KEEP_IDS, limit),
+        )
+    )

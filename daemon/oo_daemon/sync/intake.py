@@ -1,0 +1,384 @@
+"""Intake: where deliveries become events, or a sync that comes soon.
+
+Truth is the inbox. What dies in the middle is claimed again, and the object index swallows the repeat; so a delivery may be worked on more
+than once, but what it says is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
+
+from oo_daemon.connections.guest import sentence
+from oo_daemon.ports import SECOND, Chance, Clock, Guests, Metrics, moment
+from oo_daemon.registry import Registry
+from oo_daemon.store import connections, inbox
+from oo_daemon.store.accept import OCCURRED, Batch, Draft, Mark
+from oo_daemon.store.connections import Connection, StillActive
+from oo_daemon.store.database import Database
+from oo_daemon.store.errors import CannotStore, LeaseLost
+from oo_daemon.store.inbox import Claimed, DeliveryDone, Nudged
+from oo_daemon.store.storage import Lane, Storage
+from oo_daemon.sync.plan import backoff
+from oo_sdk import ConnectorBug, Delivery, Event, Hears, Log, Nudge, RetryLater, Unreadable
+
+T = TypeVar("T")
+
+#: Tries of a delivery, the first included.
+TRIES = 5
+#: How long a delivery waits for its connection, in seconds, and how often it is looked at meanwhile; a sign-in calls it up at once.
+WAITS, LOOKS = 24 * 3600.0, 900.0
+#: Deliveries claimed at once, and events in one commit.
+CLAIM, BATCH = 32, 500
+#: Seconds that a connector has for one answer.
+ANSWER_WITHIN = 10.0
+#: Seconds that a claim holds.
+LEASE = 60.0
+#: Seconds until what could not be stored is tried again.
+STORE_AGAIN = 5.0
+#: Rows that one tidying transaction takes.
+TIDY = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What it says is kept."""
+
+    nudged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaiting:
+    """There is no connection yet, or none that works, for all that it says."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """It went wrong, and may go better another time."""
+
+    reason: str
+    after: float | None = None  #: seconds before which it would not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Senseless:
+    """The connector says that it cannot be read."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Told | Awaiting | Failed | Senseless
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Try it later."""
+
+    at: int
+    reason: str
+    counted: bool = True
+    waiting: bool = False  #: for a connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """Try it no more."""
+
+    reason: str
+    forget: bool = False  #: nobody will ask for its body
+
+
+def next_step(outcome: Awaiting | Failed | Senseless, *, tries: int, received_at: int, now: int, spread: float) -> Again | Dead:
+    """Say what happens to a delivery that did not become events. Touches nothing.
+
+    `tries` counts those so far; `spread` is a random number between 0 and 1.
+    """
+    match outcome:
+        case Senseless(reason=reason):
+            return Dead(reason=reason)
+        case Awaiting(reason=reason):
+            waited = max(now - received_at, 0) / SECOND
+            if waited >= WAITS:
+                return Dead(reason=reason, forget=True)
+            return Again(at=_in(min(max(waited, 1.0), LOOKS, WAITS - waited), now), reason=reason, counted=False, waiting=True)
+        case Failed(reason=reason) if tries >= TRIES:
+            return Dead(reason=reason)
+        case Failed(reason=reason, after=after):
+            return Again(at=_in(max(backoff(tries, spread), after or 0.0), now), reason=reason)
+
+
+def _in(seconds: float, now: int) -> int:
+    return now + math.ceil(seconds * SECOND)
+
+
+class _TookTooLong(Exception):
+    """A connector did not answer in time."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Intake:
+    """Works through the inbox, one round at a time. Belongs to the main loop."""
+
+    storage: Storage
+    registry: Registry
+    guests: Guests
+    clock: Clock
+    chance: Chance
+    metrics: Metrics
+    log: Log
+    owner: str  #: names this process in leases
+    make_draft: Callable[[str, Event], Draft]
+    nudged: Callable[[], Awaitable[None]]  #: called when connections have become due
+    _working: asyncio.Task[None] | None = None
+    _again: bool = False
+    _stopping: bool = False
+
+    def wake(self) -> None:
+        """Say that something arrived."""
+        self._again = True
+        if self._working is None and not self._stopping:
+            self._working = asyncio.ensure_future(self._work())
+            self._working.add_done_callback(self._ended)
+
+    async def tick(self) -> None:
+        """Work through what is due."""
+        self.wake()
+        if self._working is not None:
+            await asyncio.wait({self._working})
+        try:
+            self.metrics.gauge("inbox_depth", await self.storage.read(inbox.depth))
+        except CannotStore as fault:
+            self.log.warning("inbox_not_counted", reason=str(fault))
+
+    async def tidy(self) -> None:
+        """Forget the bodies, and later the ids, of what is done."""
+        for forget in (inbox.forget_bodies, inbox.forget_ids):
+            while await self.storage.write(forget, self.clock.now(), TIDY) == TIDY:
+                pass
+
+    async def stop(self, grace: float) -> None:
+        """Claim nothing more, let what is in work end for a while, and give the rest back."""
+        self._stopping = True
+        if self._working is not None:
+            working, patience = self._working, asyncio.ensure_future(self.clock.sleep(grace))
+            await asyncio.wait({working, patience}, return_when=asyncio.FIRST_COMPLETED)
+            await _cancelled(working, patience)
+        try:
+            await self.storage.write(inbox.release, self.owner)
+        except CannotStore as fault:
+            self.log.warning("leases_not_released", reason=str(fault))  # they run out by themselves
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._working = None
+        if not task.cancelled() and task.exception() is not None:
+            self.log.warning("intake_failed", error=type(task.exception()).__name__)
+            self.metrics.count("intake_faults")
+        elif self._again:
+            self.wake()
+
+    async def _work(self) -> None:
+        while self._again:
+            self._again = False
+            try:
+                while not self._stopping and await self._round():
+                    pass
+            except CannotStore as fault:
+                self.log.warning("claim_failed", reason=str(fault))
+
+    async def _round(self) -> bool:
+        """Claim some and work on them; False when nothing was due.
+
+        What failed before comes after what is new, and one by one: should it end the process, it takes nothing else with it.
+        """
+        now = self.clock.now()
+        until = now + int(LEASE * SECOND)
+        claimed = await self.storage.write(inbox.claim, self.owner, now, until, CLAIM)
+        if not claimed:
+            claimed = await self.storage.write(inbox.claim_again, self.owner, now, until)
+        if not claimed:
+            return False
+        by_source: dict[str, list[Claimed]] = {}
+        for delivery in claimed:
+            by_source.setdefault(delivery.source, []).append(delivery)
+        if any(await asyncio.gather(*map(self._in_turn, by_source.values()))):
+            await self.nudged()
+        return True
+
+    async def _in_turn(self, deliveries: Sequence[Claimed]) -> bool:
+        """Work on deliveries of one source in the order in which they arrived; True: some connection became due."""
+        nudged, held_up = False, False
+        for delivery in deliveries:
+            if held_up or self._stopping:
+                # The others of this round do not wait for a connector that answers nobody.
+                await self._put_back(delivery, 0)
+                continue
+            try:
+                nudged |= await self._take(delivery)
+            except _TookTooLong:
+                held_up = True
+            except LeaseLost:
+                self.log.warning("delivery_lost_lease", provider=delivery.provider)
+            except CannotStore as fault:
+                self.log.warning("delivery_not_stored", provider=delivery.provider, reason=str(fault))
+                await self._put_back(delivery, _in(STORE_AGAIN, self.clock.now()))
+            except Exception as error:
+                # Ours, not the connector's: the lease runs out and it is claimed again, with its try counted.
+                self.log.warning("delivery_fault", provider=delivery.provider, error=type(error).__name__)
+                self.metrics.count("intake_faults")
+        return nudged
+
+    async def _put_back(self, delivery: Claimed, at: int) -> None:
+        """Give it back, as if it had not been tried; where that cannot be stored, its lease runs out."""
+        try:
+            await self.storage.write(inbox.put_back, delivery, at, "", counted=False)
+        except (CannotStore, LeaseLost):
+            self.log.warning("delivery_not_put_back", provider=delivery.provider)
+
+    async def _take(self, delivery: Claimed) -> bool:
+        late = False
+        try:
+            outcome = await self._turn(delivery)
+        except _TookTooLong:
+            late, outcome = True, Failed(reason=f"the connector did not answer within {ANSWER_WITHIN:.0f} s")
+        if isinstance(outcome, Told):
+            self._count(delivery, "done")
+            return outcome.nudged
+        await self._not_told(delivery, outcome)
+        if late:
+            raise _TookTooLong
+        return False
+
+    async def _not_told(self, delivery: Claimed, outcome: Awaiting | Failed | Senseless) -> None:
+        now = self.clock.now()
+        step = next_step(outcome, tries=delivery.tries, received_at=delivery.received_at, now=now, spread=self.chance.uniform(0.0, 1.0))
+        match step:
+            case Again(waiting=waiting):
+                await self.storage.write(inbox.put_back, delivery, step.at, step.reason, counted=step.counted, waiting=waiting)
+                self._count(delivery, "waits" if waiting else "again")
+            case Dead():
+                await self.storage.write(inbox.give_up, delivery, now, step.reason, forget=step.forget)
+                self._count(delivery, "dead")
+                self.log.warning("delivery_dead", provider=delivery.provider, tries=delivery.tries, reason=step.reason)
+
+    def _count(self, delivery: Claimed, outcome: str) -> None:
+        self.metrics.count("deliveries", provider=delivery.provider, outcome=outcome)
+
+    async def _turn(self, delivery: Claimed) -> Outcome:
+        """Turn it into events. Raises `LeaseLost`, `CannotStore`, and `_TookTooLong`."""
+        connector = self.registry.connectors.get(delivery.provider)
+        if delivery.tries > TRIES:
+            return Failed(reason="it was tried often, and the daemon ended each time before it was done")
+        if not isinstance(connector, Hears):
+            return Failed(reason=f"the connector {delivery.provider} is not loaded, or takes no webhooks: see `oo plugins`")
+        told = Delivery(
+            id=delivery.delivery_id,
+            headers=MappingProxyType(dict(delivery.headers)),
+            body=delivery.body,
+            received_at=moment(delivery.received_at),
+        )
+        try:
+            accounts = await self._ask(_routed(connector, told))
+            if not accounts:
+                return await self._done(delivery)
+            there = await self.storage.read(connections.at_accounts, delivery.provider, accounts)
+            active = [connection for connection in there if connection.state == "active"]
+            if not active:
+                return Awaiting(reason="no connection that works" if there else "no connection")
+            drafts, nudge = await self._ask(self._read(connector, delivery, told))
+        except (LeaseLost, CannotStore, _TookTooLong):
+            raise
+        except Unreadable as error:
+            return Senseless(reason=sentence(error))
+        except RetryLater as error:
+            return Failed(reason=sentence(error), after=error.after.total_seconds() if isinstance(error.after, timedelta) else None)
+        except Exception as error:  # a guest's own: whatever it raises, the rest goes on
+            return Failed(reason=sentence(error))
+        return await self._tell(delivery, there, drafts, nudge)
+
+    async def _read(self, connector: Hears, delivery: Claimed, told: Delivery) -> tuple[list[Draft], bool]:
+        """What the connector makes of it: events, and whether there is a nudge. Runs on the guests' loop."""
+        drafts, nudge = [], False
+        keep_until = delivery.received_at + inbox.KEEP_IDS
+        for item in _several(await connector.read(told)):
+            match item:
+                case Event():
+                    draft = self.make_draft(delivery.provider, item)
+                    drafts.append(replace(draft, keep_key_until=keep_until) if draft.change == OCCURRED else draft)
+                case Nudge():
+                    nudge = True
+                case _:
+                    raise ConnectorBug(f"{delivery.provider} read a {type(item).__name__}, which is neither an event nor a nudge")
+        return drafts, nudge
+
+    async def _tell(self, delivery: Claimed, there: Sequence[Connection], drafts: Sequence[Draft], nudge: bool) -> Outcome:
+        """Write the events to each connection that works, and the mark with the last of them.
+
+        Events for one that does not work yet are waited for, and told to the others now: that they hear them again changes nothing.
+        A nudge is not: whoever signs in is synced anyway.
+        """
+        active = [connection for connection in there if connection.state == "active"]
+        whole = not drafts or len(active) == len(there)
+        now = self.clock.now()
+        for place, connection in enumerate(active, start=1):
+            groups = [drafts[start : start + BATCH] for start in range(0, len(drafts), BATCH)] or [()]
+            for number, group in enumerate(groups, start=1):
+                marks: list[Mark] = [StillActive(number=connection.number)]
+                if nudge:
+                    marks.append(Nudged(connection=connection.number, now=now))
+                if whole and place == len(active) and number == len(groups):
+                    marks.append(DeliveryDone(delivery=delivery, now=now))
+                batch = Batch(connection=connection, observed_at=now, drafts=group, marks=marks)
+                accepted = await self.storage.accept(batch, Lane.INGEST)
+                if accepted.events:
+                    self.metrics.count("events_accepted", accepted.events, provider=delivery.provider)
+        return Told(nudged=nudge) if whole else Awaiting(reason="no connection that works")
+
+    async def _done(self, delivery: Claimed) -> Told:
+        """It is for nobody."""
+        done = DeliveryDone(delivery=delivery, now=self.clock.now())
+
+        def write(database: Database) -> None:
+            done.apply(database)
+
+        await self.storage.write(write)
+        return Told()
+
+    async def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a connector answers, in its time."""
+        asked = asyncio.ensure_future(self.guests.run(work))
+        patience = asyncio.ensure_future(self.clock.sleep(ANSWER_WITHIN))
+        try:
+            await asyncio.wait({asked, patience}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise _TookTooLong
+            return asked.result()
+        finally:
+            await _cancelled(asked, patience)
+
+
+async def _routed(connector: Hears, told: Delivery) -> list[str]:
+    """The accounts that the connector names, each once. Runs on the guests' loop."""
+    accounts = list(dict.fromkeys(_several(await connector.route(told))))
+    if not all(isinstance(account, str) and account for account in accounts):
+        raise ConnectorBug("route gave an account id that is empty or no text")
+    return accounts
+
+
+def _several(given: Iterable[T]) -> Iterable[T]:
+    """What a connector gave, if it is a list of things. Raises `ConnectorBug`."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConnectorBug(f"the connector answered with a {type(given).__name__}, and not with a list")
+    return given
+
+
+async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,465 @@
+"""The door of webhooks, on real sockets and over a real file: what is taken, and how alike all refusals are."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import hmac
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemon.ingress.hub import NOW, StoppedClock
+from daemon.ingress.wire import PATIENCE, QUICK, Dial, Notebook, Open, Wire
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oo_daemon.connections import verify
+from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.sources import Sources
+from oo_daemon.host import HostChance
+from oo_daemon.ingress import webhooks
+from oo_daemon.ingress.server import Listening, public_application
+from oo_daemon.ingress.webhooks import Webhooks
+from oo_daemon.ops.metrics import MemoryMetrics
+from oo_daemon.outbox import wire as encoding
+from oo_daemon.ports import micros
+from oo_daemon.registry import Registry
+from oo_daemon.store import inbox
+from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.inbox import Claimed, Entry
+from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
+from oo_sdk import Connector, Delivery, HmacScheme, News, OAuth2
+from oo_vault import Keyring, Secret
+
+SECRET = "canary-of-webhooks"
+LIMIT = 64 * 1024
+TIME = micros(NOW)
+
+
+class Acme(Connector):
+    """Hears."""
+
+    id = "acme"
+    hosts = ("api.acme.example",)
+    auth = OAuth2(authorize="https://acme.example/a", token="https://acme.example/t", revoke="https://acme.example/r")
+    webhooks = HmacScheme(header="X-Sign", prefix="sha256=", id_header="X-Id", keep=("X-Kind", "X-Sign"))
+
+    async def route(self, delivery: Delivery) -> Sequence[str]:
+        raise AssertionError("the door asks no connector")
+
+    async def read(self, delivery: Delivery) -> Sequence[News]:
+        raise AssertionError("the door asks no connector")
+
+
+@dataclass
+class Door:
+    """The door, and what came of it."""
+
+    listening: Listening
+    hooks: Webhooks
+    sources: Sources
+    storage: ThreadedStorage
+    metrics: MemoryMetrics
+    rung: list[int]
+    path: str = field(default="")
+
+    async def kept(self) -> list[Entry]:
+        return await self.storage.read(inbox.listed, limit=1000)
+
+    async def claimed(self) -> list[Claimed]:
+        return await self.storage.write(inbox.claim, "me", TIME, TIME + 1, 1000)
+
+    def counted(self, outcome: str, provider: str = "acme") -> float:
+        return self.metrics.values().get(("webhooks_total", (("outcome", outcome), ("provider", provider))), 0)
+
+
+@pytest.fixture
+async def door(tmp_path: Path, stack: AsyncExitStack, open_door: Open, notebook: Notebook) -> AsyncIterator[Door]:
+    storage = ThreadedStorage(open_database(tmp_path / "oo.sqlite3"), encoding.encode)
+    keyring, registry, clock = Keyring([bytes(range(32))]), Registry(plugins=(), connectors={"acme": Acme()}), StoppedClock()
+    registrations = Registrations(storage=storage, keyring=keyring, registry=registry, clock=clock, public_url="http://oo")
+    sources = Sources(
+        storage=storage,
+        keyring=keyring,
+        registry=registry,
+        registrations=registrations,
+        clock=clock,
+        chance=HostChance(),
+        public_url="http://oo",
+    )
+    await sources.keep(await registrations.add("acme", "client", []), [Secret(SECRET), Secret("older")])
+    await sources.keep(await registrations.add("acme", "client", [], "silent"), [])
+    metrics, rung = MemoryMetrics(), list[int]()
+    hooks = Webhooks(storage=storage, sources=sources, clock=clock, metrics=metrics, arrived=lambda: rung.append(1), limit=LIMIT)
+    app = public_application(log=notebook)
+    app.add_routes(hooks.routes())
+    listening = await open_door(app, limits=replace(QUICK, body=LIMIT))
+    opened = Door(listening, hooks, sources, storage, metrics, rung, _path(sources, "acme"))
+    yield opened
+    await listening.close()
+    await storage.close()
+
+
+def _path(sources: Sources, name: str) -> str:
+    source = sources.of(name)
+    assert source is not None
+    return source.url.removeprefix("http://oo")
+
+
+def sign(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    return {"X-Sign": "sha256=" + hmac.digest(secret.encode(), body, hashlib.sha256).hex()}
+
+
+def request(path: str, body: bytes, headers: dict[str, str], method: str = "POST") -> bytes:
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: oo",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + body
+
+
+def chunked(path: str, chunks: Sequence[bytes], headers: dict[str, str]) -> bytes:
+    head = request(path, b"", headers).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+
+
+Ask = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
+
+
+@pytest.fixture
+def ask(door: Door, dial: Dial) -> Ask:
+    """Posts one delivery on a connection of its own."""
+
+    async def asked(body: bytes = b"{}", headers: dict[str, str] | None = None, *, path: str | None = None, method: str = "POST") -> Any:
+        wire = await dial(door.listening)
+        await wire.send(
+            request(door.path if path is None else path, body, {**sign(body), "X-Id": "d1"} if headers is None else headers, method)
+        )
+        return await wire.answer()
+
+    return asked
+
+
+# --- taken -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_signed_delivery_is_kept_and_answered(door: Door, ask: Ask, notebook: Notebook) -> None:
+    """200 with an empty body, once it is in the inbox as it came, with the headers that the scheme names and no other."""
+    body = bytes(range(256))
+    headers = {**sign(body), "X-ID": "d1", "x-kind": "ä", "Content-Type": "image/png", "Cookie": "c", "User-Agent": "u"}
+    status, answered, text = await ask(body, headers)
+    assert (status, text, answered["content-length"]) == (200, b"", "0")
+    (kept,) = await door.claimed()
+    assert (kept.source, kept.delivery_id, kept.body, kept.received_at) == ("acme", "d1", body, TIME)
+    assert kept.headers == {"x-id": "d1", "x-kind": "ä", "content-type": "image/png"}
+    assert door.rung == [1]
+    assert door.counted("stored") == 1
+    said = str(notebook.lines)
+    assert "/webhooks/{token}" in said
+    for secret in (door.path, SECRET, headers["X-Sign"], "d1"):
+        assert secret not in said
+
+
+@pytest.mark.parametrize("body", [b"", b"not JSON", b"\xff\xfe\x00", b"[" * 5000])
+async def test_nothing_is_parsed(door: Door, ask: Ask, body: bytes) -> None:
+    """What is signed is taken, whatever it is and calls itself."""
+    assert (await ask(body, {**sign(body), "Content-Type": "text/html; charset=nonsense"}))[0] == 200
+    assert [each.body for each in await door.claimed()] == [body]
+
+
+async def test_an_older_secret_is_taken_too(door: Door, ask: Ask) -> None:
+    """While secrets are changed, deliveries signed with either are taken."""
+    assert (await ask(b"{}", {**sign(b"{}", "older"), "X-Id": "d2"}))[0] == 200
+    assert (await ask())[0] == 200
+    assert len(await door.kept()) == 2
+
+
+async def test_a_redelivery_is_answered_alike(door: Door, ask: Ask) -> None:
+    """Twenty at once of one id are one delivery, and each of them hears 200."""
+    for answer in await asyncio.gather(*(ask() for _ in range(20))):
+        assert (answer[0], answer[2]) == (200, b"")
+    assert len(await door.kept()) == 1
+    assert door.rung == [1]
+    assert (door.counted("stored"), door.counted("repeated")) == (1, 19)
+
+
+async def test_a_body_in_pieces(door: Door, dial: Dial) -> None:
+    """A chunked body is put together before it is verified."""
+    wire = await dial(door.listening)
+    await wire.send(chunked(door.path, [b"ab", b"c" * 1000, b"d"], {**sign(b"ab" + b"c" * 1000 + b"d"), "X-Id": "d1"}))
+    assert (await wire.answer())[0] == 200
+    assert (await door.claimed())[0].body == b"ab" + b"c" * 1000 + b"d"
+
+
+@pytest.mark.parametrize("ids", [{}, {"X-Id": ""}, {"X-Id": "i" * 201}, {"X-Id": "ä"}, {"X-Id": "\udcff"}, {"X-Id": "a\tb"}])
+async def test_without_an_id_a_hash_stands_in(door: Door, ask: Ask, ids: dict[str, str]) -> None:
+    """A delivery without a usable id is known by what is kept of it, and is marked so; another body or another kind is another one."""
+    for body, kind in ((b"a", "1"), (b"a", "1"), (b"b", "1"), (b"a", "2")):
+        assert (await ask(body, {**sign(body), **ids, "X-Kind": kind}))[0] == 200
+    kept = await door.kept()
+    assert len(kept) == len({each.delivery_id for each in kept}) == 3
+    assert all(each.weak and len(each.delivery_id) == 32 for each in kept)
+
+
+# --- compressed ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("DEFLATE", zlib.compress)])
+async def test_a_compressed_body_is_unpacked(door: Door, ask: Ask, coding: str, pack: Callable[[bytes], bytes]) -> None:
+    """Whether its sender signed it before or after; what is kept is what the connector can read."""
+    body = b'{"text": "' + b"x" * 30_000 + b'"}'
+    for name, signed in (("before", body), ("after", pack(body))):
+        assert (await ask(pack(body), {**sign(signed), "X-Id": name, "Content-Encoding": coding}))[0] == 200
+    assert [each.body for each in await door.claimed()] == [body, body]
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", b"no gzip at all"),
+        ("gzip", gzip.compress(b"{}" * 500)[:-1]),
+        ("gzip", gzip.compress(b"{}") + b"more"),
+        ("gzip", gzip.compress(b"{}")[:-8] + bytes(8)),
+        ("gzip", b""),
+        ("deflate", zlib.compress(b"{}")[:-2]),
+        ("br", b"\x0b\x00\x80{}\x03"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"{}"))),
+        ("zstd", b"{}"),
+    ],
+)
+async def test_what_cannot_be_unpacked_is_refused(door: Door, ask: Ask, coding: str, body: bytes) -> None:
+    """Also where it is signed: nobody could read it."""
+    assert (await ask(body, {**sign(body), "X-Id": "d1", "Content-Encoding": coding}))[0] == 404
+    assert await door.kept() == []
+
+
+# --- too large -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_limit_is_exact(door: Door, ask: Ask) -> None:
+    """A body of the limit is taken, one byte more is not; so also unpacked."""
+    fits, over = bytes(LIMIT), bytes(LIMIT + 1)
+    for name, body in (("plain", fits), ("packed", gzip.compress(fits))):
+        coding = {"Content-Encoding": "gzip"} if name == "packed" else {}
+        assert (await ask(body, {**sign(body), "X-Id": name, **coding}))[0] == 200
+    assert (await ask(over, sign(over)))[0] == 413
+    assert (await ask(gzip.compress(over), {**sign(gzip.compress(over)), "Content-Encoding": "gzip"}))[0] == 413
+    assert len(await door.kept()) == 2
+
+
+async def test_an_announced_flood_is_not_waited_for(door: Door, dial: Dial) -> None:
+    """A body that says it is too large is refused before it comes, at every address alike."""
+    for path in (door.path, "/webhooks/nobody"):
+        wire = await dial(door.listening)
+        await wire.send(request(path, b"", {}).replace(b"Content-Length: 0", b"Content-Length: 1000000000"))
+        assert (await wire.answer())[0] == 413
+
+
+async def test_an_unannounced_flood_is_cut_off(door: Door, dial: Dial) -> None:
+    """A chunked body is refused as soon as it is too large, and nothing is kept."""
+    wire = await dial(door.listening)
+    await wire.send(chunked(door.path, [bytes(8192)] * 9, {"X-Id": "d1"}).removesuffix(b"0\r\n\r\n"))
+    status, headers, _ = await wire.answer()
+    assert (status, headers["connection"]) == (413, "close")
+    assert await door.kept() == []
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "deflate"])
+async def test_a_bomb_is_not_unpacked(door: Door, dial: Dial, pack: Callable[[bytes], bytes]) -> None:
+    """What would become 50 MiB is given up at the limit: memory rises by little more than that."""
+    bomb = pack(bytes(50 * 1024 * 1024))
+    assert len(bomb) < LIMIT
+    wire = await dial(door.listening)
+    tracemalloc.start()
+    try:
+        await wire.send(request(door.path, bomb, {**sign(bomb), "Content-Encoding": "gzip"}))
+        assert (await wire.answer())[0] == 413
+        assert tracemalloc.get_traced_memory()[1] < LIMIT + 2 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert await door.kept() == []
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+async def refusals(door: Door) -> dict[str, bytes]:
+    """Requests that are refused, each for another cause."""
+    good = {**sign(b"{}"), "X-Id": "d1"}
+    silent = _path(door.sources, "silent")
+    return {
+        "forged": request(door.path, b"{}", {**good, "X-Sign": "sha256=" + "0" * 64}),
+        "unsigned": request(door.path, b"{}", {"X-Id": "d1"}),
+        "signed by another": request(door.path, b"{}", {**sign(b"{}", "guess"), "X-Id": "d1"}),
+        "signed with nothing": request(silent, b"{}", {**sign(b"{}", ""), "X-Id": "d1"}),
+        "another body": request(door.path, b"{ }", good),
+        "no scheme": request(door.path, b"{}", {**good, "X-Sign": good["X-Sign"].removeprefix("sha256=")}),
+        "unknown address": request("/webhooks/" + "A" * 43, b"{}", good),
+        "no address": request("/webhooks/", b"{}", good),
+        "an odd address": request("/webhooks/%ff%00", b"{}", good),
+        "below an address": request(door.path + "/more", b"{}", good),
+        "without a secret": request(silent, b"{}", good),
+        "unpacked": request(door.path, b"{}", {**good, "Content-Encoding": "br"}),
+        **{method: request(door.path, b"{}", good, method) for method in ("GET", "PUT", "DELETE", "OPTIONS", "PATCH")},
+    }
+
+
+async def answer_of(wire: Wire, sent: bytes) -> bytes:
+    """The bytes of an answer, without the time."""
+    await wire.send(sent)
+    async with asyncio.timeout(PATIENCE):
+        head = await wire.reader.readuntil(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"date:")]
+        length = next(int(line.partition(b":")[2]) for line in lines if line.lower().startswith(b"content-length:"))
+        return b"\r\n".join(lines) + await wire.reader.readexactly(length)
+
+
+async def test_all_refusals_are_the_same_bytes(door: Door, dial: Dial) -> None:
+    """Whoever tries addresses, methods and signatures learns nothing: every answer is the same, and the connection stays open."""
+    wire = await dial(door.listening)
+    answers = {name: await answer_of(wire, sent) for name, sent in (await refusals(door)).items()}
+    await door.sources.enable("acme", False)
+    answers["switched off"] = await answer_of(wire, request(door.path, b"{}", {**sign(b"{}"), "X-Id": "d1"}))
+    assert answers["forged"].startswith(b"HTTP/1.1 404 ")
+    assert {name for name, answer in answers.items() if answer != answers["forged"]} == set()
+    assert await door.kept() == []
+    assert door.rung == []
+    assert sum(door.counted("refused", provider) for provider in ("acme", "")) == len(answers)
+
+
+async def test_all_refusals_take_the_same_way(door: Door, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is verified once, with a secret, whether or not there is a source; and nothing is read from the database for it."""
+    seen: list[int] = []
+    real = verify.fits
+
+    def fits(scheme: HmacScheme, secrets: Sequence[Secret], presented: Any, bodies: Any) -> bool:
+        seen.append(len(secrets))
+        return real(scheme, secrets, presented, bodies)
+
+    monkeypatch.setattr(verify, "fits", fits)
+    monkeypatch.setattr(door.hooks, "storage", None)
+    wire = await dial(door.listening)
+    for name, sent in (await refusals(door)).items():
+        seen.clear()
+        await answer_of(wire, sent)
+        assert len(seen) == 1, name
+        assert seen[0] >= 1, name
+
+
+header_values = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=30) | st.binary(max_size=30).map(
+    lambda data: data.translate(None, b"\r\n\0").decode("utf-8", "surrogateescape")
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    body=st.binary(max_size=200) | st.binary(max_size=200).map(gzip.compress),
+    headers=st.dictionaries(
+        st.sampled_from(["X-Sign", "X-Id", "X-Kind", "Content-Type", "Content-Encoding", "Expect", "Range"]),
+        header_values | st.sampled_from(["gzip", "deflate", "identity", "sha256=", "100-continue"]),
+    ),
+    signed=st.booleans(),
+    token=st.sampled_from(["", "x", "%ff", "..%2f", "%00", "?a=b"]) | st.none(),
+)
+async def test_any_bytes_are_taken_or_refused(door: Door, body: bytes, headers: dict[str, str], signed: bool, token: str | None) -> None:
+    """No body, header or address leads to anything but a 200 or a refusal that is the sender's own fault."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.listening.port)
+    try:
+        path = door.path if token is None else f"/webhooks/{token}"
+        writer.write(request(path, body, {**headers, **(sign(body) if signed else {}), "Connection": "close"}))
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.read()
+    finally:
+        writer.close()
+    final = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    status = int(final.split(b" ", 2)[1])
+    assert status in {200, 400, 404}, (status, answer)
+    if not signed:
+        assert status != 200
+
+
+# --- our own faults --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Refusing:
+    """A storage that cannot store."""
+
+    fault: Exception | None = None
+    asked: int = 0
+
+    async def write(self, *args: Any, **kwargs: Any) -> Any:
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        await asyncio.Event().wait()
+
+
+async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, a database that does not answer, a fault of ours and too much at once: 503 with a time, and nothing is promised."""
+    monkeypatch.setattr(webhooks, "PATIENCE", 0.05)
+    for fault in (CannotStore("the disk is full"), None, ZeroDivisionError("canary")):
+        monkeypatch.setattr(door.hooks, "storage", Refusing(fault))
+        status, headers, text = await ask()
+        assert status == 503
+        assert int(headers["retry-after"]) > 0
+        assert b"canary" not in text
+    overloaded = Refusing(CannotStore("never asked"))
+    monkeypatch.setattr(door.hooks, "storage", overloaded)
+    monkeypatch.setattr(webhooks, "WAITING", 0)
+    assert (await ask())[0] == 503
+    assert overloaded.asked == 0
+    assert (door.counted("not_stored"), door.counted("overloaded")) == (2, 1)
+    assert door.rung == []
+    assert await door.kept() == []
+
+
+async def test_a_stopped_store_is_our_fault(door: Door, ask: Ask) -> None:
+    """What arrives while the daemon stops is not lost: its sender hears 503, and sends it again."""
+    door.storage._queue.close()
+    status, headers, _ = await ask()
+    assert (status, "retry-after" in headers) == (503, True)
+
+
+async def test_room_is_given_back(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After faults the door takes as many at once as before."""
+    monkeypatch.setattr(webhooks, "WAITING", 1)
+    real: Storage = door.storage
+    monkeypatch.setattr(door.hooks, "storage", Refusing(CannotStore("full")))
+    for _ in range(3):
+        assert (await ask())[0] == 503
+    monkeypatch.setattr(door.hooks, "storage", real)
+    assert (await ask())[0] == 200
+
+
+async def test_the_answer_comes_after_the_commit(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the commit is not through, nothing is answered; a sender that gives up and comes again finds its delivery kept."""
+    arrived, let = asyncio.Event(), asyncio.Event()
+    real = door.storage
+
+    class Slow:
+        async def write(self, query: Any, *args: Any) -> Any:
+            new = await real.write(query, *args)
+            arrived.set()
+            await let.wait()
+            return new
+
+    monkeypatch.setattr(door.hooks, "storage", Slow())
+    first = asyncio.ensure_future(ask())
+    async with asyncio.timeout(PATIENCE):
+        await arrived.wait()
+    assert not first.done()
+    assert len(await door.kept()) == 1
+    again = asyncio.ensure_future(ask())
+    let.set()
+    assert [(await each)[0] for each in (first, again)] == [200, 200]
+    assert len(await door.kept()) == 1

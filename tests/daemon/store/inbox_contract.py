@@ -1,0 +1,330 @@
+"""What every storage promises of sources and the inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from daemon.store.world import LEASE, NOW, SECOND, connect, decode, signed_in, upsert
+
+from oo_daemon.store import connections, inbox, outbox, registrations, schedule, sources
+from oo_daemon.store.accept import Batch
+from oo_daemon.store.connections import State, StateChanged, StillActive
+from oo_daemon.store.database import Database
+from oo_daemon.store.errors import LeaseLost
+from oo_daemon.store.inbox import DAY, KEEP_BODIES, KEEP_IDS, Arrival, Claimed, DeliveryDone, Entry, Nudged
+from oo_daemon.store.registrations import Registration
+from oo_daemon.store.schedule import RunEnded
+from oo_daemon.store.sources import Source
+from oo_daemon.store.storage import Storage
+from oo_vault import Sealed
+
+
+def source(name: str = "acme", **changes: Any) -> Source:
+    """An address of a registration that has the same name."""
+    usual: dict[str, Any] = {
+        "id": name,
+        "provider": name,
+        "registration": name,
+        "connection": None,
+        "token_hash": f"hash of {name}".encode(),
+        "sealed": Sealed(key_id="k1", blob=b"\x00token"),
+        "secret_count": 0,
+        "enabled": True,
+        "created_at": NOW,
+    }
+    return Source(**{**usual, **changes})
+
+
+def furnish(database: Database, *names: str) -> None:
+    """Registrations of these names, each with its source."""
+    for name in names or ("acme",):
+        registration = Registration(
+            id=name, provider=name, client_id="client", key_id="k1", secrets=b"\x00", secret_count=1, created_at=NOW
+        )
+        registrations.put(database, registration)
+        sources.put(database, source(name))
+
+
+def arrival(id_: str = "d1", *, to: str = "acme", body: bytes = b"{}", received_at: int = NOW, headers: Mapping[str, str] = {}) -> Arrival:
+    """A delivery that just came."""
+    return Arrival(source=to, delivery_id=id_, weak=False, headers=headers, body=body, received_at=received_at)
+
+
+class InboxContract:
+    """Part of `StoreContract`."""
+
+    # --- sources -----------------------------------------------------------------------------------------------------
+
+    async def test_a_source_keeps_its_address(self, storage: Storage) -> None:
+        """What is sealed can change; whoever comes second with another address for the same source changes nothing."""
+        await storage.write(furnish)
+        assert await storage.read(sources.by_id, "acme") == source()
+        again = source(sealed=Sealed(key_id="k2", blob=b"\xffanew"), secret_count=2, created_at=NOW + 1)
+        await storage.write(sources.put, again)
+        kept = source(sealed=again.sealed, secret_count=2)
+        assert await storage.read(sources.by_id, "acme") == kept
+        await storage.write(sources.put, source(token_hash=b"another", secret_count=7))
+        assert await storage.read(sources.listed) == [kept]
+        assert await storage.read(sources.by_id, "nobody") is None
+
+    async def test_a_source_is_switched(self, storage: Storage) -> None:
+        """A source that is switched off stays so until it is switched on, whatever is sealed meanwhile."""
+        await storage.write(furnish, "acme", "other")
+        await storage.write(sources.enable, "acme", False)
+        await storage.write(sources.put, source(secret_count=1))
+        assert {each.id: each.enabled for each in await storage.read(sources.listed)} == {"acme": False, "other": True}
+        await storage.write(sources.enable, "acme", True)
+        assert all(each.enabled for each in await storage.read(sources.listed))
+
+    # --- the inbox ---------------------------------------------------------------------------------------------------
+
+    async def test_a_delivery_is_kept_once(self, storage: Storage) -> None:
+        """The second of the same id and source is known for what it is, also when both come at once; the first one's body stays."""
+        await storage.write(furnish, "acme", "other")
+        news = await asyncio.gather(*(storage.write(inbox.put, arrival(body=b"%d" % n)) for n in range(20)))
+        assert sum(news) == 1
+        assert await storage.write(inbox.put, arrival(to="other")), "the id is the sender's own"
+        first, second = await _claim(storage)
+        assert (first.body, first.source, second.source) == (b"%d" % news.index(True), "acme", "other")
+
+    async def test_a_delivery_comes_back_as_it_went_in(self, storage: Storage) -> None:
+        """Bytes and headers are untouched, and the provider is that of the source."""
+        await storage.write(furnish)
+        await storage.write(inbox.put, arrival(body=bytes(range(256)), headers={"content-type": "text/ö", "x": ""}))
+        (claimed,) = await _claim(storage)
+        assert claimed == Claimed(
+            number=claimed.number,
+            fence=1,
+            tries=1,
+            source="acme",
+            provider="acme",
+            delivery_id="d1",
+            headers={"content-type": "text/ö", "x": ""},
+            body=bytes(range(256)),
+            received_at=NOW,
+        )
+        assert "x00" not in repr(claimed), "a body is not for logs"
+
+    async def test_claims_are_in_order_and_exclusive(self, storage: Storage) -> None:
+        """The oldest come first, as many as asked for, and nobody else gets them while the lease holds."""
+        await _filled(storage, "d1", "d2", "d3")
+        assert [each.delivery_id for each in await _claim(storage, limit=2)] == ["d1", "d2"]
+        assert [each.delivery_id for each in await _claim(storage)] == ["d3"]
+        assert await _claim(storage) == []
+        assert await _claim_again(storage, NOW + LEASE - 1) == []
+
+    async def test_what_was_tried_before_is_claimed_alone(self, storage: Storage) -> None:
+        """After a lease ran out its deliveries are suspects: they come one by one, each with its tries counted, and never with new ones."""
+        await _filled(storage, "d1", "d2")
+        await _claim(storage)
+        await storage.write(inbox.put, arrival("d3"))
+        later = NOW + LEASE
+        assert [each.delivery_id for each in await _claim(storage, later)] == ["d3"]
+        (suspect,) = await _claim_again(storage, later)
+        assert (suspect.delivery_id, suspect.tries, suspect.fence) == ("d1", 2, 2)
+
+    async def test_a_clock_that_was_set_back_does_not_stop_the_inbox(self, storage: Storage) -> None:
+        """A lease from the future does not stand, and what is new is due at any time."""
+        await _filled(storage, "d1", "d2")
+        await _claim(storage, limit=1)
+        past = NOW - 2 * LEASE
+        assert [each.delivery_id for each in await _claim(storage, past)] == ["d2"]
+        assert [each.delivery_id for each in await _claim_again(storage, past - LEASE)] == ["d1"]
+
+    async def test_whoever_lost_the_claim_changes_nothing(self, storage: Storage) -> None:
+        """The fence is insisted on by every end of a claim; and after the first end there is no second."""
+        (old,) = await _filled_and_claimed(storage)
+        (new,) = await _claim_again(storage, NOW + LEASE)
+        for end in (
+            storage.write(inbox.put_back, old, NOW, "", counted=True),
+            storage.write(inbox.give_up, old, NOW, "", forget=True),
+            storage.write(_apply, DeliveryDone(delivery=old, now=NOW)),
+        ):
+            with pytest.raises(LeaseLost):
+                await end
+        await storage.write(inbox.give_up, new, NOW, "bad", forget=False)
+        with pytest.raises(LeaseLost):
+            await storage.write(inbox.put_back, new, NOW, "", counted=True)
+        assert (await _entry(storage)).state == "dead"
+
+    async def test_a_delivery_is_done_with_its_events(self, storage: Storage) -> None:
+        """Events and mark are committed together, or neither is."""
+        (claimed,) = await _filled_and_claimed(storage)
+        connection = await storage.write(connect)
+        done = DeliveryDone(delivery=claimed, now=NOW + 1)
+        await storage.accept(Batch(connection=connection, observed_at=NOW, drafts=(upsert("n1"),), marks=(done,)))
+        entry = await _entry(storage)
+        assert (entry.state, entry.done_at, entry.next_try_at, entry.tries) == ("done", NOW + 1, None, 1)
+        with pytest.raises(LeaseLost):
+            await storage.accept(Batch(connection=connection, observed_at=NOW, drafts=(upsert("n2"),), marks=(done,)))
+        assert [event.subject for event in decode((await storage.read(outbox.page, 0, 9)).events)] == ["n1"]
+
+    async def test_a_failed_delivery_waits_for_its_time(self, storage: Storage) -> None:
+        """What failed is due when it was put off to, with its reason, and its tries go on counting."""
+        (claimed,) = await _filled_and_claimed(storage)
+        await storage.write(inbox.put_back, claimed, NOW + 30 * SECOND, "later", counted=True)
+        entry = await _entry(storage)
+        assert (entry.state, entry.reason, entry.tries, entry.next_try_at) == ("received", "later", 1, NOW + 30 * SECOND)
+        assert await _claim_again(storage, NOW + 30 * SECOND - 1) == []
+        (again,) = await _claim_again(storage, NOW + 30 * SECOND)
+        assert again.tries == 2
+
+    async def test_a_waiting_delivery_is_called_up(self, storage: Storage) -> None:
+        """One that waits for a connection is no suspect; a sign-in at its provider makes it due, one elsewhere does not."""
+        await storage.write(furnish, "acme", "other")
+        for name in ("acme", "other"):
+            await storage.write(inbox.put, arrival(to=name))
+        for claimed in await _claim(storage):
+            await storage.write(inbox.put_back, claimed, NOW + 600 * SECOND, "no connection", counted=False, waiting=True)
+        assert await _claim(storage) == []
+        await storage.write(inbox.call_up, "other")
+        (called,) = await _claim(storage)
+        assert (called.source, called.tries) == ("other", 1)
+        await storage.write(inbox.put_back, called, NOW + 600 * SECOND, "broken", counted=True)
+        await storage.write(inbox.call_up, "other")
+        assert await _claim_again(storage) == [], "what failed keeps its time"
+
+    async def test_a_dead_delivery_keeps_its_body_or_not(self, storage: Storage) -> None:
+        """A body that somebody may want to replay stays; one that is nobody's business any more goes, with its headers."""
+        await storage.write(furnish)
+        for name in ("d1", "d2"):
+            await storage.write(inbox.put, arrival(name, headers={"x": "y"}))
+        kept, forgotten = await _claim(storage)
+        await storage.write(inbox.give_up, kept, NOW, "bad", forget=False)
+        await storage.write(inbox.give_up, forgotten, NOW, "no connection", forget=True)
+        assert await storage.read(_bodies) == [("d1", b"{}", '{"x":"y"}'), ("d2", None, "{}")]
+        assert [each.reason for each in await storage.read(inbox.listed)] == ["no connection", "bad"]
+
+    async def test_a_nudge_makes_due(self, storage: Storage) -> None:
+        """A connection at rest is due now; one in the middle of a sync is due after it; many nudges are one."""
+        connection = await storage.write(connect)
+        (run,) = await storage.write(schedule.claim, "me", NOW, NOW + LEASE, 1)
+        await _nudge(storage, connection.number, NOW + 1)
+        await _nudge(storage, connection.number, NOW + 2)
+        await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(_ended(run, keep_tries=False),)))
+        assert len(await storage.write(schedule.claim, "me", NOW + 3, NOW + LEASE, 9)) == 1
+
+    async def test_a_nudge_does_not_hurry_what_went_wrong(self, storage: Storage) -> None:
+        """A connection that backs off keeps its time: its provider may have asked for it."""
+        connection = await storage.write(connect)
+        (run,) = await storage.write(schedule.claim, "me", NOW, NOW + LEASE, 1)
+        await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(_ended(run, keep_tries=True),)))
+        await _nudge(storage, connection.number, NOW + 1)
+        assert await storage.write(schedule.claim, "me", NOW + 2, NOW + LEASE, 9) == []
+
+    async def test_a_connection_that_ended_meanwhile_gets_nothing(self, storage: Storage) -> None:
+        """The mark refuses events for a connection that is not active any more when they are written."""
+        connection = await storage.write(connect)
+        mark = StillActive(number=connection.number)
+        await storage.accept(Batch(connection=connection, observed_at=NOW, drafts=(upsert("n1"),), marks=(mark,)))
+        gone = StateChanged(number=connection.number, state="revoking", reason="", now=NOW)
+        await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(gone,)))
+        with pytest.raises(LeaseLost):
+            await storage.accept(Batch(connection=connection, observed_at=NOW, drafts=(upsert("n2"),), marks=(mark,)))
+
+    async def test_connections_are_found_by_account(self, storage: Storage) -> None:
+        """By the provider's ids, those that work and those that may again, whoever's they are; a disconnected one is nobody's."""
+        for name, account in (("c1", "a-1"), ("c2", "a-1"), ("c3", "a-2"), ("c4", "a-1")):
+            await storage.write(connections.put, signed_in(name, provider_account=account), NOW)
+        await storage.write(connections.put, signed_in("c5", provider="other", provider_account="a-1"), NOW)
+        there = {each.id: each for each in await storage.read(connections.listed)}
+        states: dict[str, State] = {"c2": "needs_sign_in", "c4": "disconnected"}
+        for name, state in states.items():
+            await storage.write(_apply, StateChanged(number=there[name].number, state=state, reason="", now=NOW))
+        found = await storage.read(connections.at_accounts, "acme", ["a-1", "a-9"])
+        assert [each.id for each in found] == ["c1", "c2"]
+        assert await storage.read(connections.at_accounts, "acme", []) == []
+
+    async def test_a_stop_gives_back_what_a_death_does_not(self, storage: Storage) -> None:
+        """What was in work at a stop was no try; what was in work at a death was one, and is free at the next start."""
+        await _filled_and_claimed(storage)
+        assert await storage.write(inbox.release, "somebody else") == 0
+        assert await storage.write(inbox.release, "me") == 1
+        (again,) = await _claim(storage)
+        assert again.tries == 1
+        assert await storage.write(inbox.rescue) == 1
+        (suspect,) = await _claim_again(storage)
+        assert suspect.tries == 2
+        assert await storage.write(inbox.release, "me") == 1
+
+    async def test_deliveries_are_listed(self, storage: Storage) -> None:
+        """Newest first, by state and source, and counted as long as they are to become events."""
+        await storage.write(furnish, "acme", "other")
+        for name, to in (("d1", "acme"), ("d2", "other"), ("d3", "acme")):
+            await storage.write(inbox.put, arrival(name, to=to))
+        first, *_ = await _claim(storage)
+        await storage.write(inbox.give_up, first, NOW, "bad", forget=False)
+
+        async def ids(**which: Any) -> list[str]:
+            return [each.delivery_id for each in await storage.read(inbox.listed, **which)]
+
+        assert await ids() == ["d3", "d2", "d1"]
+        assert await ids(state="received") == ["d3", "d2"]
+        assert await ids(source="acme") == ["d3", "d1"]
+        assert await ids(source="acme", state="dead") == ["d1"]
+        assert await ids(limit=1) == ["d3"]
+        assert await storage.read(inbox.depth) == 2
+
+    async def test_bodies_go_after_a_week_and_ids_after_five(self, storage: Storage) -> None:
+        """A redelivery is known for 35 days, a body is kept for 7 after the delivery was done; what is not done is never forgotten."""
+        await storage.write(furnish)
+        for name in ("done", "dead", "open"):
+            await storage.write(inbox.put, arrival(name, headers={"x": "y"}))
+        done, dead, _ = await _claim(storage)
+        await storage.write(_apply, DeliveryDone(delivery=done, now=NOW + DAY))
+        await storage.write(inbox.give_up, dead, NOW + DAY, "bad", forget=False)
+        week = NOW + DAY + KEEP_BODIES
+        assert await storage.write(inbox.forget_bodies, week - 1, 9) == 0
+        assert await storage.write(inbox.forget_bodies, week, 9) == 1
+        assert await storage.write(inbox.forget_bodies, week, 9) == 0
+        assert await storage.read(_bodies) == [("dead", b"{}", '{"x":"y"}'), ("done", None, "{}"), ("open", b"{}", '{"x":"y"}')]
+        assert await storage.write(inbox.forget_ids, NOW + KEEP_IDS - 1, 9) == 0
+        assert await storage.write(inbox.put, arrival("done", received_at=NOW + KEEP_IDS - 1)) is False
+        assert await storage.write(inbox.forget_ids, NOW + KEEP_IDS, 1) == 1
+        assert await storage.write(inbox.forget_ids, NOW + KEEP_IDS, 9) == 1
+        assert await storage.write(inbox.put, arrival("done", received_at=NOW + KEEP_IDS)) is True
+        assert [each.delivery_id for each in await storage.read(inbox.listed)] == ["done", "open"]
+
+
+def _apply(database: Database, mark: DeliveryDone | StateChanged | Nudged) -> None:
+    mark.apply(database)
+
+
+def _bodies(database: Database) -> list[tuple[Any, ...]]:
+    rows = database.rows("SELECT delivery_id, body, headers FROM delivery ORDER BY delivery_id")
+    return [(name, None if body is None else bytes(body), headers) for name, body, headers in rows]
+
+
+def _ended(run: schedule.Run, *, keep_tries: bool) -> RunEnded:
+    return RunEnded(run=run, now=NOW, next_run_at=NOW + 3600 * SECOND, outcome="done", detail="", events=0, keep_tries=keep_tries)
+
+
+async def _nudge(storage: Storage, connection: int, now: int) -> None:
+    await storage.write(_apply, Nudged(connection=connection, now=now))
+
+
+async def _filled(storage: Storage, *names: str) -> None:
+    await storage.write(furnish)
+    for name in names:
+        await storage.write(inbox.put, arrival(name))
+
+
+async def _claim(storage: Storage, now: int = NOW, *, limit: int = 9) -> list[Claimed]:
+    return await storage.write(inbox.claim, "me", now, now + LEASE, limit)
+
+
+async def _claim_again(storage: Storage, now: int = NOW) -> list[Claimed]:
+    return await storage.write(inbox.claim_again, "me", now, now + LEASE)
+
+
+async def _filled_and_claimed(storage: Storage) -> list[Claimed]:
+    await _filled(storage, "d1")
+    return await _claim(storage)
+
+
+async def _entry(storage: Storage) -> Entry:
+    (entry,) = await storage.read(inbox.listed)
+    return entry

@@ -1,0 +1,413 @@
+"""The clockwork: who runs when, how many at once, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+
+import pytest
+from apscheduler.schedulers import base as apscheduler_base
+from daemon.sync.world import OWNER, Hub, Observed, Scripted, nap, note
+from daemon.virtual import NOW, settle
+
+from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.schedule import Run
+from oo_daemon.store.storage import Storage
+from oo_daemon.sync.schedule import Dispatcher, SchedulerTicker
+from oo_sdk import Checkpoint
+
+#: No test waits longer for anything.
+PATIENCE = 10.0
+
+
+def dispatcher(hub: Hub, run: Callable[[Run], Awaitable[None]], *, workers: int = 3, storage: Storage | None = None) -> Dispatcher:
+    return Dispatcher(
+        storage=storage or hub.storage,
+        clock=hub.clock,
+        metrics=hub.metrics,
+        log=hub.log,
+        owner=OWNER,
+        run=run,
+        workers=workers,
+        lease=hub.limits.lease,
+    )
+
+
+@dataclass
+class Runs:
+    """Runs that go on until they are let go."""
+
+    hub: Hub
+    under_way: Counter[int] = field(default_factory=Counter)
+    begun: list[int] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
+    most: int = 0
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, run: Run) -> None:
+        self.begun.append(run.connection)
+        self.under_way[run.connection] += 1
+        self.most = max(self.most, self.under_way.total())
+        assert self.under_way[run.connection] == 1
+        try:
+            await self.let_go.wait()
+            self.ended.append(run.connection)
+        finally:
+            self.under_way[run.connection] -= 1
+
+
+async def test_never_more_than_there_are_hands(hub: Hub) -> None:
+    """As many run at once as there are workers, the longest due first; the next begin as soon as others have ended."""
+    for number in range(7):
+        await hub.connect(f"c{number}", due=NOW - number)
+    runs = Runs(hub)
+    dispatch = dispatcher(hub, runs)
+    for _ in range(5):
+        await dispatch.tick()
+        await settle()
+    assert runs.begun == [7, 6, 5]
+    assert hub.metrics.values()["syncs_running", ()] == 3
+    runs.let_go.set()
+    await settle()
+    for _ in range(5):
+        await dispatch.tick()
+        await settle()
+    assert runs.begun == [7, 6, 5, 4, 3, 2, 1]
+    assert runs.most == 3
+
+
+async def test_never_two_runs_of_one_connection(hub: Hub) -> None:
+    """However often a connection is asked to sync while it does, one run of it is under way; the next comes after it."""
+    connector = Scripted([nap(100), note("n1"), Checkpoint({})])
+    await hub.connect()
+    begun = 0
+    sync = hub.sync(connector)
+
+    async def run(claimed: Run) -> None:
+        nonlocal begun
+        begun += 1
+        await sync.run(claimed)
+
+    dispatch = dispatcher(hub, run)
+    for _ in range(95):
+        hub.database.rows("UPDATE schedule SET next_run_at = ?", (hub.clock.now(),))
+        await dispatch.tick()
+        await hub.clock.advance(1)
+    assert begun == 1
+    await hub.clock.advance(10)
+    await dispatch.tick()
+    await settle()
+    assert begun == 2
+    await hub.clock.until(dispatch.stop(0))
+
+
+async def test_a_dispatcher_that_does_not_know_two_ticks_at_once(hub: Hub) -> None:
+    """Two dispatchers on one database share what is due: no connection is run by both."""
+    for number in range(20):
+        await hub.connect(f"c{number}")
+    runs = Runs(hub)
+    one, other = dispatcher(hub, runs, workers=8), dispatcher(hub, runs, workers=8)
+    await asyncio.gather(one.tick(), other.tick())
+    await settle()
+    assert len(runs.begun) == len(set(runs.begun)) == 16
+    runs.let_go.set()
+    await settle()
+
+
+async def test_stop_lets_runs_finish(hub: Hub) -> None:
+    """A stop waits for runs that end within the grace, and claims nothing more."""
+    await hub.connect("c1")
+    dispatch = dispatcher(hub, hub.sync(Scripted([nap(5), note("n1"), Checkpoint({"at": 1})])).run)
+    await dispatch.tick()
+    await settle()
+    await hub.clock.until(dispatch.stop(grace=10))
+    assert hub.clock.monotonic() == 5
+    assert (await hub.schedule()).outcome == "done"
+    await hub.connect("c2")
+    await dispatch.tick()
+    await settle()
+    assert not (await hub.schedule(2)).running
+
+
+async def test_stop_gives_leases_back(hub: Hub) -> None:
+    """A run that does not end within the grace is cut off: it keeps what it has, its connection is due at once, and it was no try."""
+    await hub.connect()
+    connector = Scripted([note("n1"), nap(10_000)])
+    dispatch = dispatcher(hub, hub.sync(connector).run)
+    await dispatch.tick()
+    await settle()
+    await hub.clock.until(dispatch.stop(grace=10))
+    planned = await hub.schedule()
+    assert hub.clock.monotonic() == 10
+    assert (planned.running, planned.next_run_at, planned.tries) == (False, hub.clock.now(), 0)
+    assert hub.told() == [("n1", "A", 1)]
+    assert connector.closed == 1
+
+
+async def test_stop_of_nothing(hub: Hub) -> None:
+    """A stop with nothing under way does not wait."""
+    await hub.clock.until(dispatcher(hub, Runs(hub)).stop(grace=10))
+    assert hub.clock.monotonic() == 0
+
+
+async def test_stop_with_a_broken_disk(hub: Hub) -> None:
+    """When leases cannot be given back the stop goes on: they run out by themselves."""
+
+    def refuse(what: str) -> None:
+        raise CannotStore("the disk is full")
+
+    await hub.clock.until(dispatcher(hub, Runs(hub), storage=Observed(hub.storage, before=refuse)).stop(grace=10))
+    assert hub.log.said("leases_not_released") == [{"reason": "the disk is full"}]
+
+
+async def test_a_claim_during_the_stop(hub: Hub) -> None:
+    """What a tick claims while the daemon stops is not run, and given back."""
+    await hub.connect()
+    runs = Runs(hub)
+    stopping: list[asyncio.Future[None]] = []
+
+    def stop_now(what: str) -> None:
+        if not stopping:
+            stopping.append(asyncio.ensure_future(dispatch.stop(0)))
+            dispatch._stopping = True  # as when the claim waits for its commit while `stop` begins
+
+    dispatch = dispatcher(hub, runs, storage=Observed(hub.storage, after=stop_now))
+    await dispatch.tick()
+    await hub.clock.until(stopping[0])
+    assert runs.begun == []
+    assert not (await hub.schedule()).running
+
+
+async def test_an_own_fault(hub: Hub) -> None:
+    """A fault of ours in one run does not touch the others; it is claimed again when its lease is over, as another try."""
+    await hub.connect("c1")
+    await hub.connect("c2")
+    tried: list[tuple[int, int]] = []
+
+    async def run(claimed: Run) -> None:
+        tried.append((claimed.connection, claimed.tries))
+        if claimed.connection == 1:
+            raise AssertionError("ada's diary")
+
+    dispatch = dispatcher(hub, run)
+    await dispatch.tick()
+    await settle()
+    assert hub.log.lines == [("warning", "run_failed", {"reason": "AssertionError"})]
+    assert hub.metrics.values()["run_faults_total", ()] == 1
+    await hub.clock.advance(hub.limits.lease)
+    await dispatch.tick()
+    await settle()
+    assert (1, 2) in tried
+
+
+async def test_a_claim_that_fails(hub: Hub) -> None:
+    """A database that refuses a claim is asked again at the next tick."""
+    await hub.connect()
+    refused = iter([True, False])
+
+    def refuse(what: str) -> None:
+        if next(refused):
+            raise CannotStore("another program holds the database: try again")
+
+    runs = Runs(hub)
+    dispatch = dispatcher(hub, runs, storage=Observed(hub.storage, before=refuse))
+    await dispatch.tick()
+    await settle()
+    assert hub.log.said("claim_failed") == [{"reason": "another program holds the database: try again"}]
+    assert runs.begun == []
+    await dispatch.tick()
+    await settle()
+    assert runs.begun == [1]
+    runs.let_go.set()
+    await settle()
+
+
+@pytest.mark.parametrize("away", [timedelta(hours=1), timedelta(days=30)], ids=["an hour", "30 days"])
+async def test_after_a_long_time_away(hub: Hub, away: timedelta) -> None:
+    """A daemon that was down for an hour or a month runs each due connection exactly once, soon, and then at the usual interval."""
+    for number in range(20):
+        await hub.connect(f"c{number}")
+    hub.clock.shift(away.total_seconds())
+    connector = Scripted([Checkpoint({"at": 1})])
+    dispatch = dispatcher(hub, hub.sync(connector).run, workers=4)
+    for _ in range(280):
+        await dispatch.tick()
+        await hub.clock.advance(1)
+    assert len(connector.asked) == 20
+    assert {(await hub.schedule(number)).outcome for number in range(1, 21)} == {"done"}
+    for _ in range(60):
+        await dispatch.tick()
+        await hub.clock.advance(1)
+    assert len(connector.asked) == 40
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_set(hub: Hub, hours: int) -> None:
+    """When the clock is set forward or back by an hour each connection runs at most once more than it would have."""
+    for number in range(5):
+        await hub.connect(f"c{number}")
+    connector = Scripted([Checkpoint({"at": 1})])
+    dispatch = dispatcher(hub, hub.sync(connector).run, workers=5)
+    for second in range(600):
+        if second == 100:
+            hub.clock.shift(hours * 3600)
+        await dispatch.tick()
+        await hub.clock.advance(1)
+    assert len(connector.asked) <= 5 * 3
+
+
+# --- APScheduler -----------------------------------------------------------------------------------------------------
+
+
+class SetClock:
+    """The wall clock as APScheduler reads it, for a test to set."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self, zone: tzinfo) -> datetime:
+        return datetime.now(zone) + self.ahead
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    clock = SetClock()
+    monkeypatch.setattr(apscheduler_base, "datetime", clock)
+    return clock
+
+
+@pytest.fixture
+async def ticker() -> AsyncIterator[SchedulerTicker]:
+    ticker = SchedulerTicker()
+    yield ticker
+    await ticker.stop()
+
+
+@dataclass
+class Job:
+    """A job that counts its calls, and waits in each until it is let go."""
+
+    calls: int = 0
+    under_way: int = 0
+    most: int = 0
+    held: bool = False
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self) -> None:
+        self.calls += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        self.called.set()
+        if self.held:
+            await self.let_go.wait()
+        self.under_way -= 1
+
+    async def again(self) -> None:
+        """Wait until it is called the next time."""
+        self.called.clear()
+        async with asyncio.timeout(PATIENCE):
+            await self.called.wait()
+
+
+async def test_ticks(ticker: SchedulerTicker) -> None:
+    """A job is called again and again."""
+    job = Job()
+    ticker.every(0.01, job, "job")
+    ticker.start()
+    for _ in range(3):
+        await job.again()
+
+
+async def test_a_job_that_overruns(ticker: SchedulerTicker, caplog: pytest.LogCaptureFixture) -> None:
+    """A job that takes longer than its interval is not called beside itself; others go on, and nobody is warned of it."""
+    slow, quick = Job(held=True), Job()
+    ticker.every(0.01, slow, "slow")
+    ticker.every(0.01, quick, "quick")
+    ticker.start()
+    await slow.again()
+    for _ in range(5):
+        await quick.again()
+    assert (slow.calls, slow.most) == (1, 1)
+    slow.let_go.set()
+    await slow.again()
+    assert slow.most == 1
+    assert caplog.records == []
+
+
+async def test_missed_ticks_come_to_one(ticker: SchedulerTicker, wall: SetClock) -> None:
+    """After a month in which the host slept a job is called once for all that was missed, and finding that out takes no time."""
+    job, other = Job(held=True), Job()
+    ticker.every(0.05, job, "job")
+    ticker.every(0.01, other, "other")
+    ticker.start()
+    await other.again()
+    wall.ahead = timedelta(days=30)
+    calls = asyncio.get_running_loop().time()
+    await job.again()
+    job.held = False
+    job.let_go.set()
+    before = job.calls
+    await job.again()
+    assert job.calls == before + 1
+    assert asyncio.get_running_loop().time() - calls < 2.0  # counting 52 million ticks takes a minute
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=-400)], ids=str)
+async def test_a_clock_that_is_set_does_not_stop_the_ticks(ticker: SchedulerTicker, wall: SetClock, ahead: timedelta) -> None:
+    """Whether the clock is set forward or back, jobs go on being called at their interval."""
+    job, slow = Job(), Job()
+    ticker.every(0.02, job, "job")
+    ticker.every(3600, slow, "slow")
+    ticker.start()
+    await job.again()
+    wall.ahead = ahead
+    for _ in range(4):
+        await job.again()
+    assert slow.calls <= 1
+
+
+async def test_a_job_that_fails(ticker: SchedulerTicker, caplog: pytest.LogCaptureFixture) -> None:
+    """A job that raises is told of, and called again."""
+    job = Job()
+
+    async def fail() -> None:
+        await job()
+        raise OSError("no")
+
+    ticker.every(0.01, fail, "job")
+    ticker.start()
+    for _ in range(3):
+        await job.again()
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+async def test_stop_waits_for_the_call_under_way(ticker: SchedulerTicker) -> None:
+    """A stop waits until a call under way has ended, does not cut it off, and nothing is called after it."""
+    job = Job(held=True)
+    ticker.every(0.01, job, "job")
+    ticker.start()
+    await job.again()
+    stopping = asyncio.ensure_future(ticker.stop())
+    await settled()
+    assert not stopping.done()
+    assert job.under_way == 1
+    job.let_go.set()
+    async with asyncio.timeout(PATIENCE):
+        await stopping
+    assert (job.calls, job.under_way) == (1, 0)
+
+
+async def test_stop_before_the_start() -> None:
+    """A ticker that never began can be stopped."""
+    await SchedulerTicker().stop()
+
+
+async def settled() -> None:
+    """Let everything that is ready run."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -1,0 +1,303 @@
+"""The guests' loop: plugins' coroutines in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+
+from oo_daemon.host import GuestLoop, HostChance, HostClock, SameLoop
+from oo_daemon.ports import Guests
+
+#: No test waits longer for anything.
+PATIENCE = 10.0
+
+
+@pytest.fixture
+async def guests() -> AsyncIterator[GuestLoop]:
+    guests = GuestLoop(patience=PATIENCE)
+    guests.start()
+    yield guests
+    if not guests.loop.is_closed():
+        await guests.stop()
+
+
+class Visitor:
+    """A guest that waits until it is let go or cancelled, and tells the test's thread how it goes."""
+
+    def __init__(self, *, slow_to_leave: bool = False, stays: bool = False) -> None:
+        self.begun = threading.Event()
+        self.cancelled = threading.Event()
+        self.ended = threading.Event()
+        self.may_leave = threading.Event()
+        self.slow_to_leave = slow_to_leave
+        self.stays = stays
+
+    async def __call__(self) -> None:
+        self.begun.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            while self.slow_to_leave and not self.may_leave.is_set():
+                await asyncio.sleep(0.001)
+            while self.stays and not self.may_leave.is_set():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.001)
+            raise
+        finally:
+            self.ended.set()
+
+
+async def happened(event: threading.Event) -> None:
+    """Wait for another thread."""
+    assert await asyncio.get_running_loop().run_in_executor(None, event.wait, PATIENCE)
+
+
+async def test_another_thread(guests: GuestLoop) -> None:
+    """A guest runs on the guests' loop, in its own thread, and its result comes back."""
+
+    async def where() -> tuple[int, bool]:
+        return threading.get_ident(), asyncio.get_running_loop() is guests.loop
+
+    ident, there = await guests.run(where())
+    assert there
+    assert ident != threading.get_ident()
+
+
+async def test_exceptions_pass(guests: GuestLoop) -> None:
+    """What a guest raises is raised where it was waited for."""
+
+    async def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await guests.run(fail())
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()], ids=lambda end: type(end).__name__)
+async def test_a_guest_that_wants_to_end_everything(guests: GuestLoop, end: BaseException) -> None:
+    """A guest that calls sys.exit() ends itself only: the loop goes on for the others."""
+
+    async def leave() -> None:
+        raise end
+
+    async def stay() -> int:
+        return 7
+
+    anywhere: list[Guests] = [guests, SameLoop()]
+    for host in anywhere:
+        with pytest.raises(RuntimeError, match=f"a plugin raised {type(end).__name__}"):
+            await host.run(leave())
+        assert await host.run(stay()) == 7
+
+
+async def test_cancellation_reaches_the_guest(guests: GuestLoop) -> None:
+    """Who stops waiting for a guest cancels it, and goes on only when it has ended."""
+    visitor = Visitor(slow_to_leave=True)
+    waiting = asyncio.ensure_future(guests.run(visitor()))
+    await happened(visitor.begun)
+    waiting.cancel()
+    await happened(visitor.cancelled)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    visitor.may_leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert visitor.ended.is_set()
+
+
+async def test_cancelled_before_it_began(guests: GuestLoop) -> None:
+    """A guest that is cancelled before its loop got to it does not begin."""
+    begun = []
+
+    async def work() -> None:
+        begun.append(1)
+
+    hold = threading.Event()
+    guests.loop.call_soon_threadsafe(hold.wait, PATIENCE)
+    waiting = asyncio.ensure_future(guests.run(work()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    hold.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert begun == []
+
+
+async def test_a_guest_that_ends_as_it_is_cancelled(guests: GuestLoop) -> None:
+    """A result that comes too late is dropped without a word."""
+
+    async def quick() -> int:
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        return 7
+
+    waiting = asyncio.ensure_future(guests.run(quick()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_guest_that_cancels_itself(guests: GuestLoop) -> None:
+    """A guest that ends in a cancellation of its own ends the wait, too."""
+
+    async def work() -> None:
+        raise asyncio.CancelledError
+
+    waiting = asyncio.ensure_future(guests.run(work()))
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.wait({waiting})
+    assert waiting.cancelled()
+
+
+async def test_a_guest_that_does_not_leave() -> None:
+    """A guest that ignores its cancellation is left behind after a while, and the loop can be stopped all the same."""
+    guests = GuestLoop(patience=0.05)
+    guests.start()
+    visitor = Visitor(stays=True)
+    waiting = asyncio.ensure_future(guests.run(visitor()))
+    await happened(visitor.begun)
+    waiting.cancel()
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert not visitor.ended.is_set()
+    visitor.may_leave.set()
+    await happened(visitor.ended)
+    await guests.stop()
+
+
+async def test_a_guest_that_blocks_its_loop(guests: GuestLoop) -> None:
+    """While a guest blocks the guests' loop, the main loop goes on; who waits for a guest can still be cancelled."""
+    hold, begun = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        begun.set()
+        hold.wait(PATIENCE)
+
+    async def other() -> int:
+        return 7
+
+    blocked, second = asyncio.ensure_future(guests.run(block())), asyncio.ensure_future(guests.run(other()))
+    await happened(begun)
+    turns = 0
+    for _ in range(100):
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns == 100
+    assert not blocked.done()
+    assert not second.done()
+    hold.set()
+    async with asyncio.timeout(PATIENCE):
+        await blocked
+        assert await second == 7
+
+
+async def test_stop_with_a_blocked_loop() -> None:
+    """A loop that a guest blocks for good does not keep the daemon from stopping."""
+    guests = GuestLoop(patience=0.05)
+    guests.start()
+    hold, begun = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        begun.set()
+        hold.wait(PATIENCE)
+
+    waiting = asyncio.ensure_future(guests.run(block()))
+    await happened(begun)
+    async with asyncio.timeout(PATIENCE):
+        await guests.stop()
+    assert guests.loop.is_running()
+    assert guests._thread.daemon  # so that the interpreter does not wait for it
+    hold.set()
+    await asyncio.wait({waiting}, timeout=PATIENCE)
+    guests._thread.join(PATIENCE)
+    guests.loop.close()
+
+
+async def test_stop_cancels_what_is_left(guests: GuestLoop) -> None:
+    """A stop cancels guests that still run, and those who wait for them."""
+    visitor = Visitor()
+    waiting = asyncio.ensure_future(guests.run(visitor()))
+    await happened(visitor.begun)
+    await guests.stop()
+    assert visitor.ended.is_set()
+    assert guests.loop.is_closed()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_after_the_stop(guests: GuestLoop) -> None:
+    """Nothing runs on a loop that was stopped, and that is said at once."""
+
+    async def work() -> None:
+        raise AssertionError("not to be run")
+
+    await guests.stop()
+    with pytest.raises(RuntimeError, match="closed"):
+        await guests.run(work())
+
+
+async def test_many_at_once(guests: GuestLoop) -> None:
+    """Many guests wait side by side."""
+
+    async def work(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    async with asyncio.timeout(PATIENCE):
+        assert await asyncio.gather(*(guests.run(work(number)) for number in range(500))) == [*range(500)]
+
+
+async def test_a_task_that_fails_unseen(guests: GuestLoop, caplog: pytest.LogCaptureFixture) -> None:
+    """Of an error that a guest lets fall only its kind is told."""
+    told = threading.Event()
+
+    class Tell(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.set()
+
+    async def fail() -> None:
+        raise ValueError("ada's diary")
+
+    async def careless() -> None:
+        task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+
+    handler = Tell()
+    logging.getLogger("oo_daemon.host").addHandler(handler)
+    try:
+        await guests.run(careless())
+        await happened(told)
+    finally:
+        logging.getLogger("oo_daemon.host").removeHandler(handler)
+    assert [record.getMessage() for record in caplog.records] == ["a plugin's task failed unseen with ValueError"]
+    assert caplog.records[0].exc_info is None
+
+
+async def test_the_hosts_clock() -> None:
+    """The host's clock counts microseconds since 1970, and sleeps."""
+    clock = HostClock()
+    before = clock.monotonic()
+    assert abs(clock.now() - time.time() * 1_000_000) < 60_000_000
+    await clock.sleep(0)
+    assert clock.monotonic() >= before
+
+
+def test_the_hosts_chance() -> None:
+    """The host's randomness gives as much as was asked for, within the bounds, and not the same twice."""
+    chance = HostChance()
+    assert len(chance.token_bytes(16)) == 16
+    assert chance.token_bytes(16) != chance.token_bytes(16)
+    assert 2.0 <= chance.uniform(2.0, 3.0) <= 3.0
