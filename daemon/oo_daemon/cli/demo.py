@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,8 +46,11 @@ async def _show(folder: Path) -> None:
             connection = await _sign_in(here, client)
             seen = await _first_sync(here, client, connection)
             await _delta(here, client, connection, seen)
+            await _pushed(here, client)
+            await _acted(here, client, connection)
         await _killed(here, connection)
         await _read(here)
+        await _disconnected(here, connection)
         await _clean_stop(here)
     terminal.show("")
     terminal.show("Done. To go on by hand: `make run`.")
@@ -75,7 +79,7 @@ async def _sign_in(here: Stage, client: Client) -> str:
         "-",
         given=here.sandbox["client_secret"],
     )
-    session = await client.connect(provider="todoist", user=USER)
+    session = await client.connect(provider="todoist", user=USER, write=True)
     async with Browser() as browser:
         await browser.open(session.url)
         _prove("Todoist" in browser.page, "The connect page says in plain words what oO will see.")
@@ -115,6 +119,37 @@ async def _delta(here: Stage, client: Client, connection: str, seen: Sequence[Ev
     _prove(done.events == len(delta) == 3, "Three changes there, three events here: one new, one changed, one completed.")
 
 
+async def _pushed(here: Stage, client: Client) -> None:
+    _step("Pushed by the provider")
+    (registration,) = await client.registrations()
+    await here.control("webhook", {"url": registration.webhook_url})
+    before = await _end(client)
+    began = time.monotonic()
+    await _change(here, {"type": "item_add", "args": {"content": "Answer Babbage"}})
+    pushed = await client.page(after=before, wait=20)
+    took = time.monotonic() - began
+    show_events(pushed.events)
+    _prove(
+        len(pushed.events) == 1 and took < 1,
+        f"A change there is an event here after {took * 1000:.0f} ms: its webhook was signed, and nobody had to ask.",
+    )
+    (delivery,) = (await here.control("deliveries"))["deliveries"]
+    again = await here.control("redeliver", {"id": delivery["id"]})
+    kept = await client.deliveries()
+    same = again["attempts"][-1]["status"] == 200 and len(kept) == 1 and not await _events(client, after=pushed.position)
+    _prove(same, "The same webhook once more is answered 200, is kept once, and gives no second event.")
+    await here.control("webhook", {"url": None})
+
+
+async def _acted(here: Stage, client: Client, connection: str) -> None:
+    _step("Changed from our side")
+    task = sorted(await _tasks(here))[0]
+    done = [await client.act(connection, "complete_task", {"id": task}, key="demo", wait=20) for _ in range(2)]
+    _prove(done[0].state == "done" and task not in await _tasks(here), "A task completed through oO is completed at the provider.")
+    _prove(done[0].id == done[1].id, "Asked for twice under one key, it was done once.")
+    await client.sync_and_wait(connection)
+
+
 async def _killed(here: Stage, connection: str) -> None:
     _step("Killed in the middle of a sync")
     for attempt in range(1, TRIES + 1):
@@ -122,7 +157,7 @@ async def _killed(here: Stage, connection: str) -> None:
             names = [f"Task {attempt}.{number:04}" for number in range(start, start + 100)]
             await _change(here, *({"type": "item_add", "temp_id": name, "args": {"content": name}} for name in names))
         async with Client(here.socket) as client:
-            before = (await _events(client))[-1].position
+            before = await _end(client)
             await client.sync(connection)
             while not (await client.page(after=before, limit=1, wait=20)).events:
                 pass
@@ -159,6 +194,18 @@ async def _read(here: Stage) -> None:
         _prove(len(set(positions)) == len(positions), f"{len(events)} events in one order; these are the first.")
 
 
+async def _disconnected(here: Stage, connection: str) -> None:
+    _step("Disconnect")
+    async with Client(here.socket) as client:
+        gone = await client.disconnect(connection, wait=20)
+        (last,) = (await _events(client))[-1:]
+    alive = [token for token in (await here.control("state"))["tokens"] if token["kind"] == "access" and token["state"] == "alive"]
+    _prove(gone.state == "disconnected" and not alive, "The access token is dead at the provider, and the credential is erased here.")
+    _prove(last.type == "connection.disconnected", "The outbox says so, too.")
+    if gone.revocation is not None and gone.revocation.remains:
+        terminal.note(f"    What remains: {gone.revocation.remains}")
+
+
 async def _clean_stop(here: Stage) -> None:
     _step("Stop")
     await here.processes["daemon"].stop()
@@ -192,6 +239,11 @@ async def _remain(folder: Path) -> None:
 
 async def _events(client: Client, *, after: str | None = None, type: str | None = None) -> list[Event]:  # noqa: A002 - the API's word
     return [event async for event in client.events(after=after, type=type, follow=False)]
+
+
+async def _end(client: Client) -> str:
+    """The position of the last event."""
+    return (await _events(client))[-1].position
 
 
 async def _tasks(here: Stage) -> set[str]:
