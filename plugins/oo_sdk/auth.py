@@ -16,7 +16,8 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 class Scope:
     """One permission, with a sentence that the person reads before granting it.
 
-    The sentence continues "oO can": `Scope("notes.read", "See your notes and when you change them.")`.
+    The sentence continues "oO can": `Scope("notes.read", "See your notes and when you change them.")`. A sign-in that was not granted
+    a required scope is refused; where a provider names one that holds others, `finish_oauth` adds those.
     """
 
     id: str
@@ -61,7 +62,8 @@ class OAuth2:
     """The provider's OAuth 2 endpoints and its deviations from the RFCs.
 
     `errors` translates the provider's own error words to those of RFC 6749 section 5.2.
-    `issuer` is compared with the callback's `iss` (RFC 9207) where the provider sends one.
+    `issuer` is compared with the callback's `iss` (RFC 9207) where the provider sends one. `ends` tells the person whose grant is gone
+    why that can be, in one sentence.
     """
 
     authorize: str
@@ -74,3 +76,4 @@ class OAuth2:
     rotation: Rotation = Rotation()
     extra: Mapping[str, str] = field(default_factory=lambda: _NONE)  #: more parameters for the authorize address
     errors: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    ends: str = ""

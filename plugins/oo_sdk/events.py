@@ -49,11 +49,13 @@ class Checkpoint:
     """Everything yielded so far may be kept together with this cursor: the next sync starts from it.
 
     `listed` ends a full listing of those names: what the daemon knew of them and the listing did not show is gone, and
-    becomes DELETED events.
+    becomes DELETED events. Where only a part of them was listed, such as one calendar's, `within` names it: subjects that
+    begin with none of these texts are left alone.
     """
 
     cursor: Cursor
     listed: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

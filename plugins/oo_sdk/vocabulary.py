@@ -3,12 +3,17 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from oo_sdk._schema.oo.vocabulary.v1.vocabulary_pb2 import (
+    Alarm,
+    Attendee,
+    Calendar,
     CalendarEntry,
     Comment,
+    Conference,
     Document,
     Due,
     HealthSample,
     Label,
+    Person,
     Project,
     Record,
     Reminder,
@@ -19,12 +24,17 @@ from oo_sdk._schema.oo.vocabulary.v1.vocabulary_pb2 import (
 )
 
 __all__ = [
+    "Alarm",
+    "Attendee",
+    "Calendar",
     "CalendarEntry",
     "Comment",
+    "Conference",
     "Document",
     "Due",
     "HealthSample",
     "Label",
+    "Person",
     "Project",
     "Record",
     "Reminder",

@@ -19,7 +19,10 @@ Context Cursor CursorExpired Delivery Event Flow Hears HmacScheme Listing Log Ne
 QuotaSpent RateLimit Raw Redirect Response RetryLater Revocation Revoked Rotation Sandbox Scope Session Sign SignInAgain Signal
 Sink StoredCredential Struct Unreadable decode hookimpl
 """
-VOCABULARY = "CalendarEntry Comment Document Due HealthSample Label Project Record Reminder Section Task Timestamp When Workout"
+VOCABULARY = (
+    "Alarm Attendee Calendar CalendarEntry Comment Conference Document Due HealthSample Label Person Project Record Reminder Section "
+    "Task Timestamp When Workout"
+)
 
 
 def document() -> dict[str, Any]:

@@ -289,6 +289,12 @@ class Connect:
         grant, now = exchange.given, self.clock.now()
         if grant is None:
             raise ConnectorBug(f"{connector.id} finished the sign-in without exchanging the code")
+        if withheld := [scope.sentence for scope in connector.scopes if scope.required and scope.id not in stored.scopes]:
+            raise Declined(
+                "scopes",
+                f"{_title(connector)} did not allow oO to do all that it needs ({' '.join(withheld)}) Nothing was stored.",
+                "Please start again and leave every box ticked.",
+            )
         new_id = self.chance.token_bytes(16).hex()
 
         def prepare(database: Database) -> Batch:

@@ -181,7 +181,8 @@ class _Signer:
         try:
             return await self.authority.grant(force_after=refused)
         except (SignInNeeded, CredentialGone) as gone:
-            raise SignInAgain(str(gone)) from None
+            why = self.connector.auth.ends if self.connector.auth else ""
+            raise SignInAgain(f"{gone} {why}".strip()) from None
         except TryLater as later:
             raise RetryLater(str(later), after=timedelta(seconds=later.after)) from None
         except ClientBroken as broken:

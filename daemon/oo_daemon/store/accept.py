@@ -56,6 +56,7 @@ class Sweep:
     """End of a full listing: objects of these types that it did not show are gone. At most `limit` at once."""
 
     types: tuple[str, ...]
+    within: tuple[str, ...] = ()  #: it showed only those whose key begins with one of these; none: all
     limit: int = 500
 
 
@@ -267,10 +268,12 @@ def _write_index(database: Database, number: int, outcome: _Outcome) -> None:
 
 def _gone(database: Database, number: int, sweep: Sweep, generation: int) -> list[Draft]:
     """Tombstones for what a finished listing did not show."""
+    begins = " OR ".join('substr("key", 1, ?) = ?' for _ in sweep.within) or "1 = 1"  # not LIKE: a key may hold % and _
+    parts = [value for text in sweep.within for value in (len(text), text)]
     gone = database.rows(
         f'SELECT type, "key" FROM object WHERE connection = ? AND type IN ({_places(sweep.types)}) AND generation < ? AND change = ? '
-        'ORDER BY type, "key" LIMIT ?',
-        (number, *sweep.types, generation, UPSERTED, sweep.limit),
+        f'AND ({begins}) ORDER BY type, "key" LIMIT ?',
+        (number, *sweep.types, generation, UPSERTED, *parts, sweep.limit),
     )
     return [Draft(type=type_, key=key, subject=key, change=DELETED, digest=tombstone_digest()) for type_, key in gone]
 

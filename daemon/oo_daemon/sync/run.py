@@ -48,6 +48,8 @@ from oo_sdk import (
 HEAVY = 4 * 1024 * 1024
 #: Largest cursor (bytes of JSON).
 LARGEST_CURSOR = 64 * 1024
+#: Parts that one checkpoint may say were listed.
+MOST_PARTS = 100
 #: How many unreadable items of a run the log names; all are counted.
 NAMED = 5
 
@@ -196,10 +198,10 @@ class _Taken:
         match signal:
             case Event():
                 await self._take_event(signal)
-            case Checkpoint(cursor=cursor, listed=listed):
+            case Checkpoint(cursor=cursor, listed=listed, within=within):
                 place = _plain(cursor)
                 if listed:
-                    await self._sweep(listed)
+                    await self._sweep(listed, within)
                 await self._commit(CursorMoved(run=self.run, cursor=place))
                 self.moved = True
             case Listing():
@@ -235,15 +237,17 @@ class _Taken:
         if self.unreadable <= NAMED:
             self.log.warning("item_unreadable", reason=sentence(item))
 
-    async def _sweep(self, listed: tuple[str, ...]) -> None:
+    async def _sweep(self, listed: tuple[str, ...], within: tuple[str, ...]) -> None:
         """End a listing: what it did not show is gone, except of types of which it showed more than could be kept."""
         if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
             raise ConnectorBug("a checkpoint's `listed` must be a tuple of names")
+        if isinstance(within, str) or not all(isinstance(text, str) and text for text in within) or len(within) > MOST_PARTS:
+            raise ConnectorBug(f"a checkpoint's `within` must be a tuple of at most {MOST_PARTS} texts, none of them empty")
         if not self.listing and self.run.cursor is None:
             raise ConnectorBug("a checkpoint says what was listed, but no Listing() came before it")
         await self.keep()
         types = tuple(type_ for type_ in map(self._type, listed) if type_ not in self.kept_back)
-        sweep = Sweep(types=types, limit=self.sync.limits.batch)
+        sweep = Sweep(types=types, within=tuple(within), limit=self.sync.limits.batch)
         while types and (await self._commit(Held(run=self.run), sweep)).swept == sweep.limit:
             pass
 

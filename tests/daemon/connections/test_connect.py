@@ -259,6 +259,20 @@ async def test_what_was_granted_is_what_counts(world: World) -> None:
     assert (told[0].scopes, told[0].expires_in, told[0].refreshable) == (frozenset({"notes.read", "notes.write"}), 3600, True)
 
 
+@pytest.mark.rows("D10")
+async def test_a_required_scope_that_was_not_granted(world: World) -> None:
+    """Who unticks what the connector needs is told what it was; nothing is stored. What is only for changing may be unticked."""
+    world.script.answers = [says(**GIVEN, scope="notes.write")]
+    state, _ = await world.begun()
+    outcome = await world.connect.outcome(await world.finish(state), ME)
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("Acme Notes did not allow oO to do all that it needs (See your notes.)")
+    assert outcome.reason.endswith("leave every box ticked.")
+    world.script.answers = [says(**GIVEN, scope="notes.read")]
+    await world.signed_in()
+    assert (await world.connection()).scopes == ("notes.read",)
+
+
 async def test_a_credential_without_an_end(world: World) -> None:
     """A token without expiry or refresh token is kept as that."""
     world.script.answers = [says(access_token=TOKEN)]

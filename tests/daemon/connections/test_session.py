@@ -8,7 +8,7 @@ import json
 import logging
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -595,6 +595,16 @@ async def test_what_the_vault_says(fault: Exception, error: type[ConnectorError]
         await there.session.get(API)
     assert getattr(raised.value, "after", None) == (after and timedelta(seconds=after))
     assert there.script.sent == []
+
+
+async def test_why_a_grant_ends() -> None:
+    """Where the connector says why grants end at its provider, the person whose grant is gone is told so."""
+    connector = Acme()
+    connector.auth = replace(connector.auth, ends="Acme ends a sign-in after a year.")
+    there = signed(connector=connector)
+    there.authority.fault = SignInNeeded("the provider ended it")
+    with pytest.raises(SignInAgain, match=r"the provider ended it\. .*connect again\. Acme ends a sign-in after a year\.$"):
+        await there.session.get(API)
 
 
 @pytest.mark.parametrize("fault", [NotSent("no way"), NoAnswer("no end")])

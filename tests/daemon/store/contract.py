@@ -583,6 +583,17 @@ class StoreContract(InboxContract):
         assert await storage.accept(sweep) == Accepted(events=1, last_position=4, swept=1)
         assert [(event.subject, event.revision) for event in (await _told(storage))[3:]] == [("n1", 2)]
 
+    async def test_a_sweep_within_a_part(self, storage: Storage) -> None:
+        """Only objects whose key begins as the sweep says become tombstones; % and _ stand for themselves, and case counts."""
+        connection = await storage.write(connect)
+        run = await _claim(storage)
+        await storage.accept(_batch(connection, *map(upsert, ("a_%/1", "a_%/2", "A_%/3", "ab%/4", "é/5", "c/6"))))
+        await storage.accept(_batch(connection, marks=(ListingBegun(run=run),)))
+        await storage.accept(_batch(connection, upsert("a_%/2")))
+        sweep = Sweep(types=("acme.note",), within=("a_%/", "é/"))
+        assert (await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(Held(run=run),), sweep=sweep))).swept == 2
+        assert [event.subject for event in (await _told(storage))[6:]] == ["a_%/1", "é/5"]
+
     async def test_the_outbox_is_read_in_pages(self, storage: Storage) -> None:
         """A page holds what comes after a position, in order, says whether there is more, and where the log ends."""
         connection = await storage.write(connect)

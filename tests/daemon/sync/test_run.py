@@ -389,6 +389,9 @@ async def test_erased_meanwhile(hub: Hub) -> None:
 # --- guests that break the contract -----------------------------------------------------------------------------------
 
 
+WITHIN = "a checkpoint's `within` must be a tuple of at most 100 texts, none of them empty"
+
+
 @pytest.mark.parametrize(
     ("signal", "detail"),
     [
@@ -399,6 +402,9 @@ async def test_erased_meanwhile(hub: Hub) -> None:
         (Checkpoint({"at": "\ud800"}), "a cursor must be a JSON object: it holds something that JSON does not know"),
         (Checkpoint({"at": "x" * 70_000}), "a cursor may have 64 KiB, and this one has 68"),
         (Checkpoint({}, listed="note"), "a checkpoint's `listed` must be a tuple of names"),  # type: ignore[arg-type]  # a guest's error
+        (Checkpoint({}, listed=("note",), within="a/"), WITHIN),  # type: ignore[arg-type]  # likewise
+        (Checkpoint({}, listed=("note",), within=("",)), WITHIN),
+        (Checkpoint({}, listed=("note",), within=("a",) * 101), WITHIN),
         (Checkpoint({}, listed=("note",)), "a checkpoint says what was listed, but no Listing() came before it"),
         (note(""), "the subject and the version of a note must be text, and the subject not empty"),
     ],
@@ -517,6 +523,20 @@ async def test_only_what_was_listed(hub: Hub) -> None:
     await hub.once(sync)
     await hub.when_due(sync)
     assert hub.told() == [("n1", "A", 1), ("t1", "T", 1), ("n2", "A", 1), ("n1", "", 2), ("n2", "", 2)]
+
+
+async def test_only_within_what_was_listed(hub: Hub) -> None:
+    """A listing of a part says nothing of what is elsewhere; what a part begins with is taken as it is written."""
+    await hub.connect()
+    sync = hub.sync(
+        Scripted(
+            [note("a%/1"), note("a%/2"), note("ab/3"), note("c/4"), note("é/5"), Checkpoint({"at": 0})],
+            [Listing(), note("a%/2"), Checkpoint({"at": 1}, listed=("note",), within=("a%/", "é/"))],
+        )
+    )
+    await hub.once(sync)
+    await hub.when_due(sync)
+    assert hub.told()[5:] == [("a%/1", "", 2), ("é/5", "", 2)]
 
 
 async def test_a_listing_over_two_runs(hub: Hub) -> None:

@@ -535,10 +535,323 @@ class Document(_message.Message):
 Global___Document: _TypeAlias = Document  # noqa: Y015
 
 @_typing.final
-class CalendarEntry(_message.Message):
-    """Something in a person's calendar."""
+class Calendar(_message.Message):
+    """A calendar that a person keeps or looks at."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Access:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Calendar._Access.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACCESS_UNSPECIFIED: Calendar._Access.ValueType  # 0
+        """The provider does not say."""
+        ACCESS_BUSY: Calendar._Access.ValueType  # 1
+        """See when somebody is busy, and nothing more."""
+        ACCESS_READ: Calendar._Access.ValueType  # 2
+        """See what is in it."""
+        ACCESS_WRITE: Calendar._Access.ValueType  # 3
+        """Change what is in it."""
+        ACCESS_OWN: Calendar._Access.ValueType  # 4
+        """Decide who may see and change it."""
+
+    class Access(_Access, metaclass=_AccessEnumTypeWrapper):
+        """What the person may do with what is in it."""
+
+    ACCESS_UNSPECIFIED: Calendar.Access.ValueType  # 0
+    """The provider does not say."""
+    ACCESS_BUSY: Calendar.Access.ValueType  # 1
+    """See when somebody is busy, and nothing more."""
+    ACCESS_READ: Calendar.Access.ValueType  # 2
+    """See what is in it."""
+    ACCESS_WRITE: Calendar.Access.ValueType  # 3
+    """Change what is in it."""
+    ACCESS_OWN: Calendar.Access.ValueType  # 4
+    """Decide who may see and change it."""
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    PRIMARY_FIELD_NUMBER: _builtins.int
+    SELECTED_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
+    DEFAULT_ALARMS_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Its name, as the person calls it."""
+    description: _builtins.str
+    """More about it; may be empty."""
+    location: _builtins.str
+    """Where it is about, in words; may be empty."""
+    time_zone: _builtins.str
+    """IANA name of its zone, such as "Europe/Berlin"; may be empty."""
+    access: Global___Calendar.Access.ValueType
+    """What the person may do."""
+    primary: _builtins.bool
+    """True for the person's own first calendar."""
+    selected: _builtins.bool
+    """True when the person looks at it now."""
+    hidden: _builtins.bool
+    """True when the person has put it out of sight."""
+    color: _builtins.str
+    """The provider's name of its colour; may be empty."""
+    @_builtins.property
+    def default_alarms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alarm]:
+        """What calls the entries to mind that have no alarms of their own."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        description: _builtins.str = ...,
+        location: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        access: Global___Calendar.Access.ValueType = ...,
+        primary: _builtins.bool = ...,
+        selected: _builtins.bool = ...,
+        hidden: _builtins.bool = ...,
+        color: _builtins.str = ...,
+        default_alarms: _abc.Iterable[Global___Alarm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "color", b"color", "default_alarms", b"default_alarms", "description", b"description", "hidden", b"hidden", "location", b"location", "primary", b"primary", "selected", b"selected", "time_zone", b"time_zone", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Calendar: _TypeAlias = Calendar  # noqa: Y015
+
+@_typing.final
+class Alarm(_message.Message):
+    """What calls an entry of a calendar to mind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    MINUTES_BEFORE_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """How, in the provider's word, such as "popup" or "email"."""
+    minutes_before: _builtins.int
+    """So many minutes before the entry begins."""
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        minutes_before: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "minutes_before", b"minutes_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alarm: _TypeAlias = Alarm  # noqa: Y015
+
+@_typing.final
+class Person(_message.Message):
+    """Somebody who has to do with an entry of a calendar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SELF_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """E-mail address; may be empty."""
+    name: _builtins.str
+    """Name; may be empty."""
+    self: _builtins.bool
+    """True for the one whose calendar it is."""
+    def __init__(
+        self_,  # pyright: ignore[reportSelfClsParameterName]
+        *,
+        email: _builtins.str = ...,
+        name: _builtins.str = ...,
+        self: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "name", b"name", "self", b"self"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Person: _TypeAlias = Person  # noqa: Y015
+
+@_typing.final
+class Attendee(_message.Message):
+    """Somebody, or a room, that is invited."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Answer:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AnswerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Attendee._Answer.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ANSWER_UNSPECIFIED: Attendee._Answer.ValueType  # 0
+        """The provider does not say."""
+        ANSWER_NONE: Attendee._Answer.ValueType  # 1
+        """Nothing yet."""
+        ANSWER_DECLINED: Attendee._Answer.ValueType  # 2
+        """No."""
+        ANSWER_TENTATIVE: Attendee._Answer.ValueType  # 3
+        """Perhaps."""
+        ANSWER_ACCEPTED: Attendee._Answer.ValueType  # 4
+        """Yes."""
+
+    class Answer(_Answer, metaclass=_AnswerEnumTypeWrapper):
+        """What was answered."""
+
+    ANSWER_UNSPECIFIED: Attendee.Answer.ValueType  # 0
+    """The provider does not say."""
+    ANSWER_NONE: Attendee.Answer.ValueType  # 1
+    """Nothing yet."""
+    ANSWER_DECLINED: Attendee.Answer.ValueType  # 2
+    """No."""
+    ANSWER_TENTATIVE: Attendee.Answer.ValueType  # 3
+    """Perhaps."""
+    ANSWER_ACCEPTED: Attendee.Answer.ValueType  # 4
+    """Yes."""
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    OPTIONAL_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    ORGANIZER_FIELD_NUMBER: _builtins.int
+    MORE_GUESTS_FIELD_NUMBER: _builtins.int
+    answer: Global___Attendee.Answer.ValueType
+    """What was answered."""
+    comment: _builtins.str
+    """What was said with the answer; may be empty."""
+    optional: _builtins.bool
+    """True when it goes on without them."""
+    resource: _builtins.bool
+    """True for a room or a thing."""
+    organizer: _builtins.bool
+    """True for who called it."""
+    more_guests: _builtins.int
+    """How many more they bring."""
+    @_builtins.property
+    def person(self) -> Global___Person:
+        """Who it is."""
+
+    def __init__(
+        self,
+        *,
+        person: Global___Person | None = ...,
+        answer: Global___Attendee.Answer.ValueType = ...,
+        comment: _builtins.str = ...,
+        optional: _builtins.bool = ...,
+        resource: _builtins.bool = ...,
+        organizer: _builtins.bool = ...,
+        more_guests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "comment", b"comment", "more_guests", b"more_guests", "optional", b"optional", "organizer", b"organizer", "person", b"person", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attendee: _TypeAlias = Attendee  # noqa: Y015
+
+@_typing.final
+class Conference(_message.Message):
+    """How to meet from afar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Entrance(_message.Message):
+        """One way in."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        URI_FIELD_NUMBER: _builtins.int
+        LABEL_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """What it is, in the provider's word, such as "video" or "phone"."""
+        uri: _builtins.str
+        """Where it is: "https:…" or "tel:…"."""
+        label: _builtins.str
+        """The address in a form for people; may be empty."""
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            uri: _builtins.str = ...,
+            label: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "label", b"label", "uri", b"uri"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ENTRANCES_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Name of the service, such as "Google Meet"; may be empty."""
+    id: _builtins.str
+    """The provider's id of it; may be empty."""
+    @_builtins.property
+    def entrances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conference.Entrance]:
+        """The ways in. Codes and passwords are not read."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        id: _builtins.str = ...,
+        entrances: _abc.Iterable[Global___Conference.Entrance] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entrances", b"entrances", "id", b"id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conference: _TypeAlias = Conference  # noqa: Y015
+
+@_typing.final
+class CalendarEntry(_message.Message):
+    """Something in a person's calendar: one entry, a series by its rule, or one occurrence of a series that differs from the rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Visibility:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VisibilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CalendarEntry._Visibility.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VISIBILITY_UNSPECIFIED: CalendarEntry._Visibility.ValueType  # 0
+        """The provider does not say."""
+        VISIBILITY_DEFAULT: CalendarEntry._Visibility.ValueType  # 1
+        """As the calendar has it."""
+        VISIBILITY_PUBLIC: CalendarEntry._Visibility.ValueType  # 2
+        """Whoever may see the calendar."""
+        VISIBILITY_PRIVATE: CalendarEntry._Visibility.ValueType  # 3
+        """Those who are invited."""
+
+    class Visibility(_Visibility, metaclass=_VisibilityEnumTypeWrapper):
+        """Who may see it."""
+
+    VISIBILITY_UNSPECIFIED: CalendarEntry.Visibility.ValueType  # 0
+    """The provider does not say."""
+    VISIBILITY_DEFAULT: CalendarEntry.Visibility.ValueType  # 1
+    """As the calendar has it."""
+    VISIBILITY_PUBLIC: CalendarEntry.Visibility.ValueType  # 2
+    """Whoever may see the calendar."""
+    VISIBILITY_PRIVATE: CalendarEntry.Visibility.ValueType  # 3
+    """Those who are invited."""
 
     TITLE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
@@ -548,6 +861,28 @@ class CalendarEntry(_message.Message):
     CALENDAR_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    RECURRENCE_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
+    ORIGINAL_START_FIELD_NUMBER: _builtins.int
+    TENTATIVE_FIELD_NUMBER: _builtins.int
+    FREE_FIELD_NUMBER: _builtins.int
+    VISIBILITY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    END_UNKNOWN_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
+    ORGANIZER_FIELD_NUMBER: _builtins.int
+    ATTENDEES_FIELD_NUMBER: _builtins.int
+    ATTENDEES_OMITTED_FIELD_NUMBER: _builtins.int
+    CONFERENCE_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    DEFAULT_ALARMS_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    SOURCE_URL_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """Its name."""
     description: _builtins.str
@@ -557,16 +892,76 @@ class CalendarEntry(_message.Message):
     calendar: _builtins.str
     """Subject of the calendar it is in."""
     cancelled: _builtins.bool
-    """True when it has been called off but is still listed."""
+    """True when it has been called off but is still listed: such an occurrence of a series does not take place."""
     url: _builtins.str
     """Where a person can see it; may be empty."""
+    uid: _builtins.str
+    """The same in each calendar that has this entry, and for all occurrences of a series (iCalendar UID); may be empty."""
+    series: _builtins.str
+    """Subject of the series that it is an occurrence of; may be empty. It ends with that series."""
+    tentative: _builtins.bool
+    """True while it is not settled."""
+    free: _builtins.bool
+    """True when it leaves the person free meanwhile."""
+    visibility: Global___CalendarEntry.Visibility.ValueType
+    """Who may see it."""
+    kind: _builtins.str
+    """What sort it is, in the provider's word, such as "focusTime"; empty for the usual."""
+    end_unknown: _builtins.bool
+    """True when nobody knows when it ends; the end is then a guess."""
+    attendees_omitted: _builtins.bool
+    """True when there are more than are listed."""
+    default_alarms: _builtins.bool
+    """True when the calendar's own alarms apply."""
+    color: _builtins.str
+    """The provider's name of its colour; may be empty."""
+    label: _builtins.str
+    """The provider's id of the label on it; may be empty."""
+    source_url: _builtins.str
+    """Address of the page or message that it was made from; may be empty."""
+    sequence: _builtins.int
+    """How often it was changed in a way that its guests must know, as the provider counts."""
+    locked: _builtins.bool
+    """True when the person cannot change it."""
     @_builtins.property
     def start(self) -> Global___When:
-        """When it begins."""
+        """When it begins; for a series, its first occurrence."""
 
     @_builtins.property
     def end(self) -> Global___When:
         """When it ends; the first moment or day after it."""
+
+    @_builtins.property
+    def recurrence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rule by which it comes again: RRULE, EXRULE, RDATE and EXDATE lines of RFC 5545, in the zone of the start."""
+
+    @_builtins.property
+    def original_start(self) -> Global___When:
+        """When the series' rule would have it begin."""
+
+    @_builtins.property
+    def creator(self) -> Global___Person:
+        """Who wrote it down."""
+
+    @_builtins.property
+    def organizer(self) -> Global___Person:
+        """Whose it is."""
+
+    @_builtins.property
+    def attendees(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attendee]:
+        """Who is invited."""
+
+    @_builtins.property
+    def conference(self) -> Global___Conference:
+        """How to meet from afar."""
+
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alarm]:
+        """What calls it to mind; with `default_alarms` those of the calendar do."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was written down."""
 
     def __init__(
         self,
@@ -579,10 +974,32 @@ class CalendarEntry(_message.Message):
         calendar: _builtins.str = ...,
         cancelled: _builtins.bool = ...,
         url: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        recurrence: _abc.Iterable[_builtins.str] | None = ...,
+        series: _builtins.str = ...,
+        original_start: Global___When | None = ...,
+        tentative: _builtins.bool = ...,
+        free: _builtins.bool = ...,
+        visibility: Global___CalendarEntry.Visibility.ValueType = ...,
+        kind: _builtins.str = ...,
+        end_unknown: _builtins.bool = ...,
+        creator: Global___Person | None = ...,
+        organizer: Global___Person | None = ...,
+        attendees: _abc.Iterable[Global___Attendee] | None = ...,
+        attendees_omitted: _builtins.bool = ...,
+        conference: Global___Conference | None = ...,
+        alarms: _abc.Iterable[Global___Alarm] | None = ...,
+        default_alarms: _builtins.bool = ...,
+        color: _builtins.str = ...,
+        label: _builtins.str = ...,
+        source_url: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
+        locked: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conference", b"conference", "created_at", b"created_at", "creator", b"creator", "end", b"end", "organizer", b"organizer", "original_start", b"original_start", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "cancelled", b"cancelled", "description", b"description", "end", b"end", "location", b"location", "start", b"start", "title", b"title", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "attendees", b"attendees", "attendees_omitted", b"attendees_omitted", "calendar", b"calendar", "cancelled", b"cancelled", "color", b"color", "conference", b"conference", "created_at", b"created_at", "creator", b"creator", "default_alarms", b"default_alarms", "description", b"description", "end", b"end", "end_unknown", b"end_unknown", "free", b"free", "kind", b"kind", "label", b"label", "location", b"location", "locked", b"locked", "organizer", b"organizer", "original_start", b"original_start", "recurrence", b"recurrence", "sequence", b"sequence", "series", b"series", "source_url", b"source_url", "start", b"start", "tentative", b"tentative", "title", b"title", "uid", b"uid", "url", b"url", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
