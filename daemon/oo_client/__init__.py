@@ -15,12 +15,15 @@ from oo_client.answers import (
     Plugin,
     Registration,
     Revocation,
+    Rotation,
     Scope,
     Sink,
     Status,
     Sync,
     Token,
     TokenScope,
+    Vault,
+    VaultKey,
 )
 from oo_client.client import Client
 from oo_client.errors import ClientError, DaemonNotRunning, Refused, TryLater, Unexpected
@@ -44,6 +47,7 @@ __all__ = [
     "Refused",
     "Registration",
     "Revocation",
+    "Rotation",
     "Scope",
     "Sink",
     "Status",
@@ -52,4 +56,6 @@ __all__ = [
     "TokenScope",
     "TryLater",
     "Unexpected",
+    "Vault",
+    "VaultKey",
 ]

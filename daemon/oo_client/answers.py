@@ -226,6 +226,33 @@ class Delivery(Struct, frozen=True, kw_only=True):
     age: float  #: seconds
 
 
+class VaultKey(Struct, frozen=True, kw_only=True):
+    """One key that seals credentials, by its id."""
+
+    id: str
+    state: Literal["seals", "opens", "dropped"]
+    sealed: int  #: how many values it has sealed
+    since: datetime | None
+
+
+class Rotation(Struct, frozen=True, kw_only=True):
+    """How far what is sealed has come to the newest key."""
+
+    running: bool
+    done: int
+    total: int
+    rate: float  #: values a second
+    refused: int  #: values that their key does not open
+
+
+class Vault(Struct, frozen=True, kw_only=True):
+    """The keys, newest first, and the rotation."""
+
+    source: str  #: where they are kept
+    keys: tuple[VaultKey, ...]
+    rotation: Rotation
+
+
 class EventPage(Struct, frozen=True, kw_only=True):
     """A stretch of the outbox."""
 

@@ -28,6 +28,7 @@ from oo_client.answers import (
     Sync,
     Token,
     TokenScope,
+    Vault,
 )
 from oo_client.errors import DaemonNotRunning, Refused, TryLater, Unexpected
 
@@ -264,6 +265,22 @@ class Client:
         """List deliveries, newest first."""
         query = {"state": state, "source": source, "limit": str(limit)}
         return (await self._ask("GET", "/v1/deliveries", into=_Deliveries, query=query)).deliveries
+
+    async def vault(self, *, wait: float = 0) -> Vault:
+        """Show the keys and how far the rotation has come; waits at most `wait` seconds for its end."""
+        return await self._ask("GET", "/v1/vault", into=Vault, wait=wait)
+
+    async def reload_keys(self) -> Vault:
+        """Load the keys again. Refused with code `key_file_refused`, `wrong_key` or `keys_unreachable`; nothing has changed then."""
+        return await self._ask("POST", "/v1/vault/reload", into=Vault)
+
+    async def rotate_keys(self, *, wait: float = 0) -> Vault:
+        """Load the keys again and seal everything with the newest; waits at most `wait` seconds for the end. Refused as `reload_keys`."""
+        return await self._ask("POST", "/v1/vault/rotate", into=Vault, wait=wait)
+
+    async def drop_key(self, key: str) -> Vault:
+        """Need an older key no more. Refused with code `key_newest` or `key_in_use`."""
+        return await self._ask("DELETE", f"/v1/vault/keys/{_segment(key)}", into=Vault)
 
     async def openapi(self) -> str:
         """Fetch the description of the API, in YAML."""

@@ -17,6 +17,7 @@ from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.guest import Contexts, LogFor
+from oo_daemon.connections.keys import Keys, check
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.transport import AiohttpTransport, Transport
@@ -34,7 +35,7 @@ from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.relay import Relay
 from oo_daemon.outbox.tail import Tail
 from oo_daemon.registry import Registry, discover
-from oo_daemon.store import credentials, inbox, jobs, lock, schedule, vault_keys
+from oo_daemon.store import credentials, inbox, jobs, lock, schedule
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database, sqlite_version
 from oo_daemon.sync.act import Actions
@@ -60,6 +61,7 @@ class App:
     settings: Settings
     registry: Registry
     storage: Storage
+    keys: Keys
     metrics: MemoryMetrics
     public: Listening
     private: Listening
@@ -83,11 +85,11 @@ async def build(
     owner = chance.token_bytes(8).hex()
     out = log.logger()
     async with AsyncExitStack() as stack:
-        keyring = read_key_file(settings.vault.key_file)
+        keyring = await _load_keys(settings)
         stack.enter_context(lock.held(settings.places.database))
         storage = ThreadedStorage(open_database(settings.places.database), wire.encode)
         stack.push_async_callback(storage.close)
-        await check_keys(storage, keyring, clock)
+        await check(storage, keyring, clock)
         # The lock says that no other daemon lives on this file: leases that are left belong to the dead.
         if rescued := await storage.write(schedule.rescue):
             out.warning("runs_rescued", runs=rescued)
@@ -141,6 +143,16 @@ async def build(
         stack.push_async_callback(connect.settle)
         refresher = Refresher(rows=CredentialRows(storage), keyring=keyring, clock=clock, chance=chance, owner=owner)
         stack.push_async_callback(lambda: guests.run(refresher.finish()))
+        keys = Keys(
+            storage=storage,
+            keyring=keyring,
+            source=str(settings.vault.key_file),
+            load=lambda: _load_keys(settings),
+            settle=lambda: guests.run(refresher.finish()),
+            clock=clock,
+            log=out,
+        )
+        stack.push_async_callback(keys.stop)
         sessions = Credentials(refresher=refresher, registrations=registrations, transport=transport, clock=clock, metrics=metrics)
         log_for = _log_for(keyring)
         sync = Sync(
@@ -240,6 +252,7 @@ async def build(
             actions=actions,
             wake=worker.wake,
             tokens=tokens,
+            keys=keys,
             reader=tail,
             as_json=wire.as_json,
             clock=clock,
@@ -268,7 +281,14 @@ async def build(
         stack.push_async_callback(ticker.stop)
         out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
         yield App(
-            settings=settings, registry=registry, storage=storage, metrics=metrics, public=public, private=private, public_url=public_url
+            settings=settings,
+            registry=registry,
+            storage=storage,
+            keys=keys,
+            metrics=metrics,
+            public=public,
+            private=private,
+            public_url=public_url,
         )
         out.info("stopping")
     out.info("stopped")
@@ -332,13 +352,8 @@ async def _listen(
     return public, private
 
 
-async def check_keys(storage: Storage, keyring: Keyring, clock: ports.Clock) -> None:
-    """Refuse keys that did not seal this database; note a new newest key. Raises `WrongKey`."""
-    known = await storage.read(vault_keys.listed)
-    for answer in known:
-        keyring.check(answer)
-    if keyring.newest.key_id not in {answer.key_id for answer in known}:
-        await storage.write(vault_keys.add, keyring.known_answer(), clock.now())
+async def _load_keys(settings: Settings) -> Keyring:
+    return read_key_file(settings.vault.key_file)
 
 
 def _claim_public(settings: Settings) -> tuple[socket.socket | None, str]:

@@ -44,6 +44,8 @@ class FakeDaemon:
     registrations: list[Json] = field(default_factory=list)
     deliveries: list[Json] = field(default_factory=list)
     tokens: list[Json] = field(default_factory=list)
+    #: Answers to the question how the vault stands, in turn; the last one again and again.
+    vaults: list[Json] = field(default_factory=list)
     connections: list[Json] = field(default_factory=list)
     events: list[Json] = field(default_factory=list)
     #: Answers to the question how far a person has come, in turn; after the last one the question is left open.
@@ -93,6 +95,10 @@ class FakeDaemon:
                 web.get("/v1/tokens", self._tokens),
                 web.post("/v1/tokens", self._create_token),
                 web.delete("/v1/tokens/{name}", self._revoke_token),
+                web.get("/v1/vault", self._vault),
+                web.post("/v1/vault/reload", self._vault),
+                web.post("/v1/vault/rotate", self._vault),
+                web.delete("/v1/vault/keys/{id}", self._drop_key),
                 web.get("/v1/openapi.yaml", self._openapi),
             ]
         )
@@ -240,6 +246,18 @@ class FakeDaemon:
         shown = [each for each in self.deliveries if _matches(each, request, "state", "source")]
         return _json({"deliveries": shown[: int(request.query.get("limit", "100"))]})
 
+    async def _vault(self, request: web.Request) -> web.Response:
+        return _json(self.vaults.pop(0) if len(self.vaults) > 1 else self.vaults[0])
+
+    async def _drop_key(self, request: web.Request) -> web.Response:
+        for each in self.vaults[0]["keys"]:
+            if each["id"] == request.match_info["id"]:
+                if each["sealed"]:
+                    return _error(409, "key_in_use", f"The key {each['id']} has still sealed {each['sealed']} values.", "Rotate first.")
+                each.update(state="dropped", since=None)
+                return _json(self.vaults[0])
+        return _error(404, "not_found", "This database needs no such key.", "See `oo vault status`.")
+
     async def _wait(self, request: web.Request) -> None:
         """Wait as the question says, or until something happens."""
         self._woken.clear()
@@ -298,6 +316,14 @@ def sink(**changes: Any) -> Json:
 def token(**changes: Any) -> Json:
     """Give a token as the API shows it."""
     return {"name": "backend", "scopes": ["read"], "created_at": NOW, "expires_at": None, "last_used_at": None, **changes}
+
+
+def vault(done: int = 3, total: int = 5, *, running: bool = False, **changes: Any) -> Json:
+    """Give a vault with two keys, the newer of which has sealed `done` values of all."""
+    newest = {"id": "9e1c77aa", "state": "seals", "sealed": done, "since": NOW}
+    older = {"id": "0b2d4f66", "state": "opens", "sealed": total - done, "since": "2026-11-01T08:00:00Z"}
+    rotation = {"running": running, "done": done, "total": total, "rate": 9000.5 if running else 0, "refused": 0}
+    return {"source": "/var/lib/oo-integrations/root.key", "keys": [newest, older], "rotation": {**rotation, **changes}}
 
 
 def registration(**changes: Any) -> Json:

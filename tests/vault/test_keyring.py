@@ -34,6 +34,7 @@ def test_wrap_and_unwrap() -> None:
         ring.unwrap(PLACE, ring.seal(PLACE, b"plain text"))
 
 
+@pytest.mark.rows("C1")
 @pytest.mark.parametrize("kind", ["seal", "wrap"])
 def test_move_integrity_matrix(kind: str) -> None:
     """C1: in a vault of 50 rows no ciphertext opens in the place of another row, column, version or key id."""
@@ -120,6 +121,7 @@ def test_golden_blob() -> None:
     assert ring.unwrap(PLACE, wrapped) == b"token"
 
 
+@pytest.mark.rows("C2")
 def test_forgery_with_the_public_key() -> None:
     """C2: who has the public key and can write the table, and even old rows, gets no row accepted."""
     ring = Keyring([OLD])
@@ -131,6 +133,7 @@ def test_forgery_with_the_public_key() -> None:
             ring.open(PLACE, Sealed(key_id=real.key_id, blob=blob))
 
 
+@pytest.mark.rows("C2")
 @pytest.mark.parametrize("kind", ["seal", "wrap"])
 def test_every_flipped_bit_is_seen(kind: str) -> None:
     """A ciphertext with one bit changed, or cut anywhere, does not open."""
@@ -159,6 +162,7 @@ def test_newest_seals_and_all_open() -> None:
         Keyring([OLD]).open(PLACE, new)
 
 
+@pytest.mark.rows("C6")
 def test_wrong_key_is_refused() -> None:
     """C6: the known answer opens with its own key, newest or not, and with no other."""
     known = Keyring([OLD]).known_answer()

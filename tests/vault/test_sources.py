@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oo_vault import KeyFileExists, KeyFileRefused, Keyring, create_key_file, key_text, parse_key, read_key_file
+from oo_vault import KeyFileExists, KeyFileRefused, Keyring, add_key, create_key_file, key_text, parse_key, read_key_file
 
 ONE, TWO = bytes([1]) * 32, bytes([2]) * 32
 
@@ -163,3 +163,27 @@ def test_refused_content(tmp_path: Path, text: str, sentence: str) -> None:
         read_key_file(write(tmp_path / "vault.key", text))
     assert "canary" not in str(refused.value)
     assert key_text(ONE)[4:12] not in str(refused.value)
+
+
+def test_a_new_key_goes_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is added becomes the newest; the file stays its owner's and private, and an attempt that was cut off is no hindrance."""
+    path = tmp_path / "root.key"
+    first = create_key_file(path)
+    (tmp_path / ".root.key.new").write_text("half a")
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: owners.append((uid, gid)))
+    second = add_key(path)
+    assert path.read_text() == f"{second}\n{first}\n"
+    assert path.stat().st_mode & 0o777 == 0o400
+    assert owners == [(path.stat().st_uid, path.stat().st_gid)]
+    assert [file.name for file in tmp_path.iterdir()] == ["root.key"]
+
+
+def test_a_file_that_is_refused_gets_no_key(tmp_path: Path) -> None:
+    """What could not be read at a start is not added to."""
+    path = tmp_path / "root.key"
+    path.write_text("no key")
+    path.chmod(0o400)
+    with pytest.raises(KeyFileRefused):
+        add_key(path)
+    assert path.read_text() == "no key"

@@ -27,7 +27,7 @@ from oo_vault.keyring import Keyring, Sealed
 from oo_vault.recovery import key_text, parse_key
 from oo_vault.refresh import Chance, Clock, Refresher
 from oo_vault.secret import Secret
-from oo_vault.sources import create_key_file, parse_key_lines, read_key_file
+from oo_vault.sources import add_key, create_key_file, parse_key_lines, read_key_file
 
 __all__ = [
     "CREDENTIAL",
@@ -65,6 +65,7 @@ __all__ = [
     "VaultError",
     "VersionMoved",
     "WrongKey",
+    "add_key",
     "create_key_file",
     "digest",
     "key_text",

@@ -1,6 +1,6 @@
 """The keyring: the newest root key seals, every one opens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from oo_vault.box import Refused, RootKey
@@ -19,6 +19,14 @@ class Sealed:
     blob: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """Keys by id, and the one that seals. Replaced as a whole, so that no thread sees half of a change."""
+
+    keys: Mapping[str, RootKey]
+    newest: RootKey
+
+
 class Keyring:
     """Root keys, newest first.
 
@@ -30,18 +38,34 @@ class Keyring:
         keys = [RootKey(root) for root in roots]
         if not keys:
             raise ValueError("A keyring holds at least one root key.")
-        self._keys = {key.key_id: key for key in keys}
-        if len(self._keys) != len(keys):
+        by_id = {key.key_id: key for key in keys}
+        if len(by_id) != len(keys):
             raise KeyMistyped("The same key is in the ring twice.", "Give each key once, newest first.")
-        self.newest = keys[0]
+        self._ring = _Ring(by_id, keys[0])
 
     def __repr__(self) -> str:
         return f"Keyring({', '.join(self.ids)})"
 
     @property
+    def newest(self) -> RootKey:
+        """The key that seals."""
+        return self._ring.newest
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """The key ids, newest first."""
-        return tuple(self._keys)
+        return tuple(self._ring.keys)
+
+    def take(self, other: "Keyring") -> None:
+        """Go on with the keys of another ring: whoever seals next does it with the newest of those."""
+        self._ring = other._ring
+
+    def drop(self, key_id: str) -> None:
+        """Open nothing more with an older key."""
+        ring = self._ring
+        if key_id == ring.newest.key_id:
+            raise ValueError("The newest key seals; it cannot be dropped.")
+        self._ring = _Ring({id_: key for id_, key in ring.keys.items() if id_ != key_id}, ring.newest)
 
     def seal(self, context: Context, plain: bytes) -> Sealed:
         """Seal a credential for this place with the newest key."""
@@ -83,7 +107,7 @@ class Keyring:
 
     def _key(self, sealed: Sealed) -> RootKey:
         try:
-            return self._keys[sealed.key_id]
+            return self._ring.keys[sealed.key_id]
         except KeyError:
             raise KeyUnknown(
                 f"A row was sealed with key {sealed.key_id}, which is not among the keys given ({', '.join(self.ids)}).",

@@ -253,9 +253,10 @@ class Refresher:
             extra=old.extra,
             token_version=row.token_version + 1,
         )
-        sealed = self._keyring.seal(row.context(new.token_version), new.pack())
         state: State = "consent_soon" if spent else "good"
         for attempt in range(_COMMIT_TRIES):
+            # Each time anew: while the disk failed, another key may have become the newest.
+            sealed = self._keyring.seal(row.context(new.token_version), new.pack())
             try:
                 await self._rows.commit(row.connection, fence, row.token_version, sealed, new.expires_at, state)
             except VersionMoved:

@@ -22,19 +22,23 @@ def create_key_file(path: Path, *, random: Callable[[int], bytes] = os.urandom) 
     text = key_text(random(ROOT_SIZE))
     _create_folder(path.parent)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+        _write(path, text + "\n")
     except FileExistsError:
         raise KeyFileExists(f"There is a file at {path} already.", "Keep it: without it nothing sealed with it can be opened.") from None
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            os.fchmod(handle, 0o400)  # whatever the umask made of it
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(handle)
-        _sync_folder(path.parent)
-    except BaseException:
-        path.unlink()  # half a key file would be refused at every start
-        raise
+    return text
+
+
+def add_key(path: Path, *, random: Callable[[int], bytes] = os.urandom) -> str:
+    """Put a new root key above those in a key file and give its recovery text. The file is whole at every moment, and stays its owner's."""
+    kept = _read(path)
+    parse_key_lines(kept, named=str(path))
+    text = key_text(random(ROOT_SIZE))
+    owner = path.stat()
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)  # of an attempt that was cut off: the key in it has sealed nothing
+    _write(beside, f"{text}\n{kept.decode('ascii')}", owner=(owner.st_uid, owner.st_gid))
+    beside.replace(path)
+    _sync_folder(path.parent)
     return text
 
 
@@ -59,6 +63,23 @@ def parse_key_lines(text: bytes, *, named: str) -> Keyring:
     if not roots:
         raise KeyFileRefused(f"There is no key in {named}.", _INIT)
     return Keyring(list(roots))
+
+
+def _write(path: Path, text: str, *, owner: tuple[int, int] | None = None) -> None:
+    """Write a new file (0400), durably; half of one is not left behind."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            os.fchmod(handle, 0o400)  # whatever the umask made of it
+            if owner is not None:
+                os.fchown(handle, *owner)
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        _sync_folder(path.parent)
+    except BaseException:
+        path.unlink()  # half a key file would be refused at every start
+        raise
 
 
 def _read(path: Path) -> bytes:

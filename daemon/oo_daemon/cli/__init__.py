@@ -31,7 +31,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "events": "Read the outbox.",
         "inbox": "List webhooks as they arrived, and what became of them.",
         "token": "Make, list and revoke tokens for the private API over TCP.",
-        "vault": "Make the key that seals credentials.",
+        "vault": "Make, change and look at the keys that seal credentials.",
         "config": "Check, show and explain the settings.",
         "sandbox": "Serve a stand-in for a provider until Ctrl-C.",
     }

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
 from oo_daemon.cli.call import Call
 
+if TYPE_CHECKING:
+    from oo_daemon.connections.keys import Keys
+
 
 @click.command()
 @click.pass_obj
 def run(call: Call) -> None:
-    """Run the daemon until Ctrl-C or SIGTERM."""
+    """Run the daemon until Ctrl-C or SIGTERM. SIGHUP has it load its keys again."""
     from oo_daemon.ops import log
+    from oo_vault import VaultError
 
     settings = call.settings
     log.configure(level=settings.log.level, style=settings.log.format)
@@ -26,7 +32,12 @@ def run(call: Call) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with build(settings):
+        async with build(settings) as app, asyncio.TaskGroup() as reloads:
+            loop.add_signal_handler(signal.SIGHUP, lambda: reloads.create_task(reload(app.keys)))
             await stop.wait()
+
+    async def reload(keys: Keys) -> None:
+        with suppress(VaultError):  # the log has told of it, and the daemon goes on with the keys it has
+            await keys.reload()
 
     asyncio.run(live())

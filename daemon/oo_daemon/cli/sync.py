@@ -70,7 +70,7 @@ def _sync_all(call: Call, *, as_json: bool, quiet: bool) -> None:
             async def one(each: Connection) -> tuple[Connection, Sync]:
                 async with turn:
                     run = await client.sync_and_wait(each.id, patience=PATIENCE)
-                advance()
+                advance(1)
                 return each, run
 
             return list(await asyncio.gather(*map(one, active))), len(found) - len(active)

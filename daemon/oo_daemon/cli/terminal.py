@@ -263,8 +263,8 @@ def waiting(text: str, *, quiet: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def progress(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """Show how much of long work is done; call what it gives once for each part."""
+def progress(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Show how much of long work is done: call what it gives with how many more parts are."""
     console = Console(stderr=True, highlight=False)
     bar = Progress(
         TextColumn("{task.description}", markup=False),
@@ -277,4 +277,4 @@ def progress(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable
     )
     with bar:
         task = bar.add_task(plain(text), total=total)
-        yield lambda: bar.advance(task)
+        yield lambda parts: bar.advance(task, parts)

@@ -212,7 +212,7 @@ class Connect:
             now,
             state_hash=_hash(state),
             browser_hash=_hash(browser),
-            verifier=self.keyring.wrap(_verifier_context(sign_in), verifier.encode()),
+            verifier=self.keyring.wrap(verifier_place(sign_in), verifier.encode()),
             expires_at=now + int(self.flow_life * SECOND),
         )
         if not begun:
@@ -283,7 +283,7 @@ class Connect:
         client = await self.registrations.client(sign_in.registration)
         if sign_in.verifier is None:
             raise ConnectorBug("the sign-in has lost its verifier")
-        verifier = self.keyring.unwrap(_verifier_context(sign_in), sign_in.verifier).decode()
+        verifier = self.keyring.unwrap(verifier_place(sign_in), sign_in.verifier).decode()
         exchange = _Exchange(self, auth, client, sign_in, verifier)
         stored = await self.guests.run(connector.finish_oauth(exchange.flow(connector), code))
         grant, now = exchange.given, self.clock.now()
@@ -489,7 +489,8 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def _verifier_context(sign_in: SignIn) -> Context:
+def verifier_place(sign_in: SignIn) -> Context:
+    """Where a sign-in's PKCE verifier is sealed for."""
     return Context(purpose=f"pkce verifier of {sign_in.id}", user=sign_in.user, provider=sign_in.provider, account=sign_in.account)
 
 

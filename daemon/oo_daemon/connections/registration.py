@@ -48,7 +48,7 @@ class Registrations:
         known = await self._storage.read(registrations.by_id, id_)
         if known is not None and known.provider != provider:
             raise Declined("registration_exists", f"The registration {id_} belongs to {known.provider}.", "Choose another id with --id.")
-        sealed = self._keyring.wrap(_context(id_, provider), msgspec.json.encode([secret.reveal() for secret in secrets]))
+        sealed = self._keyring.wrap(place(id_, provider), msgspec.json.encode([secret.reveal() for secret in secrets]))
         registration = Registration(
             id=id_,
             provider=provider,
@@ -86,7 +86,7 @@ class Registrations:
         if registration is None:
             raise Declined("no_registration", f"The registration {id_} is gone.", "Add it again: oo registration add")
         opened = self._keyring.unwrap(
-            _context(registration.id, registration.provider), Sealed(key_id=registration.key_id, blob=registration.secrets)
+            place(registration.id, registration.provider), Sealed(key_id=registration.key_id, blob=registration.secrets)
         )
         return Client(id=registration.client_id, secrets=[Secret(text) for text in msgspec.json.decode(opened, type=list[str])])
 
@@ -95,5 +95,6 @@ class Registrations:
         return f"{self._public_url}/oauth/{id_}/callback"
 
 
-def _context(id_: str, provider: str) -> Context:
+def place(id_: str, provider: str) -> Context:
+    """Where a registration's client secrets are sealed for."""
     return Context(purpose=f"client secrets of {id_}", provider=provider)

@@ -158,7 +158,7 @@ class Sources:
                 registration=registration.id,
                 connection=None,
                 token_hash=_hash(kept.token),
-                sealed=self._keyring.wrap(_context(registration.id, registration.provider), msgspec.json.encode(kept)),
+                sealed=self._keyring.wrap(place(registration.id, registration.provider), msgspec.json.encode(kept)),
                 secret_count=len(kept.secrets),
                 enabled=True,
                 created_at=self._clock.now(),
@@ -198,7 +198,7 @@ class Sources:
             return []
 
     def _unseal(self, source: Source) -> _Kept:
-        return msgspec.json.decode(self._keyring.unwrap(_context(source.id, source.provider), source.sealed), type=_Kept)
+        return msgspec.json.decode(self._keyring.unwrap(place(source.id, source.provider), source.sealed), type=_Kept)
 
     def _token(self) -> str:
         return base64.urlsafe_b64encode(self._chance.token_bytes(TOKEN_BYTES)).rstrip(b"=").decode()
@@ -220,5 +220,6 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def _context(id_: str, provider: str) -> Context:
+def place(id_: str, provider: str) -> Context:
+    """Where a source's address and secrets are sealed for."""
     return Context(purpose=f"source {id_}", provider=provider)

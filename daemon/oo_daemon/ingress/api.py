@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,6 +14,7 @@ from aiohttp import web
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.ingress import view
@@ -28,7 +30,7 @@ from oo_daemon.store.jobs import Job
 from oo_daemon.store.outbox import Filter, Page, Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.storage import Storage
-from oo_vault import Secret
+from oo_vault import Secret, VaultError
 
 T = TypeVar("T")
 
@@ -47,6 +49,8 @@ STATUS_OF = {
     "missing_scope": 409,
     "key_reused": 409,
     "token_exists": 409,
+    "key_newest": 409,
+    "key_in_use": 409,
     "not_found": 404,
 }
 
@@ -118,6 +122,7 @@ class Api:
     actions: Acting
     wake: Callable[[], None]  #: has the jobs that were just queued done at once
     tokens: Tokens
+    keys: Keys
     reader: Reader
     as_json: Callable[[bytes], dict[str, Any]]
     clock: Clock
@@ -144,6 +149,10 @@ class Api:
             web.get("/v1/tokens", self.list_tokens),
             web.post("/v1/tokens", self.create_token),
             web.delete("/v1/tokens/{name}", self.revoke_token),
+            web.get("/v1/vault", self.show_vault),
+            web.post("/v1/vault/reload", self.reload_keys),
+            web.post("/v1/vault/rotate", self.rotate_keys),
+            web.delete("/v1/vault/keys/{id}", self.drop_key),
             web.get("/v1/openapi.yaml", self.document),
         ]
 
@@ -331,6 +340,32 @@ class Api:
         """Forget a token."""
         return _json(view.token(await self.tokens.revoke(request.match_info["name"])))
 
+    @needs("admin")
+    async def show_vault(self, request: web.Request) -> web.Response:
+        """The keys by their ids, and how far the rotation has come."""
+        await self.keys.ended(_wait(request))
+        return _json(view.vault(await self.keys.status()))
+
+    @needs("admin")
+    async def reload_keys(self, request: web.Request) -> web.Response:
+        """Load the keys again."""
+        await self.keys.reload()
+        return _json(view.vault(await self.keys.status()))
+
+    @needs("admin")
+    async def rotate_keys(self, request: web.Request) -> web.Response:
+        """Load the keys again and seal everything with the newest."""
+        wait = _wait(request)
+        await self.keys.begin()
+        await self.keys.ended(wait)
+        return _json(view.vault(await self.keys.status()))
+
+    @needs("admin")
+    async def drop_key(self, request: web.Request) -> web.Response:
+        """Need a key no more."""
+        await self.keys.drop(request.match_info["id"])
+        return _json(view.vault(await self.keys.status()))
+
     @staticmethod
     def _after(text: str | None, end: Position) -> int:
         if text is None:
@@ -381,9 +416,16 @@ async def in_its_words(request: web.Request, handler: Callable[[web.Request], An
         response: web.StreamResponse = await handler(request)
     except Declined as declined:
         raise Refused(STATUS_OF.get(declined.code, 400), declined.code, declined.message, declined.remedy) from None
+    except VaultError as fault:
+        raise Refused(409, _word(type(fault).__name__), fault.sentence, fault.remedy) from None
     except CannotStore as fault:
         raise Refused(503, "cannot_store", f"The database refused: {fault}.", "Try again in a while; see the daemon's log.") from None
     return response
+
+
+def _word(name: str) -> str:
+    """A class's name as a code: WrongKey → wrong_key."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def _json(value: Any, *, status: int = 200) -> web.Response:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from oo_daemon.connections.keys import Vault
 from oo_daemon.connections.sources import OpenSource
 from oo_daemon.ports import SECOND, moment
 from oo_daemon.registry import Plugin
@@ -100,6 +101,21 @@ def token(known: ApiToken) -> dict[str, Any]:
         "created_at": time(known.created_at),
         "expires_at": time(known.expires_at),
         "last_used_at": time(known.last_used_at),
+    }
+
+
+def vault(found: Vault) -> dict[str, Any]:
+    """The keys by their ids, never what they are, and how far the rotation has come."""
+    return {
+        "source": found.source,
+        "keys": [{"id": key.id, "state": key.state, "sealed": key.sealed, "since": time(key.since)} for key in found.keys],
+        "rotation": {
+            "running": found.rotation.running,
+            "done": found.rotation.done,
+            "total": found.rotation.total,
+            "rate": round(found.rotation.rate, 1),
+            "refused": found.rotation.refused,
+        },
     }
 
 

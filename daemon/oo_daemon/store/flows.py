@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from oo_daemon.store.database import Database
+from oo_daemon.store.database import Database, Row
 from oo_daemon.store.models import FlowRow
 from oo_vault import Sealed
 
@@ -42,28 +42,33 @@ _COLUMNS = (
 )
 
 
-def _found(database: Database, where: str, *values: str | bytes | int) -> SignIn | None:
-    for row in database.rows(f"SELECT {_COLUMNS} FROM flow WHERE {where}", values):
-        id_, registration, provider, user, account, key_id, verifier, uri, scopes, status, reason, connection, browser, created, expires = (
-            row
-        )
-        return SignIn(
-            id=id_,
-            registration=registration,
-            provider=provider,
-            user=user,
-            account=account,
-            verifier=None if verifier is None else Sealed(key_id=key_id, blob=bytes(verifier)),
-            redirect_uri=uri,
-            scopes=tuple(scopes.split()),
-            status=cast(Status, status),
-            reason=reason,
-            connection=connection,
-            browser_hash=None if browser is None else bytes(browser),
-            created_at=created,
-            expires_at=expires,
-        )
-    return None
+def _found(database: Database, where: str, *values: str | bytes | int) -> list[SignIn]:
+    return [_value(row) for row in database.rows(f"SELECT {_COLUMNS} FROM flow WHERE {where}", values)]
+
+
+def _value(row: Row) -> SignIn:
+    id_, registration, provider, user, account, key_id, verifier, uri, scopes, status, reason, connection, browser, created, expires = row
+    return SignIn(
+        id=id_,
+        registration=registration,
+        provider=provider,
+        user=user,
+        account=account,
+        verifier=None if verifier is None else Sealed(key_id=key_id, blob=bytes(verifier)),
+        redirect_uri=uri,
+        scopes=tuple(scopes.split()),
+        status=cast(Status, status),
+        reason=reason,
+        connection=connection,
+        browser_hash=None if browser is None else bytes(browser),
+        created_at=created,
+        expires_at=expires,
+    )
+
+
+def with_verifier(database: Database) -> list[SignIn]:
+    """Sign-ins whose verifier is still needed."""
+    return _found(database, "verifier IS NOT NULL")
 
 
 def open_(database: Database, sign_in: SignIn, link_hash: bytes) -> None:
@@ -87,12 +92,13 @@ def open_(database: Database, sign_in: SignIn, link_hash: bytes) -> None:
 
 def by_id(database: Database, id_: str) -> SignIn | None:
     """The sign-in with this id."""
-    return _found(database, "id = ?", id_)
+    return next(iter(_found(database, "id = ?", id_)), None)
 
 
 def by_link(database: Database, link_hash: bytes, now: int) -> SignIn | None:
     """The sign-in whose link this is, while it can still be used."""
-    return _found(database, "link_hash = ? AND status IN ('open', 'begun') AND expires_at > ?", link_hash, now)
+    where = "link_hash = ? AND status IN ('open', 'begun') AND expires_at > ?"
+    return next(iter(_found(database, where, link_hash, now)), None)
 
 
 def begin(

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from oo_daemon.store import sealed
 from oo_daemon.store.database import Database
 from oo_daemon.store.models import VaultKey
 from oo_vault import Sealed
 
 
-def listed(database: Database) -> list[Sealed]:
-    """Known answers, oldest first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A key that this database needs, and since when."""
+
+    answer: Sealed
+    created_at: int
+
+
+def listed(database: Database) -> list[Known]:
+    """The keys, oldest first."""
     rows = VaultKey.select().order_by(VaultKey.created_at, VaultKey.key_id).execute(database)
-    return [Sealed(key_id=row.key_id, blob=bytes(row.known_answer)) for row in rows]
+    return [Known(answer=Sealed(key_id=row.key_id, blob=bytes(row.known_answer)), created_at=row.created_at) for row in rows]
 
 
 def add(database: Database, known_answer: Sealed, now: int) -> None:
     """Note that this key seals from now on."""
     VaultKey.insert(key_id=known_answer.key_id, known_answer=known_answer.blob, created_at=now).execute(database)
+
+
+def drop(database: Database, key_id: str) -> int:
+    """Need this key no more, unless something is still sealed with it. Gives how much is."""
+    left = sealed.counted(database).get(key_id, 0)
+    if left == 0:
+        VaultKey.delete().where(VaultKey.key_id == key_id).execute(database)
+    return left

@@ -547,7 +547,10 @@ class StoreContract(InboxContract):
         assert await storage.read(vault_keys.listed) == []
         await storage.write(vault_keys.add, SECOND_GRANT, NOW + 1)
         await storage.write(vault_keys.add, FIRST, NOW)
-        assert await storage.read(vault_keys.listed) == [FIRST, SECOND_GRANT]
+        assert await storage.read(vault_keys.listed) == [
+            vault_keys.Known(answer=FIRST, created_at=NOW),
+            vault_keys.Known(answer=SECOND_GRANT, created_at=NOW + 1),
+        ]
 
     # --- accept and outbox -------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ STATEMENTS = (
         key_id TEXT NOT NULL, sealed {blob} NOT NULL, token_version {int} NOT NULL, expires_at {int}, state TEXT NOT NULL,
         intent_digest TEXT, intent_at {int}, intent_tries {int} NOT NULL, reserve {blob},
         lease_owner TEXT, lease_until {int}, fence {int} NOT NULL)""",
+    "CREATE INDEX credential_by_key ON credential (key_id)",
     # A sign-in under way; rows outlive it a little, so that its result can be shown.
     """CREATE TABLE flow (
         id TEXT NOT NULL PRIMARY KEY, link_hash {blob} UNIQUE, state_hash {blob} UNIQUE, browser_hash {blob},
