@@ -84,6 +84,7 @@ class Public:
     max_connections: Count = setting(1000, "open sockets in all, so that a flood cannot use up the file descriptors")
     max_connections_per_address: Count = setting(100, "open sockets per client address, so that one client cannot have them all")
     body_limit: Bytes = setting(1 * MIB, "largest webhook body, unpacked; a bigger one gets 413")
+    source_rate: Count = setting(1000, "deliveries a second that one source may send on and on; above it 429")
     trusted_proxies: Networks = setting((), "proxies whose X-Forwarded-For is believed; none are unless named")
 
 

@@ -121,6 +121,7 @@ async def build(
             clock=clock,
             chance=chance,
             public_url=public_url,
+            connection_event=own.connection_event,
         )
         await sources.prepare()
         for source in sources.closed():
@@ -266,7 +267,15 @@ async def build(
             },
         )
         webhooks = Webhooks(
-            storage=storage, sources=sources, clock=clock, metrics=metrics, arrived=intake.wake, limit=settings.public.body_limit
+            storage=storage,
+            sources=sources,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            log=out,
+            arrived=intake.wake,
+            limit=settings.public.body_limit,
+            rate=settings.public.source_rate,
         )
         public, private = await _listen(
             settings, door, stack, connect=connect, webhooks=webhooks, api=api, public_url=public_url, clock=clock, chance=chance, out=out

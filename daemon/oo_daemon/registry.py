@@ -15,13 +15,14 @@ from typing import Any, Literal
 import msgspec
 import pluggy
 
-from oo_sdk import Connector, Sandbox, Sink, Struct
+from oo_sdk import Connector, Sandbox, Scheme, Sink, Struct
 from oo_sdk import hooks as specifications
 
 OURS = "oo-integrations"
 RESERVED = {"connection", "user", "action"}
 UNKNOWN = "(unknown)"
 _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SCHEME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -37,6 +38,7 @@ class Plugin:
     connectors: tuple[Connector, ...] = ()
     sandboxes: tuple[Sandbox, ...] = ()
     sinks: tuple[Sink, ...] = ()
+    schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class Registry:
     connectors: Mapping[str, Connector] = field(default_factory=lambda: MappingProxyType({}))
     sandboxes: Mapping[str, Sandbox] = field(default_factory=lambda: MappingProxyType({}))
     sinks: Mapping[str, Sink] = field(default_factory=lambda: MappingProxyType({}))
+    schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class PluginRefused(Exception):
@@ -69,20 +72,23 @@ def discover(
     connectors: dict[str, Connector] = {}
     sandboxes: dict[str, Sandbox] = {}
     offered: dict[str, Sink] = {}
+    schemes: dict[str, Scheme] = {}
     plugins = []
     points = entry_points(group=specifications.GROUP) if found is None else found
     # Ours first: a stranger cannot take the id of one of ours.
     for point in sorted(points, key=lambda point: (_normal(_origin(point)[0]) != OURS, point.name)):
-        plugin = _load(point, allowed, settings, connectors, sinks, offered)
+        plugin = _load(point, allowed, settings, connectors, sinks, offered, schemes)
         connectors |= {connector.id: connector for connector in plugin.connectors}
         sandboxes |= {sandbox.id: sandbox for sandbox in plugin.sandboxes if sandbox.id not in sandboxes}
         offered |= {sink.id: sink for sink in plugin.sinks}
+        schemes |= plugin.schemes
         plugins.append(plugin)
     return Registry(
         plugins=tuple(plugins),
         connectors=MappingProxyType(connectors),
         sandboxes=MappingProxyType(sandboxes),
         sinks=MappingProxyType({id_: sink for id_, sink in offered.items() if id_ in sinks}),
+        schemes=MappingProxyType(schemes),
     )
 
 
@@ -93,13 +99,14 @@ def _load(
     taken: Mapping[str, Connector],
     sinks: Mapping[str, Mapping[str, Any]],
     taken_sinks: Mapping[str, Sink],
+    taken_schemes: Mapping[str, Scheme],
 ) -> Plugin:
     distribution, version = _origin(point)
     plugin = Plugin(name=point.name, distribution=distribution, version=version, state="loaded")
     if _normal(distribution) not in allowed:
         return replace(plugin, state="disabled", reason=f'add "{distribution}" to plugins.enabled to load it')
     try:
-        connectors, sandboxes, offered = _ask(point)
+        connectors, sandboxes, offered, schemes = _ask(point)
         ids = set(taken)
         for connector in connectors:
             check(connector)
@@ -115,6 +122,7 @@ def _load(
             ids.add(sink.id)
             if sink.id in sinks:
                 _configure(f"[sinks.{sink.id}]", sink, sinks[sink.id])
+        check_schemes(schemes, taken_schemes)
     except PluginRefused as refused:
         return replace(plugin, state="quarantined", reason=str(refused))
     except KeyboardInterrupt:
@@ -122,10 +130,10 @@ def _load(
     except BaseException as error:  # a plugin is somebody else's code: whatever it raises, the rest goes on
         reason = f"{type(error).__name__} while it was loaded ({_short(error)}): update or uninstall {distribution}"
         return replace(plugin, state="quarantined", reason=reason)
-    return replace(plugin, connectors=connectors, sandboxes=sandboxes, sinks=offered)
+    return replace(plugin, connectors=connectors, sandboxes=sandboxes, sinks=offered, schemes=schemes)
 
 
-def _ask(point: EntryPoint) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...], tuple[Sink, ...]]:
+def _ask(point: EntryPoint) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...], tuple[Sink, ...], Mapping[str, Scheme]]:
     manager = pluggy.PluginManager(specifications.GROUP)
     manager.add_hookspecs(specifications)
     plugin = point.load()
@@ -141,7 +149,16 @@ def _ask(point: EntryPoint) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...],
     for sandbox in sandboxes:
         if not isinstance(getattr(sandbox, "id", None), str):
             raise PluginRefused(f"it offers a {type(sandbox).__name__}, which is not an oo_sdk.Sandbox: tell its author")
-    return connectors, sandboxes, tuple(_offered(manager.hook.oo_sinks))
+    return connectors, sandboxes, tuple(_offered(manager.hook.oo_sinks)), _schemes(manager.hook.oo_schemes)
+
+
+def _schemes(hook: pluggy.HookCaller) -> Mapping[str, Scheme]:
+    offered: dict[str, Scheme] = {}
+    for some in hook():
+        if not isinstance(some, Mapping):
+            raise PluginRefused(f"its {hook.name} gives a {type(some).__name__} and not schemes by name: tell its author")
+        offered |= some
+    return MappingProxyType(offered)
 
 
 def _offered(hook: pluggy.HookCaller) -> Iterator[Any]:
@@ -180,6 +197,17 @@ def check_sink(sink: object) -> None:
         raise PluginRefused(f"{id_!r} is no id for a sink: use lower-case letters, digits and _")
     if type(sink).deliver is Sink.deliver:
         raise PluginRefused(f"the sink {id_} delivers nothing: write deliver()")
+
+
+def check_schemes(schemes: Mapping[str, Scheme], taken: Mapping[str, Scheme]) -> None:
+    """Refuse schemes without a proper name, with one that is taken, or that are none. Raises `PluginRefused`."""
+    for name, scheme in schemes.items():
+        if not (isinstance(name, str) and _SCHEME.fullmatch(name)):
+            raise PluginRefused(f"{name!r} is no name for a scheme: use lower-case letters, digits, - and _")
+        if name in taken:
+            raise PluginRefused(f"there is another scheme with the name {name}: uninstall one of the two")
+        if not isinstance(scheme, Scheme):
+            raise PluginRefused(f"its scheme {name} is a {type(scheme).__name__}, which is not an oo_sdk.Scheme: tell its author")
 
 
 def _configure(place: str, guest: Connector | Sink, table: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What a connector is written with: the contract between oO and the services it reads.
 
-Everything a connector needs is a name in this module or in `oo_sdk.vocabulary`. A connector imports nothing else of oO.
+Everything a connector needs is a name in this module, in `oo_sdk.schemes` or in `oo_sdk.vocabulary`. A connector imports nothing else
+of oO.
 """
 
 from oo_sdk.actions import Action, ActionKind, ActionResult
@@ -26,7 +27,22 @@ from oo_sdk.sandbox import Sandbox
 from oo_sdk.session import Placeholder, Response, Session, Sign
 from oo_sdk.sinks import Sink
 from oo_sdk.structs import Raw, Struct, decode
-from oo_sdk.webhooks import Delivery, Hears, HmacScheme, News, Nudge
+from oo_sdk.webhooks import (
+    BodyChallenge,
+    Delivery,
+    Ed25519Scheme,
+    FirstSecret,
+    Hears,
+    HmacScheme,
+    News,
+    NoScheme,
+    Nudge,
+    QueryChallenge,
+    Scheme,
+    SignedScheme,
+    Stamp,
+    TokenScheme,
+)
 
 __all__ = [
     "Action",
@@ -34,6 +50,7 @@ __all__ = [
     "ActionRefused",
     "ActionResult",
     "ApiRetired",
+    "BodyChallenge",
     "Change",
     "Checkpoint",
     "ClientAuth",
@@ -45,17 +62,21 @@ __all__ = [
     "Cursor",
     "CursorExpired",
     "Delivery",
+    "Ed25519Scheme",
     "Event",
+    "FirstSecret",
     "Flow",
     "Hears",
     "HmacScheme",
     "Listing",
     "Log",
     "News",
+    "NoScheme",
     "NormalizedEvent",
     "Nudge",
     "OAuth2",
     "Placeholder",
+    "QueryChallenge",
     "QuotaSpent",
     "RateLimit",
     "Raw",
@@ -66,14 +87,18 @@ __all__ = [
     "Revoked",
     "Rotation",
     "Sandbox",
+    "Scheme",
     "Scope",
     "Session",
     "Sign",
     "SignInAgain",
     "Signal",
+    "SignedScheme",
     "Sink",
+    "Stamp",
     "StoredCredential",
     "Struct",
+    "TokenScheme",
     "Unreadable",
     "decode",
     "hookimpl",

@@ -39,6 +39,9 @@ class Connector:
 
     settings: Struct = Settings()
 
+    class Options(Struct):
+        """What can be said of one connection that needs no sign-in, when it is made; kept in its meta under `options`."""
+
     async def begin_oauth(self, flow: Flow) -> Redirect:
         """Say where the person's browser goes to sign in. The default builds it from `auth` (RFC 6749 section 4.1.1, RFC 7636)."""
         auth = flow.auth

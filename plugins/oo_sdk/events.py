@@ -42,6 +42,7 @@ class Event:
     payload: Message | None = None  #: what it is now: a message of `oo_sdk.vocabulary` or one of your own; none for DELETED
     version: str = ""  #: an etag or the like, compared for equality only
     order: int | None = None  #: a number of the provider's that only grows for this subject; a lower one is older and dropped
+    key: str = ""  #: what an OCCURRED is the same by, where much can occur to one subject; empty: the subject
 
 
 @dataclass(frozen=True, slots=True)

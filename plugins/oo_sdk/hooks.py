@@ -5,7 +5,7 @@ A hook is synchronous, does no I/O and only says what there is. A package names 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import pluggy
@@ -13,6 +13,7 @@ import pluggy
 from oo_sdk.connector import Connector
 from oo_sdk.sandbox import Sandbox
 from oo_sdk.sinks import Sink
+from oo_sdk.webhooks import Scheme
 
 #: The pluggy project and the entry-point group.
 GROUP: Final = "oo.plugins"
@@ -36,4 +37,10 @@ def oo_sandboxes() -> Iterable[Sandbox]:
 @hookspec
 def oo_sinks() -> Iterable[Sink]:
     """Offer sinks. Called once, at start."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def oo_schemes() -> Mapping[str, Scheme]:
+    """Offer schemes by name, for addresses that are given one. Called once, at start."""
     raise AssertionError("a specification is never called")

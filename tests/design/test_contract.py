@@ -14,10 +14,11 @@ import oo_sdk.vocabulary
 from oo_daemon.ingress.api import Api
 
 GOLDEN = """\
-Action ActionKind ActionRefused ActionResult ApiRetired Change Checkpoint ClientAuth Clock Connector ConnectorBug ConnectorError
-Context Cursor CursorExpired Delivery Event Flow Hears HmacScheme Listing Log News NormalizedEvent Nudge OAuth2 Placeholder
-QuotaSpent RateLimit Raw Redirect Response RetryLater Revocation Revoked Rotation Sandbox Scope Session Sign SignInAgain Signal
-Sink StoredCredential Struct Unreadable decode hookimpl
+Action ActionKind ActionRefused ActionResult ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
+ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme Listing Log News
+NoScheme NormalizedEvent Nudge OAuth2 Placeholder QueryChallenge QuotaSpent RateLimit Raw Redirect Response RetryLater
+Revocation Revoked Rotation Sandbox Scheme Scope Session Sign SignInAgain Signal SignedScheme Sink Stamp StoredCredential Struct
+TokenScheme Unreadable decode hookimpl
 """
 VOCABULARY = (
     "Alarm Attendee Calendar CalendarEntry Comment Conference Document Due HealthSample Label Person Project Record Reminder Section "

@@ -3,6 +3,7 @@
 A leaf: it imports nothing else of ours, knows no database and no HTTP, and has its time and chance handed in.
 """
 
+from oo_vault.box import signed_by
 from oo_vault.context import CREDENTIAL, Context
 from oo_vault.credential import CredentialRow, Intent, Rows, State, digest
 from oo_vault.errors import (
@@ -72,4 +73,5 @@ __all__ = [
     "parse_key",
     "parse_key_lines",
     "read_key_file",
+    "signed_by",
 ]

@@ -9,9 +9,10 @@ import hashlib
 import hmac
 from typing import Never
 
-from nacl.exceptions import CryptoError
+from nacl.exceptions import BadSignatureError, CryptoError
 from nacl.public import PrivateKey, SealedBox
 from nacl.secret import Aead
+from nacl.signing import VerifyKey
 
 ROOT_SIZE = 32  #: bytes of a root key
 
@@ -89,3 +90,12 @@ class RootKey:
 def _derive(root: bytes, name: bytes, size: int = 32) -> bytes:
     # One key per use: keyed BLAKE2b, told apart by the personalisation (at most 16 bytes).
     return hashlib.blake2b(key=root, digest_size=size, person=name).digest()
+
+
+def signed_by(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Say whether an Ed25519 signature over a message is by the private key of this public one. No bytes make it raise."""
+    try:
+        VerifyKey(public).verify(message, signature)
+    except (BadSignatureError, ValueError, TypeError):
+        return False
+    return True

@@ -196,7 +196,7 @@ class Api:
         body = await _body(request, NewRegistration)
         secrets = [Secret(text) for text in body.client_secrets]
         hooks = None if body.webhook_secrets is None else [Secret(text) for text in body.webhook_secrets]
-        self.sources.check(body.provider, hooks or ())
+        self.sources.check(body.provider, hooks or (), body.id)
         known = await self.registrations.add(body.provider, body.client_id, secrets, body.id)
         await self.sources.keep(known, hooks)
         return _json(self._registration(known), status=201)

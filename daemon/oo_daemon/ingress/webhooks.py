@@ -1,33 +1,44 @@
 """Webhooks: bodies that providers push to us, verified, kept, and only then answered.
 
-What is refused is refused in one way, whether the address, the signature or the method is wrong: the same steps, the same answer.
+What is refused is refused in one way, whether the address, the signature or the method is wrong: the same steps, the same answer. A
+sender that does nothing wrong and cannot be served now is asked to come again: 429 where it sends too much, 503 where it is us.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from aiohttp import web
 
-from oo_daemon.connections import verify
+from oo_daemon.connections import handshake, member, verify
 from oo_daemon.connections.sources import OpenSource, Sources
-from oo_daemon.ingress.server import refused
-from oo_daemon.ports import Clock, Metrics
+from oo_daemon.connections.verify import Verdict
+from oo_daemon.ingress.server import Refused, refused
+from oo_daemon.ports import Chance, Clock, Metrics
 from oo_daemon.store import inbox
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.inbox import Arrival
 from oo_daemon.store.storage import Storage
+from oo_sdk import FirstSecret, Log, Scheme, SignedScheme
+from oo_vault import Secret
 
 #: Deliveries that wait for their commit at once; a commit takes 128.
 WAITING = 512
+#: Bytes of bodies in memory at once, over all senders.
+HELD = 128 * 1024 * 1024
 #: Seconds that a sender waits for a commit: half of what the most impatient gives us (GitHub, 10 s).
 PATIENCE = 5.0
+#: When senders are asked to come again, in seconds: spread, so that they do not come all at once.
+AGAIN = (5.0, 60.0)
 #: Longest id of a sender's that is taken as it is.
 LONGEST_ID = 200
+#: Seconds between two warnings about times of one source.
+QUIET = 60.0
 #: zlib's word for "gzip or deflate, see for yourself".
 _EITHER = zlib.MAX_WBITS | 32
 
@@ -37,6 +48,18 @@ class _Body:
     sent: bytes
     plain: bytes | None  #: unpacked; None where it could not be
 
+    def forms(self) -> Collection[bytes]:
+        """What a signature may be over."""
+        return [self.sent] if self.plain is None else {self.sent, self.plain}
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """How much a source may still send now."""
+
+    left: float
+    at: float
+
 
 @dataclass(kw_only=True)
 class Webhooks:
@@ -45,46 +68,141 @@ class Webhooks:
     storage: Storage
     sources: Sources
     clock: Clock
+    chance: Chance
     metrics: Metrics
+    log: Log
     arrived: Callable[[], None]
     limit: int  #: largest body in bytes, as sent and unpacked
+    rate: int  #: deliveries a second that one source may send on and on; twice as many at once
     _waiting: int = field(default=0, init=False)
+    _held: int = field(default=0, init=False)
+    _buckets: dict[str, _Bucket] = field(default_factory=dict, init=False)
+    _warned: dict[str, float] = field(default_factory=dict, init=False)
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """The routes on the public listener: every method, and all that lies below, since a refusal looks the same everywhere."""
         return [web.route("*", "/webhooks/{token:.*}", self.hear, expect_handler=_expected)]
 
     async def hear(self, request: web.Request) -> web.Response:
-        """Take one delivery. 200: it is kept for good, or was before; 404: refused; 503: our own fault, to be sent again."""
-        body = await _read(request, self.limit)
-        source = self.sources.at(request.match_info["token"] if request.method == "POST" else "")
-        bodies = [body.sent] if body.plain is None else {body.sent, body.plain}
-        signed = verify.fits(source.scheme, source.secrets, request.headers.getall(source.scheme.header, ()), bodies)
-        if source.closed or not signed or body.plain is None:
-            self._count(source, "refused")
+        """Take one delivery. 200: it is kept for good, or was before; 404: refused; 429, 503: not now, to be sent again."""
+        if self._waiting >= WAITING or self._held >= HELD:
+            raise self._not_now(503, self.sources.nobody, "overloaded")
+        token = request.match_info["token"]
+        if request.method == "GET" and (answer := self._greeted(request, token)) is not None:
+            return _said(answer)
+        source = self.sources.at(token if request.method == "POST" else "")
+        with self._holding() as hold:
+            body = await _read(request, max(source.scheme.limit, self.limit), hold)
+            answer = await self._heard(source, request, body)
+        return web.Response() if answer is None else _said(answer)
+
+    async def _heard(self, source: OpenSource, request: web.Request, body: _Body) -> handshake.Answer | None:
+        """Verify it and keep it; gives what a handshake is answered with."""
+
+        def sent(name: str) -> Sequence[str]:
+            return request.headers.getall(name, ())
+
+        now = self.clock.now()
+        held = source.held(now)
+        verdict = verify.judge(source.scheme, held, sent, body.forms(), now)
+        if verdict is Verdict.OUT_OF_TIME:
+            self._warn_of_time(source)
+        if source.awaits_secret and await self._takes_first(source, sent, body, now):
+            return None
+        if source.closed or verdict is not Verdict.GOOD or body.plain is None:
+            self._count(source, "refused" if verdict is not Verdict.OUT_OF_TIME else verdict.value)
             raise refused(404)
-        new = await self._keep(source, _arrival(source, request, body.plain, self.clock.now()))
+        if held and (answer := handshake.to_body(source.scheme, held[0], body.plain)) is not None:
+            self._count(source, "handshake")
+            return answer
+        self._spend(source)
+        new = await self._keep(source, _arrival(source, request, body.plain, now))
         self._count(source, "stored" if new else "repeated")
         if new:
             self.arrived()
-        return web.Response()
+        return None
+
+    def _greeted(self, request: web.Request, token: str) -> handshake.Answer | None:
+        source = self.sources.at(token)
+        answer = None if source.closed else handshake.to_query(source.scheme, request.query, token)
+        if answer is not None:
+            self._count(source, "handshake")
+        return answer
+
+    async def _takes_first(self, source: OpenSource, sent: verify.Headers, body: _Body, now: int) -> bool:
+        """Take the secret that a sender's first body brings, if the body is signed with it."""
+        text = handshake.first_secret(source.scheme, body.plain or b"") if isinstance(source.scheme.handshake, FirstSecret) else None
+        if (
+            text is None
+            or verify.judge(source.scheme, verify.keys(source.scheme, Secret(text)), sent, body.forms(), now) is not Verdict.GOOD
+        ):
+            return False
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.sources.take_first(source, text)
+        except (CannotStore, TimeoutError):
+            raise self._not_now(503, source, "not_stored") from None
+        self._count(source, "handshake")
+        return True
 
     async def _keep(self, source: OpenSource, arrival: Arrival) -> bool:
         if self._waiting >= WAITING:
-            self._count(source, "overloaded")
-            raise refused(503)
+            raise self._not_now(503, source, "overloaded")
         self._waiting += 1
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self.storage.write(inbox.put, arrival)
         except (CannotStore, TimeoutError):  # the sender comes again; if it was stored after all, that is known by its id
-            self._count(source, "not_stored")
-            raise refused(503) from None
+            raise self._not_now(503, source, "not_stored") from None
         finally:
             self._waiting -= 1
 
+    @contextmanager
+    def _holding(self) -> Iterator[Callable[[int], None]]:
+        """Count the bytes of one delivery while it is in memory. What it gives is called with each that comes."""
+        mine = 0
+
+        def hold(more: int) -> None:
+            nonlocal mine
+            mine += more
+            self._held += more
+            if self._held > HELD:
+                raise self._not_now(503, self.sources.nobody, "overloaded")
+
+        try:
+            yield hold
+        finally:
+            self._held -= mine
+
+    def _spend(self, source: OpenSource) -> None:
+        """Count a delivery against its source's share. Only what was verified counts, or strangers could use it up."""
+        now = self.clock.monotonic()
+        bucket = self._buckets.setdefault(source.id, _Bucket(2.0 * self.rate, now))
+        bucket.left = min(2.0 * self.rate, bucket.left + (now - bucket.at) * self.rate)
+        bucket.at = now
+        if bucket.left < 1:
+            raise self._not_now(429, source, "too_many")
+        bucket.left -= 1
+
+    def _not_now(self, status: int, source: OpenSource, outcome: str) -> Refused:
+        self._count(source, outcome)
+        return refused(status, {"Retry-After": str(round(self.chance.uniform(*AGAIN)))})
+
+    def _warn_of_time(self, source: OpenSource) -> None:
+        """A body that its sender did sign, at another time than ours: a replay, or one of the two clocks is wrong."""
+        now = self.clock.monotonic()
+        if now - self._warned.get(source.id, now - QUIET) >= QUIET:
+            self._warned[source.id] = now
+            self.log.warning(
+                "webhook_out_of_time", source=source.id, reason="signed, but not at this time: compare this host's clock with the sender's"
+            )
+
     def _count(self, source: OpenSource, outcome: str) -> None:
         self.metrics.count("webhooks", provider=source.provider, outcome=outcome)
+
+
+def _said(answer: handshake.Answer) -> web.Response:
+    return web.Response(body=answer.body, content_type=answer.content_type)
 
 
 async def _expected(request: web.Request) -> None:
@@ -94,7 +212,7 @@ async def _expected(request: web.Request) -> None:
         request.writer.output_size = 0  # the answer has not begun with that
 
 
-async def _read(request: web.Request, limit: int) -> _Body:
+async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -> _Body:
     """Read the body, and unpack it on the way. Both ways of counting it end at the limit, with 413."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     unpacking = zlib.decompressobj(_EITHER) if encoding in {"gzip", "x-gzip", "deflate"} else None
@@ -103,9 +221,12 @@ async def _read(request: web.Request, limit: int) -> _Body:
         raise refused(413)
     async for chunk in request.content.iter_any():
         sent += chunk
+        hold(len(chunk))
         if unpacking is not None and readable:
             try:
-                plain += unpacking.decompress(chunk, limit + 1 - len(plain))
+                unpacked = unpacking.decompress(chunk, limit + 1 - len(plain))
+                plain += unpacked
+                hold(len(unpacked))
             except zlib.error:
                 readable = False
         if max(len(sent), len(plain)) > limit:
@@ -118,14 +239,16 @@ async def _read(request: web.Request, limit: int) -> _Body:
 
 def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int) -> Arrival:
     scheme = source.scheme
-    names = dict.fromkeys(name.lower() for name in ("content-type", scheme.id_header, *scheme.keep) if name)
+    names = dict.fromkeys(name.lower() for name in ("content-type", scheme.id_header, _stamp_header(scheme), *scheme.keep) if name)
     names.pop(scheme.header.lower(), None)  # a signature is as good as the body it is for: never kept
     headers = {name: _text(request.headers[name]) for name in names if name in request.headers}
     given = headers.get(scheme.id_header.lower(), "")
+    if scheme.id_member:
+        given = given or member.text(body, scheme.id_member)
     usable = 0 < len(given) <= LONGEST_ID and given.isascii() and given.isprintable()
     return Arrival(
         source=source.id,
-        delivery_id=given if usable else _weak_id(headers, body),
+        delivery_id=given if usable else _weak_id(headers, body, now if scheme.repeats else 0),
         weak=not usable,
         headers=headers,
         body=body,
@@ -133,12 +256,17 @@ def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int) ->
     )
 
 
-def _weak_id(headers: Mapping[str, str], body: bytes) -> str:
+def _stamp_header(scheme: Scheme) -> str:
+    return scheme.stamp.header if isinstance(scheme, SignedScheme) and scheme.stamp is not None else ""
+
+
+def _weak_id(headers: Mapping[str, str], body: bytes, received_at: int) -> str:
     """What stands in for a sender's id: a hash of the body and of the headers that are kept, among them the sender's time if it has one.
 
-    Two deliveries that are the same in all that is kept are taken for one.
+    Two deliveries that are the same in all that is kept are taken for one; unless the sender may say the same twice and mean two
+    things, since then a redelivery that gives two events is the lesser fault.
     """
-    hasher = blake2b(digest_size=16)
+    hasher = blake2b(received_at.to_bytes(8, signed=True), digest_size=16)
     for part in (*(text.encode() for item in sorted(headers.items()) for text in item), body):
         hasher.update(len(part).to_bytes(8) + part)
     return hasher.hexdigest()

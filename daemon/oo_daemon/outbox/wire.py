@@ -39,6 +39,8 @@ def draft(provider: str, event: Event) -> Draft:
         raise ConnectorBug("an event's name must be lower-case letters, digits and _, with a letter first")
     if not (isinstance(subject, str) and isinstance(event.version, str) and subject and _is_text(subject) and _is_text(event.version)):
         raise ConnectorBug(f"the subject and the version of a {name} must be text, and the subject not empty")
+    if not (isinstance(event.key, str) and _is_text(event.key)) or (event.key and event.change is not Change.OCCURRED):
+        raise ConnectorBug(f"the key of a {name} must be text, and only what occurred has one")
     if event.order is not None and not (isinstance(event.order, int) and -(2**63) <= event.order < 2**63):
         raise ConnectorBug(f"the order of a {name} must be a whole number of 64 bits")
     if not isinstance(event.change, Change):
@@ -52,11 +54,11 @@ def draft(provider: str, event: Event) -> Draft:
         hasher.update(payload_type.encode() + b"\0" + payload)
         digest = hasher.digest()
     size = len(payload) + len(subject.encode()) + len(event.version.encode())
-    if size > LARGEST - WRAPPING or len(subject.encode()) > LONGEST_SUBJECT:
+    if size > LARGEST - WRAPPING or max(len(subject.encode()), len(event.key.encode())) > LONGEST_SUBJECT:
         raise Unreadable(f"a {name} is too large for an event: {size} bytes, of them {len(subject.encode())} of its subject")
     return Draft(
         type=f"{provider}.{name}",
-        key=subject,
+        key=event.key or subject,
         subject=subject,
         change=int(event.change),
         digest=digest,

@@ -48,6 +48,7 @@ class Claimed:
     tries: int  #: how often it was claimed, this time included
     source: str
     provider: str
+    connection: int | None  #: whose own address it came to; None where one address serves all users
     delivery_id: str
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
@@ -105,6 +106,7 @@ def _claim(database: Database, which: str, owner: str, now: int, until: int, lim
         "AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?) "
         f"ORDER BY next_try_at, number LIMIT ? {database.locking('FOR UPDATE SKIP LOCKED')}) "
         "RETURNING number, fence, tries, source, (SELECT provider FROM source WHERE id = delivery.source), "
+        "(SELECT connection FROM source WHERE id = delivery.source), "
         "delivery_id, headers, body, received_at",
         (owner, until, now, now, until + (until - now), limit),
     )
@@ -112,13 +114,14 @@ def _claim(database: Database, which: str, owner: str, now: int, until: int, lim
 
 
 def _claimed(row: Row) -> Claimed:
-    number, fence, tries, source, provider, delivery_id, headers, body, received_at = row
+    number, fence, tries, source, provider, connection, delivery_id, headers, body, received_at = row
     return Claimed(
         number=number,
         fence=fence,
         tries=tries,
         source=source,
         provider=provider,
+        connection=connection,
         delivery_id=delivery_id,
         headers=msgspec.json.decode(headers),
         body=bytes(body),

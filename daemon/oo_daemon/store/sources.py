@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from oo_daemon.store.database import Database, Row
 from oo_vault import Sealed
@@ -20,29 +21,45 @@ class Source:
     token_hash: bytes
     sealed: Sealed  #: the token in the address, and the secrets that verify what comes
     secret_count: int
+    scheme: str = ""  #: JSON: which scheme, and what of it is changed; empty where the connector declares one
     enabled: bool
     created_at: int
+    works: bool = True  #: read only: its connection works, where it has one
 
 
 def put(database: Database, source: Source) -> None:
     """Write a source. One that is there gets what is sealed anew, if the address is the same; another address changes nothing."""
     database.rows(
-        "INSERT INTO source (id, provider, registration, connection, token_hash, key_id, sealed, secret_count, enabled, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (id) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed, secret_count = excluded.secret_count "
-        "WHERE source.token_hash = excluded.token_hash",
-        (
-            source.id,
-            source.provider,
-            source.registration,
-            source.connection,
-            source.token_hash,
-            source.sealed.key_id,
-            source.sealed.blob,
-            source.secret_count,
-            int(source.enabled),
-            source.created_at,
-        ),
+        f"{_INSERT} ON CONFLICT (id) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed, "
+        "secret_count = excluded.secret_count WHERE source.token_hash = excluded.token_hash",
+        _row(source),
+    )
+
+
+def give(database: Database, source: Source) -> bool:
+    """Write the source of a connection, or give the one it had another address and scheme; False: the id belongs to something else."""
+    rows = database.rows(
+        f"{_INSERT} ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, key_id = excluded.key_id, "
+        "sealed = excluded.sealed, secret_count = excluded.secret_count, scheme = excluded.scheme, enabled = 1 "
+        "WHERE source.connection = excluded.connection RETURNING id",
+        _row(source),
+    )
+    return bool(rows)
+
+
+def _row(source: Source) -> tuple[Any, ...]:
+    return (
+        source.id,
+        source.provider,
+        source.registration,
+        source.connection,
+        source.token_hash,
+        source.sealed.key_id,
+        source.sealed.blob,
+        source.secret_count,
+        source.scheme,
+        int(source.enabled),
+        source.created_at,
     )
 
 
@@ -62,7 +79,12 @@ def listed(database: Database) -> list[Source]:
     return _values(database.rows(f"{_SELECT} ORDER BY created_at, id"))
 
 
-_SELECT = "SELECT id, provider, registration, connection, token_hash, key_id, sealed, secret_count, enabled, created_at FROM source"
+_COLUMNS = "id, provider, registration, connection, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at"
+_INSERT = f"INSERT INTO source ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SELECT = (
+    f"SELECT {_COLUMNS}, COALESCE((SELECT CASE WHEN state = 'active' THEN 1 ELSE 0 END FROM connection "
+    "WHERE number = source.connection), 1) FROM source"
+)
 
 
 def _values(rows: Iterable[Row]) -> list[Source]:
@@ -75,8 +97,10 @@ def _values(rows: Iterable[Row]) -> list[Source]:
             token_hash=bytes(token_hash),
             sealed=Sealed(key_id=key_id, blob=bytes(sealed)),
             secret_count=secret_count,
+            scheme=scheme,
             enabled=bool(enabled),
             created_at=created_at,
+            works=bool(works),
         )
-        for id_, provider, registration, connection, token_hash, key_id, sealed, secret_count, enabled, created_at in rows
+        for id_, provider, registration, connection, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at, works in rows
     ]

@@ -277,17 +277,18 @@ class Intake:
             return Failed(reason="it was tried often, and the daemon ended each time before it was done")
         if not isinstance(connector, Hears):
             return Failed(reason=f"the connector {delivery.provider} is not loaded, or takes no webhooks: see `oo plugins`")
-        told = Delivery(
-            id=delivery.delivery_id,
-            headers=MappingProxyType(dict(delivery.headers)),
-            body=delivery.body,
-            received_at=moment(delivery.received_at),
-        )
         try:
-            accounts = await self._ask(_routed(connector, told))
-            if not accounts:
-                return await self._done(delivery)
-            there = await self.storage.read(connections.at_accounts, delivery.provider, accounts)
+            own = None if delivery.connection is None else await self.storage.read(connections.by_number, delivery.connection)
+            told = arrived(delivery, own)
+            if own is not None:
+                if own.state in {"revoking", "disconnected"}:
+                    return Senseless(reason="its connection was disconnected")
+                there = [own]
+            else:
+                accounts = await self._ask(_routed(connector, told))
+                if not accounts:
+                    return await self._done(delivery)
+                there = await self.storage.read(connections.at_accounts, delivery.provider, accounts)
             active = [connection for connection in there if connection.state == "active"]
             if not active:
                 return Awaiting(reason="no connection that works" if there else "no connection")
@@ -361,6 +362,17 @@ class Intake:
             return asked.result()
         finally:
             await _cancelled(asked, patience)
+
+
+def arrived(delivery: Claimed, own: Connection | None) -> Delivery:
+    """A delivery as its connector sees it; `own` is the connection to whose own address it came."""
+    return Delivery(
+        id=delivery.delivery_id,
+        headers=MappingProxyType(dict(delivery.headers)),
+        body=delivery.body,
+        received_at=moment(delivery.received_at),
+        meta=MappingProxyType(dict(own.meta) if own else {}),
+    )
 
 
 async def _routed(connector: Hears, told: Delivery) -> list[str]:

@@ -35,7 +35,7 @@ from oo_daemon.store import inbox
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.inbox import Claimed, Entry
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
-from oo_sdk import Connector, Delivery, HmacScheme, News, OAuth2
+from oo_sdk import Connector, Delivery, HmacScheme, News, OAuth2, Scheme
 from oo_vault import Keyring, Secret
 
 SECRET = "canary-of-webhooks"
@@ -97,7 +97,17 @@ async def door(tmp_path: Path, stack: AsyncExitStack, open_door: Open, notebook:
     await sources.keep(await registrations.add("acme", "client", []), [Secret(SECRET), Secret("older")])
     await sources.keep(await registrations.add("acme", "client", [], "silent"), [])
     metrics, rung = MemoryMetrics(), list[int]()
-    hooks = Webhooks(storage=storage, sources=sources, clock=clock, metrics=metrics, arrived=lambda: rung.append(1), limit=LIMIT)
+    hooks = Webhooks(
+        storage=storage,
+        sources=sources,
+        clock=clock,
+        chance=HostChance(),
+        metrics=metrics,
+        log=notebook,
+        arrived=lambda: rung.append(1),
+        limit=LIMIT,
+        rate=1000,
+    )
     app = public_application(log=notebook)
     app.add_routes(hooks.routes())
     listening = await open_door(app, limits=replace(QUICK, body=LIMIT))
@@ -339,13 +349,13 @@ async def test_all_refusals_are_the_same_bytes(door: Door, dial: Dial) -> None:
 async def test_all_refusals_take_the_same_way(door: Door, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is verified once, with a secret, whether or not there is a source; and nothing is read from the database for it."""
     seen: list[int] = []
-    real = verify.fits
+    real = verify.judge
 
-    def fits(scheme: HmacScheme, secrets: Sequence[Secret], presented: Any, bodies: Any) -> bool:
-        seen.append(len(secrets))
-        return real(scheme, secrets, presented, bodies)
+    def judge(scheme: Scheme, held: Sequence[bytes], *rest: Any) -> verify.Verdict:
+        seen.append(len(held))
+        return real(scheme, held, *rest)
 
-    monkeypatch.setattr(verify, "fits", fits)
+    monkeypatch.setattr(verify, "judge", judge)
     monkeypatch.setattr(door.hooks, "storage", None)
     wire = await dial(door.listening)
     for name, sent in (await refusals(door)).items():
@@ -418,7 +428,7 @@ async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, mo
     monkeypatch.setattr(webhooks, "WAITING", 0)
     assert (await ask())[0] == 503
     assert overloaded.asked == 0
-    assert (door.counted("not_stored"), door.counted("overloaded")) == (2, 1)
+    assert (door.counted("not_stored"), door.counted("overloaded", "")) == (2, 1)
     assert door.rung == []
     assert await door.kept() == []
 

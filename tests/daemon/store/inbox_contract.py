@@ -101,6 +101,7 @@ class InboxContract:
             tries=1,
             source="acme",
             provider="acme",
+            connection=None,
             delivery_id="d1",
             headers={"content-type": "text/ö", "x": ""},
             body=bytes(range(256)),

@@ -62,7 +62,7 @@ STATEMENTS = (
         id TEXT NOT NULL PRIMARY KEY, provider TEXT NOT NULL,
         registration TEXT UNIQUE REFERENCES registration (id), connection {int} UNIQUE REFERENCES connection (number) ON DELETE CASCADE,
         token_hash {blob} NOT NULL UNIQUE, key_id TEXT NOT NULL, sealed {blob} NOT NULL, secret_count {int} NOT NULL,
-        enabled {int} NOT NULL, created_at {int} NOT NULL)""",
+        scheme TEXT NOT NULL, enabled {int} NOT NULL, created_at {int} NOT NULL)""",
     # The inbox. Its ids outlive its bodies.
     """CREATE TABLE delivery (
         number {serial}, source TEXT NOT NULL REFERENCES source (id) ON DELETE CASCADE, delivery_id TEXT NOT NULL, weak {int} NOT NULL,
