@@ -10,8 +10,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := config vault plugins daemon
 PROTO := plugins/oo_sdk/_schema
+UNIT := systemd/oo_systemd/oo-integrations.service
 
 .PHONY: help
 help: ## explain the targets
@@ -68,6 +68,8 @@ check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated c
 	$(MAKE) --no-print-directory build/users
 	PATH="$$PWD/build/users/bin:$$PATH" $(BIN)/basedpyright --ignoreexternal --verifytypes oo_sdk > build/verifytypes.txt || { cat build/verifytypes.txt; exit 1; }
 	$(BIN)/lint-imports --no-cache
+	@if command -v systemd-analyze >/dev/null; then systemd-analyze security --no-pager --offline=yes --threshold=15 $(UNIT) | tail -n 1; \
+	else echo "NO systemd-analyze HERE: the hardening of the unit was not checked" >&2; fi
 	$(BIN)/buf lint $(PROTO)
 	$(BIN)/buf format --diff --exit-code $(PROTO)
 	$(MAKE) --no-print-directory generated OUT=build/generated
@@ -77,6 +79,10 @@ format: $(VENV)/installed-dev ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format --write $(PROTO)
+
+.PHONY: systemd-test
+systemd-test: $(VENV)/installed-dev ## boot a real systemd, and restart the service a hundred times under load (root)
+	OO_TEST_RESTARTS=100 $(BIN)/python -m pytest -s tests/systemd/test_real.py
 
 .PHONY: build/users
 build/users: # an environment as users have it: the wheel and what it needs
@@ -94,8 +100,8 @@ generated:
 generate: $(VENV)/installed-dev ## write the Python of the .proto files again
 	$(MAKE) --no-print-directory generated OUT=$(PROTO)
 
-lock: $(VENV)/installed-uv ## take the newest versions that setup.cfg allows into requirements/
+lock: $(VENV)/installed-uv ## write requirements/ again for setup.cfg; UPGRADE=--upgrade takes the newest versions
 	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg -o requirements/runtime.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev --extra postgresql -c requirements/runtime.lock -o requirements/dev.lock
-LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

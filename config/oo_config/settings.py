@@ -136,6 +136,13 @@ class OAuth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """The disk that the database is on."""
+
+    least_free: Bytes = setting(512 * MIB, "below this nothing new is taken in: webhooks are answered 503, and syncs wait")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """What the daemon says about its work; never a token, a body or a person's data."""
 
@@ -166,6 +173,7 @@ class Settings:
     sync: Sync
     http: Http
     oauth: OAuth
+    disk: Disk
     log: Log
     #: Each connector's own table by connector id, unread: its shape is the connector's. Values from variables are texts.
     connectors: Mapping[str, Mapping[str, Any]] = field(repr=False)  # a connector's setting may be a secret

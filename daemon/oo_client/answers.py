@@ -25,6 +25,20 @@ class Status(Struct, frozen=True, kw_only=True):
     started_at: datetime
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """One part of the daemon, and how it is."""
+
+    status: Literal["ok", "warning", "failing"]
+    says: str  #: what is wrong and what to do
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Every part; `not_ready` when one fails."""
+
+    status: Literal["ok", "not_ready"]
+    parts: Mapping[str, Part]
+
+
 class Scope(Struct, frozen=True, kw_only=True):
     """One permission; its sentence continues "oO can"."""
 

@@ -22,6 +22,7 @@ from oo_client.answers import (
     Delivery,
     Event,
     EventPage,
+    Health,
     Plugin,
     Registration,
     Status,
@@ -86,6 +87,14 @@ class Client:
     async def status(self) -> Status:
         """Say what runs and how much it has."""
         return await self._ask("GET", "/v1/status", into=Status)
+
+    async def health(self) -> Health:
+        """Say how every part is."""
+        return await self._ask("GET", "/healthz", into=Health)
+
+    async def metrics(self) -> str:
+        """Fetch the numbers, in the text format of Prometheus."""
+        return (await self._send("GET", "/metrics")).decode()
 
     async def plugins(self) -> tuple[Plugin, ...]:
         """List the plugins that were found, also those that could not be loaded."""

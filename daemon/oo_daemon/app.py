@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import grp
 import pwd
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import oo_daemon
 from oo_config import Settings
@@ -25,11 +27,15 @@ from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.ingress import server
 from oo_daemon.ingress.api import Api, in_its_words
 from oo_daemon.ingress.connect import connect_routes
+from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.tokens import Tokens, guard
 from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops import log
+from oo_daemon.ops import metrics as numbers
+from oo_daemon.ops.disk import LOOK, Disk
+from oo_daemon.ops.health import Health, LoopTurns, PluginsLoaded, WriterWrites
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.relay import Relay
@@ -62,7 +68,9 @@ class App:
     registry: Registry
     storage: Storage
     keys: Keys
+    clock: ports.Clock
     metrics: MemoryMetrics
+    health: Health
     public: Listening
     private: Listening
     public_url: str
@@ -75,8 +83,9 @@ async def build(
     clock: ports.Clock | None = None,
     chance: ports.Chance | None = None,
     transport: Transport | None = None,
+    sockets: Mapping[str, socket.socket] = MappingProxyType({}),
 ) -> AsyncIterator[App]:
-    """Start a daemon; leaving the block stops it.
+    """Start a daemon; leaving the block stops it. `sockets` are doors that somebody opened for us: "public", "private".
 
     Raises, before anything is promised: `VaultError` for a key that is missing, exposed or wrong, `CannotOpen` and `Corrupt` for the
     database, `CannotListen` for a door.
@@ -109,7 +118,7 @@ async def build(
             stack.push_async_callback(lambda: guests.run(real.close()))
             transport = real
 
-        door, public_url = _claim_public(settings)
+        door, public_url = (sockets["public"], settings.public.url) if "public" in sockets else _claim_public(settings)
         if door is not None:
             stack.callback(door.close)
         registrations = Registrations(storage=storage, keyring=keyring, registry=registry, clock=clock, public_url=public_url)
@@ -242,6 +251,14 @@ async def build(
         stack.push_async_callback(relay.stop)
         relay.start(registry.sinks.values())
 
+        disk = Disk(folder=settings.places.database.parent, least=settings.disk.least_free, metrics=metrics, log=out)
+        turns = LoopTurns(clock=clock, metrics=metrics)
+        writes = WriterWrites(storage=storage, clock=clock)
+        health = Health(looks={"database": writes, "disk": disk, "loop": turns, "plugins": PluginsLoaded(registry=registry)})
+        await disk.look()
+        beating = asyncio.ensure_future(turns.run())
+        stack.callback(beating.cancel)
+
         tokens = Tokens(storage=storage, clock=clock, chance=chance)
         api = Api(
             storage=storage,
@@ -278,7 +295,18 @@ async def build(
             rate=settings.public.source_rate,
         )
         public, private = await _listen(
-            settings, door, stack, connect=connect, webhooks=webhooks, api=api, public_url=public_url, clock=clock, chance=chance, out=out
+            settings,
+            door,
+            sockets.get("private"),
+            stack,
+            health=HealthRoutes(health=health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
+            connect=connect,
+            webhooks=webhooks,
+            api=api,
+            public_url=public_url,
+            clock=clock,
+            chance=chance,
+            out=out,
         )
         ticker = SchedulerTicker()
         _tick(ticker, settings, dispatcher, storage, connect)
@@ -286,6 +314,7 @@ async def build(
         ticker.every(INTAKE_EVERY, intake.tick, "intake")
         ticker.every(TIDY_EVERY, intake.tidy, "tidy_inbox")
         ticker.every(TIDY_EVERY, actions.tidy, "tidy_actions")
+        ticker.every(LOOK, disk.look, "disk")
         ticker.start()
         stack.push_async_callback(ticker.stop)
         out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
@@ -294,7 +323,9 @@ async def build(
             registry=registry,
             storage=storage,
             keys=keys,
+            clock=clock,
             metrics=metrics,
+            health=health,
             public=public,
             private=private,
             public_url=public_url,
@@ -315,8 +346,10 @@ def _tick(ticker: Ticker, settings: Settings, dispatcher: Dispatcher, storage: T
 async def _listen(
     settings: Settings,
     door: socket.socket | None,
+    private_door: socket.socket | None,
     stack: AsyncExitStack,
     *,
+    health: HealthRoutes,
     connect: Connect,
     webhooks: Webhooks,
     api: Api,
@@ -330,7 +363,7 @@ async def _listen(
     public_app.add_routes(webhooks.routes())
     private_app = server.private_application(log=out)
     private_app.middlewares.append(in_its_words)
-    private_app.add_routes(api.routes())
+    private_app.add_routes([*health.routes(), *api.routes()])
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
@@ -349,12 +382,12 @@ async def _listen(
         sock=door,
     )
     stack.push_async_callback(public.close)
-    private = await server.listen_unix(private_app, path=settings.places.socket, admins=_admins(settings))
+    private = await server.listen_unix(private_app, path=settings.places.socket, admins=_admins(settings), sock=private_door)
     stack.push_async_callback(private.close)
     if settings.private.port:
         guarded_app = server.private_application(log=out)
         guarded_app.middlewares.extend([in_its_words, guard(api.tokens)])
-        guarded_app.add_routes(api.routes())
+        guarded_app.add_routes([*health.routes(), *api.routes()])
         guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)

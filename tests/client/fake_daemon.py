@@ -78,6 +78,9 @@ class FakeDaemon:
         app.add_routes(
             [
                 web.get("/livez", self._live),
+                web.get("/readyz", self._live),
+                web.get("/healthz", self._health),
+                web.get("/metrics", self._metrics),
                 web.get("/v1/status", self._status),
                 web.get("/v1/plugins", self._plugins),
                 web.get("/v1/registrations", self._registrations),
@@ -128,6 +131,12 @@ class FakeDaemon:
 
     async def _live(self, request: web.Request) -> web.Response:
         return _json({"status": "ok"})
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return _json({"status": "ok", "parts": {"database": {"status": "ok", "says": ""}}})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(text="oo_integrations_syncs_total 1.0\n")
 
     async def _status(self, request: web.Request) -> web.Response:
         states = [each["state"] for each in self.connections]

@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 import oo_sdk
 import oo_sdk.vocabulary
 from oo_daemon.ingress.api import Api
+from oo_daemon.ingress.health import HealthRoutes
 
 GOLDEN = """\
 Action ActionKind ActionRefused ActionResult ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
@@ -32,8 +33,9 @@ def document() -> dict[str, Any]:
 
 
 def routed() -> set[tuple[str, str]]:
-    parts: dict[str, Any] = {part.name: Mock() for part in fields(Api)}
-    return {(route.method, route.path) for route in Api(**parts).routes() if isinstance(route, web.RouteDef)}
+    rooms: tuple[type[Any], ...] = (Api, HealthRoutes)
+    routes = [route for room in rooms for route in room(**{part.name: Mock() for part in fields(room)}).routes()]
+    return {(route.method, route.path) for route in routes if isinstance(route, web.RouteDef)}
 
 
 def test_the_document_is_valid() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("config", "daemon", "plugins", "vault")
+SOURCES = ("config", "daemon", "plugins", "systemd", "vault")
 
 #: library → path prefixes that may import it
 DOORS = {
@@ -20,6 +20,7 @@ DOORS = {
     "pluggy": {"daemon/oo_daemon/registry.py", "plugins/oo_sdk/hooks.py"},
     "jinja2": {"daemon/oo_daemon/ingress/pages.py"},
     "structlog": {"daemon/oo_daemon/ops/log.py"},
+    "prometheus_client": {"daemon/oo_daemon/ops/metrics.py"},
     "tomllib": {"config/oo_config/"},
     "rich": {"daemon/oo_daemon/cli/terminal.py"},
     "click": {"daemon/oo_daemon/cli/"},

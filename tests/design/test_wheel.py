@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("config/", "daemon/", "plugins/", "vault/")
+SOURCES = ("config/", "daemon/", "plugins/", "systemd/", "vault/")
 UV = Path(sys.executable).with_name("uv")
 
 

@@ -33,6 +33,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "token": "Make, list and revoke tokens for the private API over TCP.",
         "vault": "Make, change and look at the keys that seal credentials.",
         "config": "Check, show and explain the settings.",
+        "systemd": "Install and remove the service.",
         "sandbox": "Serve a stand-in for a provider until Ctrl-C.",
     }
 )

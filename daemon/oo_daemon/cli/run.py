@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 @click.pass_obj
 def run(call: Call) -> None:
     """Run the daemon until Ctrl-C or SIGTERM. SIGHUP has it load its keys again."""
-    from oo_daemon.ops import log
+    from oo_daemon.ops import log, notify
     from oo_vault import VaultError
 
+    inherited = notify.sockets(os.environ)
     settings = call.settings
     log.configure(level=settings.log.level, style=settings.log.format)
+    systemd = notify.Notify.of(os.environ)
 
     async def live() -> None:
         from oo_daemon.app import build
@@ -32,9 +35,13 @@ def run(call: Call) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with build(settings) as app, asyncio.TaskGroup() as reloads:
-            loop.add_signal_handler(signal.SIGHUP, lambda: reloads.create_task(reload(app.keys)))
+        async with build(settings, sockets=inherited) as app, asyncio.TaskGroup() as tasks:
+            loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(reload(app.keys)))
+            systemd.say(READY="1", STATUS=f"Listening at {app.public.address}")
+            watching = tasks.create_task(systemd.watch(app.health.alive, app.clock, log.logger()))
             await stop.wait()
+            systemd.say(STOPPING="1", STATUS="Finishing what is under way")
+            watching.cancel()
 
     async def reload(keys: Keys) -> None:
         with suppress(VaultError):  # the log has told of it, and the daemon goes on with the keys it has

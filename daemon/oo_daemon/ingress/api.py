@@ -131,7 +131,6 @@ class Api:
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """The routes of the private listener."""
         return [
-            web.get("/livez", self.live),
             web.get("/v1/status", self.show_status),
             web.get("/v1/plugins", self.list_plugins),
             web.get("/v1/registrations", self.list_registrations),
@@ -155,11 +154,6 @@ class Api:
             web.delete("/v1/vault/keys/{id}", self.drop_key),
             web.get("/v1/openapi.yaml", self.document),
         ]
-
-    @needs("read")
-    async def live(self, request: web.Request) -> web.Response:
-        """The loop answers."""
-        return _json({"status": "ok"})
 
     @needs("read")
     async def document(self, request: web.Request) -> web.Response:

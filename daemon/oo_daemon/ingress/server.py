@@ -217,17 +217,22 @@ async def listen_unix(
     admins: frozenset[int] = frozenset(),
     limits: Limits = DEFAULTS,
     peer: Callable[[socket.socket], int] = peer_uid,
+    sock: socket.socket | None = None,
 ) -> Listening:
-    """Open a door on a Unix socket, mode 0660. Our own uid, root and `admins` are let in; everybody else is answered 403."""
+    """Open a door on a Unix socket, mode 0660. Our own uid, root and `admins` are let in; everybody else is answered 403.
+
+    `sock` is a socket inherited from systemd, which keeps it, and its file, when we stop.
+    """
     require_aiohttp()
-    sock = _claim(path)
+    inherited, sock = sock is not None, sock or _claim(path)
     try:
         runner, door = await _door(app, limits, admits=lambda sock: peer(sock) in admins | {0, os.getuid()})
         server = await asyncio.get_running_loop().create_unix_server(door, sock=sock, backlog=limits.connections)
     except BaseException:
         sock.close()
         raise
-    return Listening(address=f"unix:{path}", port=None, server=server, runner=runner, door=door, path=path)
+    kept = None if inherited else path
+    return Listening(address=f"unix:{path}", port=None, server=server, runner=runner, door=door, path=kept)
 
 
 def require_aiohttp(version: str = aiohttp.__version__, parser: type = http_parser.HttpRequestParser) -> None:

@@ -1,12 +1,60 @@
-"""Measurements kept in memory: counters, levels, and sums of what was observed."""
+"""Measurements: what is measured, declared once; the values, kept in memory; and the text that Prometheus reads.
+
+Labels come from closed sets (providers, outcomes, kinds), so that users add no series.
+"""
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
-Series = tuple[str, tuple[tuple[str, str], ...]]
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+Labels = tuple[tuple[str, str], ...]
+Series = tuple[str, Labels]
+
+PREFIX: Final = "oo_integrations_"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+#: Upper bounds of the histograms, in seconds; what is measured in other units has bounds of its own.
+BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "actions": "Actions that came to an end, by provider and state.",
+        "deliveries": "Deliveries worked on, by provider and outcome.",
+        "events_accepted": "Events written to the outbox, by provider.",
+        "intake_faults": "Looks at the inbox that failed by a fault of ours.",
+        "items_unreadable": "Items of a provider that were set aside, by provider.",
+        "job_faults": "Jobs that failed by a fault of ours, by kind.",
+        "jobs": "Jobs that came to an end, by kind, provider and state.",
+        "refreshes": "Credentials refreshed, by provider and outcome.",
+        "revocations": "Connections ended, by provider and by what could be revoked.",
+        "run_faults": "Syncs that failed by a fault of ours.",
+        "sink_events": "Events taken by a sink.",
+        "sink_failures": "Times that a sink did not take what it was given.",
+        "syncs": "Syncs that came to an end, by provider and outcome.",
+        "webhooks": "Webhooks answered, by provider and outcome.",
+    }
+)
+GAUGES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "disk_free_bytes": "Bytes left where the database is.",
+        "inbox_depth": "Deliveries that are still to become events.",
+        "syncs_running": "Syncs under way.",
+    }
+)
+HISTOGRAMS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "loop_lag_seconds": "How late the main loop is.",
+        "sync_seconds": "How long syncs take, by provider.",
+    }
+)
 
 
 class MemoryMetrics:
@@ -15,6 +63,7 @@ class MemoryMetrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: dict[Series, float] = defaultdict(float)
+        self._buckets: dict[Series, list[int]] = defaultdict(lambda: [0] * (len(BOUNDS) + 1))
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -24,6 +73,8 @@ class MemoryMetrics:
         """Add one measurement."""
         self._add(f"{name}_sum", value, labels)
         self._add(f"{name}_count", 1, labels)
+        with self._lock:
+            self._buckets[_series(name, labels)][bisect_left(BOUNDS, value)] += 1
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a level."""
@@ -35,9 +86,63 @@ class MemoryMetrics:
         with self._lock:
             return dict(self._values)
 
+    def histograms(self) -> dict[Series, Sequence[int]]:
+        """How many measurements lie in each stretch between the bounds."""
+        with self._lock:
+            return {series: tuple(counts) for series, counts in self._buckets.items()}
+
     def _add(self, name: str, value: float, labels: Mapping[str, str]) -> None:
         with self._lock:
             self._values[_series(name, labels)] += value
+
+
+def exposition(metrics: MemoryMetrics) -> bytes:
+    """Everything measured so far, in the text format of Prometheus (0.0.4)."""
+    registry = CollectorRegistry()
+    registry.register(_Declared(metrics))
+    return generate_latest(registry)
+
+
+class _Declared(Collector):
+    def __init__(self, metrics: MemoryMetrics) -> None:
+        self._values = metrics.values()
+        self._histograms = metrics.histograms()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give what is declared, each with all its series."""
+        for name, says in COUNTERS.items():
+            found = self._of(f"{name}_total")
+            counter = CounterMetricFamily(PREFIX + name, says, labels=_names(found))
+            for labels, value in found:
+                counter.add_metric([text for _, text in labels], value)
+            yield counter
+        for name, says in GAUGES.items():
+            found = self._of(name)
+            gauge = GaugeMetricFamily(PREFIX + name, says, labels=_names(found))
+            for labels, value in found:
+                gauge.add_metric([text for _, text in labels], value)
+            yield gauge
+        for name, says in HISTOGRAMS.items():
+            found = self._of(f"{name}_sum")
+            histogram = HistogramMetricFamily(PREFIX + name, says, labels=_names(found))
+            for labels, total in found:
+                histogram.add_metric([text for _, text in labels], _cumulated(self._histograms[name, labels]), total)
+            yield histogram
+
+    def _of(self, name: str) -> list[tuple[Labels, float]]:
+        return sorted((labels, value) for (found, labels), value in self._values.items() if found == name)
+
+
+def _names(found: Sequence[tuple[Labels, float]]) -> list[str]:
+    return [name for name, _ in found[0][0]] if found else []
+
+
+def _cumulated(counts: Sequence[int]) -> list[tuple[str, float]]:
+    buckets, sum_ = [], 0
+    for bound, count in zip([*map(str, BOUNDS), "+Inf"], counts, strict=True):
+        sum_ += count
+        buckets.append((bound, float(sum_)))
+    return buckets
 
 
 def _series(name: str, labels: Mapping[str, str]) -> Series:

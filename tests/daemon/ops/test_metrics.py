@@ -2,7 +2,9 @@
 
 import threading
 
-from oo_daemon.ops.metrics import MemoryMetrics
+import pytest
+
+from oo_daemon.ops.metrics import MemoryMetrics, exposition
 
 
 def test_counters_and_levels() -> None:
@@ -48,3 +50,22 @@ def test_from_many_threads() -> None:
     for thread in threads:
         thread.join(30)
     assert set(metrics.values().values()) == {8000}
+
+
+@pytest.mark.rows("H5", "H6")
+def test_what_prometheus_reads() -> None:
+    """Counters, levels and histograms in its text format, with its own names for them."""
+    metrics = MemoryMetrics()
+    metrics.count("syncs", provider="acme", outcome="done")
+    metrics.gauge("inbox_depth", 4)
+    metrics.observe("sync_seconds", 0.3, provider="acme")
+    metrics.observe("sync_seconds", 400, provider="acme")
+    lines = exposition(metrics).decode().splitlines()
+    assert 'oo_integrations_syncs_total{outcome="done",provider="acme"} 1.0' in lines
+    assert "oo_integrations_inbox_depth 4.0" in lines
+    assert 'oo_integrations_sync_seconds_bucket{le="0.25",provider="acme"} 0.0' in lines
+    assert 'oo_integrations_sync_seconds_bucket{le="0.5",provider="acme"} 1.0' in lines
+    assert 'oo_integrations_sync_seconds_bucket{le="+Inf",provider="acme"} 2.0' in lines
+    assert 'oo_integrations_sync_seconds_count{provider="acme"} 2.0' in lines
+    assert 'oo_integrations_sync_seconds_sum{provider="acme"} 400.3' in lines
+    assert "# TYPE oo_integrations_sync_seconds histogram" in lines

@@ -6,6 +6,8 @@ Times are microseconds since 1970, UTC. `connection.number` is internal and smal
 STATEMENTS = (
     # Which keys this database was ever sealed with, each with a known answer: a wrong key is noticed at the start.
     "CREATE TABLE vault_key (key_id TEXT NOT NULL PRIMARY KEY, known_answer {blob} NOT NULL, created_at {int} NOT NULL)",
+    # Written to see whether writing works.
+    'CREATE TABLE probe (one {int} NOT NULL PRIMARY KEY, "at" {int} NOT NULL)',
     """CREATE TABLE registration (
         id TEXT NOT NULL PRIMARY KEY, provider TEXT NOT NULL, client_id TEXT NOT NULL,
         key_id TEXT NOT NULL, secrets {blob} NOT NULL, secret_count {int} NOT NULL, created_at {int} NOT NULL)""",

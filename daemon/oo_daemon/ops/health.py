@@ -1,0 +1,106 @@
+"""Health: what the daemon needs to keep its promises, looked at one by one, and said in words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from oo_daemon.ports import Clock, Metrics
+from oo_daemon.registry import Registry
+from oo_daemon.store import probe
+from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.storage import Storage
+
+#: Seconds that a write may take before the database counts as frozen, and that the loop may be late.
+PATIENCE = 5.0
+#: How often the loop is looked at, in seconds.
+BEAT = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One part. A part that is not well keeps the daemon from being ready, unless it is only worth a `warning`."""
+
+    well: bool
+    says: str = ""  #: what is wrong and what to do, for the operator; nothing personal
+    warning: bool = False
+
+
+Look = Callable[[], Awaitable[Finding]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """Looks at each part when asked; `looks` are tried in their order, all of them."""
+
+    looks: Mapping[str, Look]
+
+    async def findings(self) -> dict[str, Finding]:
+        """Every part, by name."""
+        return {name: await look() for name, look in self.looks.items()}
+
+    @staticmethod
+    def ready(findings: Mapping[str, Finding]) -> bool:
+        """Say whether new work may be sent here."""
+        return all(finding.well or finding.warning for finding in findings.values())
+
+    async def alive(self) -> bool:
+        """Say whether a restart would not help: the writer writes. (That this answers at all proves the loop.)"""
+        return (await self.looks["database"]()).well
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterWrites:
+    """A row reaches the disk in time. A disk that refuses is not well either, but a restart would not mend it."""
+
+    storage: Storage
+    clock: Clock
+
+    async def __call__(self) -> Finding:
+        """Write."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.storage.write(probe.touch, self.clock.now())
+        except TimeoutError:
+            return Finding(well=False, says=f"a write takes longer than {PATIENCE:.0f} s: look at the disk")
+        except CannotStore as refusal:
+            return Finding(well=False, says=str(refusal))
+        return Finding(well=True)
+
+
+@dataclass(slots=True, kw_only=True)
+class LoopTurns:
+    """The event loop turns without long stops; `run` measures it."""
+
+    clock: Clock
+    metrics: Metrics
+    late: float = field(default=0.0, init=False)  #: seconds, at the last beat
+
+    async def run(self) -> None:
+        """Beat for ever."""
+        while True:
+            due = self.clock.monotonic() + BEAT
+            await self.clock.sleep(BEAT)
+            self.late = max(0.0, self.clock.monotonic() - due)
+            self.metrics.observe("loop_lag_seconds", self.late)
+
+    async def __call__(self) -> Finding:
+        """Look."""
+        if self.late < PATIENCE:
+            return Finding(well=True)
+        return Finding(well=False, says=f"the loop stood still for {self.late:.0f} s: the host is overloaded, or a plugin blocks it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginsLoaded:
+    """What was set aside is worth a word; the rest works."""
+
+    registry: Registry
+
+    async def __call__(self) -> Finding:
+        """Look."""
+        aside = [plugin.name for plugin in self.registry.plugins if plugin.state == "quarantined"]
+        if not aside:
+            return Finding(well=True)
+        return Finding(well=False, warning=True, says=f"set aside: {', '.join(aside)}; see `oo plugins`")

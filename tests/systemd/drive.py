@@ -1,0 +1,162 @@
+"""Runs beside the service, in the container: what a host's people and providers do, and what they saw, as JSON in /out/seen.json.
+
+Run by the installed Python: nothing of the tests' environment is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from oo_client import Client
+from oo_daemon.cli.stage import Browser
+
+SOCKET = Path("/run/oo-integrations/oo.sock")
+PUBLIC = "http://127.0.0.1:8710"
+OO = "/opt/oo-integrations/bin/oo"
+RESTARTS = int(sys.argv[1])
+RATE = 50  #: requests a second
+
+
+def run(*command: str, given: str = "") -> str:
+    """Run a command to its end."""
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=100)
+    if done.returncode:
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stdout} {done.stderr}")
+    return done.stdout
+
+
+def shown(*names: str) -> dict[str, str]:
+    """Properties of the service."""
+    lines = run("systemctl", "show", "oo-integrations.service", *(f"--property={name}" for name in names)).splitlines()
+    return dict(line.partition("=")[::2] for line in lines)
+
+
+async def sandbox() -> dict[str, Any]:
+    """Start Todoist's stand-in, and point the service at it."""
+    child = await asyncio.create_subprocess_exec(OO, "sandbox", "todoist", "--port", "0", "--json", stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    told: dict[str, Any] = json.loads(await asyncio.wait_for(child.stdout.readline(), 20))
+    with Path("/etc/oo-integrations/oo.toml").open("a") as settings:
+        settings.write("[connectors.todoist]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in told["settings"].items()))
+    run("systemctl", "restart", "oo-integrations.service")
+    return told
+
+
+async def life(told: dict[str, Any]) -> dict[str, Any]:
+    """Sign in, sync, be pushed to, refresh, disconnect."""
+    run(OO, "registration", "add", "todoist", "--client-id", told["client_id"], "--secret-file", "-", given=told["client_secret"])
+    async with Client(SOCKET) as client, Browser() as browser, aiohttp.ClientSession() as http:
+        session = await client.connect(provider="todoist", user="ada")
+        await browser.open(session.url)
+        await browser.press()
+        await browser.press("decision", "allow")
+        reached = await client.connect_progress(session.id)
+        assert reached.connection is not None, reached
+        synced = await client.sync_and_wait(reached.connection)
+        (registration,) = await client.registrations()
+
+        async def control(what: str, body: dict[str, Any]) -> None:
+            async with http.post(f"{told['address']}/sandbox/{what}", json=body) as answer:
+                assert answer.status == 200, await answer.text()
+
+        await control("webhook", {"url": registration.webhook_url})
+        end = (await client.page(limit=500)).position
+        await control("change", {"user": "ada", "commands": [{"type": "item_add", "args": {"content": "Pushed"}}]})
+        pushed = await client.page(after=end, wait=20)
+        await control("misbehave", {"name": "expire_tokens", "times": 1, "args": {}})
+        refreshed = await client.sync_and_wait(reached.connection)
+        gone = await client.disconnect(reached.connection, wait=20)
+        return {
+            "synced": synced.outcome,
+            "pushed": len(pushed.events),
+            "refreshed": refreshed.outcome,
+            "disconnected": gone.state,
+            "health": (await client.health()).status,
+        }
+
+
+async def restarts() -> dict[str, Any]:
+    """Restart the service again and again while people ask; count who was turned away, and the longest wait."""
+    loop = asyncio.get_running_loop()
+    seen = {"asked": 0, "refused": 0, "cut": 0, "longest": 0.0, "wrong": 0}
+    ended = asyncio.Event()
+
+    async def ask(session: aiohttp.ClientSession) -> None:
+        began = loop.time()
+        seen["asked"] += 1
+        try:
+            async with session.get(f"{PUBLIC}/") as answer:
+                await answer.read()
+                seen["wrong"] += answer.status != 200
+        except aiohttp.ClientConnectorError:
+            seen["refused"] += 1
+        except (aiohttp.ClientError, OSError):
+            seen["cut"] += 1
+        seen["longest"] = max(seen["longest"], loop.time() - began)
+
+    async def fresh() -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session, asyncio.TaskGroup() as asking:
+            while not ended.is_set():
+                asking.create_task(ask(session))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), 1 / RATE)
+
+    async def kept() -> None:
+        async with aiohttp.ClientSession() as session:
+            while not ended.is_set():
+                await ask(session)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), 1 / RATE)
+
+    async with asyncio.TaskGroup() as people:
+        people.create_task(fresh())
+        people.create_task(kept())
+        for _ in range(RESTARTS):
+            await asyncio.to_thread(run, "systemctl", "restart", "oo-integrations.service")
+        ended.set()
+    return seen
+
+
+async def frozen() -> dict[str, Any]:
+    """Stop the process as a hung loop would; systemd must notice and start another."""
+    before = shown("MainPID", "NRestarts")
+    os.kill(int(before["MainPID"]), signal.SIGSTOP)
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(35):
+        while True:
+            now = shown("MainPID", "NRestarts", "SubState")
+            if now["NRestarts"] != before["NRestarts"] and now["SubState"] == "running":
+                break
+            await asyncio.sleep(0.1)
+    took = asyncio.get_running_loop().time() - began
+    async with Client(SOCKET) as client:
+        return {"after": took, "health": (await client.health()).status}
+
+
+async def main() -> None:
+    """Everything, in order."""
+    seen: dict[str, Any] = {}
+    told = await sandbox()
+    seen["life"] = await life(told)
+    seen["unit"] = shown("NRestarts", "Result", "ActiveState", "StatusText", "User")
+    pid = shown("MainPID")["MainPID"]
+    seen["status"] = {
+        line.split(":")[0]: line.split(":")[1].strip() for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
+    }
+    seen["restarts"] = await restarts()
+    seen["frozen"] = await frozen()
+    seen["log"] = run("journalctl", "-u", "oo-integrations.service", "--output=cat", "--no-pager")
+    Path("/out/seen.json").write_text(json.dumps(seen))
+
+
+asyncio.run(main())
