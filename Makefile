@@ -34,6 +34,11 @@ $(VENV)/installed-dev: $(VENV)/installed-runtime requirements/dev.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	touch $@
 
+# What only the long run needs: heavy to install.
+$(VENV)/installed-long: $(VENV)/installed-dev requirements/long.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/long.lock
+	touch $@
+
 # Doist's own SDK, which the tests run against the sandbox of Todoist; node and npm come with installed-dev.
 CLIENTS := tests/todoist/clients
 build/npm/installed: $(VENV)/installed-dev $(CLIENTS)/package.json $(CLIENTS)/package-lock.json $(CLIENTS)/.npmrc
@@ -60,6 +65,10 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 .PHONY: test check format generate lock
 test: $(VENV)/installed-dev build/npm/installed ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest
+
+.PHONY: test-long
+test-long: $(VENV)/installed-long build/npm/installed ## the same with the counts of the long run, and what is heavy to install
+	OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 $(BIN)/python -m pytest tests tests/key_sources/long_aws_kms.py
 
 check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated code
 	$(BIN)/ruff format --check .
@@ -104,4 +113,5 @@ lock: $(VENV)/installed-uv ## write requirements/ again for setup.cfg; UPGRADE=-
 	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg -o requirements/runtime.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev --extra postgresql -c requirements/runtime.lock -o requirements/dev.lock
+	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra long -c requirements/dev.lock -o requirements/long.lock
 LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

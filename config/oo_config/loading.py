@@ -15,10 +15,10 @@ from oo_config.problems import ConfigError, Problem
 from oo_config.settings import RELATIONS, Origin, Settings
 from oo_config.spelling import toml
 
-#: Variables with our prefix that are no settings: the file's name, and what only tests read.
-NOT_SETTINGS = re.compile(r"OO_CONFIG|OO_TEST_.*", re.DOTALL)
+#: Variables with our prefix that are no settings: the file's name, a root key, and what only tests read.
+NOT_SETTINGS = re.compile(r"OO_CONFIG|OO_ROOT_KEY|OO_TEST_.*", re.DOTALL)
 #: Sections that hold a table for each plugin, read by whoever brings that plugin; each with what a table in it is called after.
-OF_PLUGINS = {"connectors": "connector", "sinks": "sink"}
+OF_PLUGINS = {"connectors": "connector", "sinks": "sink", "key_sources": "key source"}
 DEFAULT = Origin(kind="default")
 
 
@@ -132,6 +132,7 @@ class _Found:
             },
             connectors=_frozen(self.tables["connectors"]),
             sinks=_frozen(self.tables["sinks"]),
+            key_sources=_frozen(self.tables["key_sources"]),
             origins=MappingProxyType(self.origins),
         )
         for relation in RELATIONS:

@@ -78,13 +78,13 @@ def example() -> str:
 
 
 def show(settings: Settings) -> Iterator[Shown]:
-    """Return every setting as it holds, then those of connectors and sinks."""
+    """Return every setting as it holds, then those of plugins."""
     for each in declarations(Settings):
         value = each.written(getattr(getattr(settings, each.section), each.key))
         yield Shown(section=each.section, key=each.key, value=value, origin=settings.origins[each.name])
     for name, origin in settings.origins.items():
         section, _, key = name.partition(".")
-        if section in {"connectors", "sinks"}:
+        if section in {"connectors", "sinks", "key_sources"}:
             yield Shown(section=section, key=key, value="…", origin=origin)
 
 

@@ -20,6 +20,7 @@ Batch = Annotated[int, Meta(ge=1, le=500)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 Uid = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Group = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_.-]*\$?\Z", description="the name of a group")]
+KeysFrom = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z", description="file, environment, or the id of a key source")]
 Distribution = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", description="the name of an installed distribution")
 ]
@@ -63,6 +64,9 @@ class Places:
 class Vault:
     """Where the vault finds the key without which no credential can be read."""
 
+    keys_from: KeysFrom = setting(
+        "file", "file, environment (the variable OO_ROOT_KEY, which is then removed), or the id of a key source that unwraps key_file"
+    )
     key_file: FilePath = derived(
         _key_file,
         "the systemd credential oo-root-key where there is one, else root.key in places.state",
@@ -179,6 +183,8 @@ class Settings:
     connectors: Mapping[str, Mapping[str, Any]] = field(repr=False)  # a connector's setting may be a secret
     #: Each sink's own table by sink id, in the same way. A sink runs where its table stands, be it an empty one.
     sinks: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    #: Each key source's own table by its id, in the same way.
+    key_sources: Mapping[str, Mapping[str, Any]] = field(repr=False)
     origins: Mapping[str, Origin] = field(repr=False, compare=False)  #: by section.key, and connectors.id.key or sinks.id.key where set
 
     def origin(self, section: str, key: str) -> Origin:
@@ -211,6 +217,12 @@ RELATIONS = (
         holds=lambda it: len({it.places.database, it.places.socket, it.vault.key_file}) == 3,
         sentence="The database, the socket and the key file must be three different files.",
         remedy="Set places.database, places.socket and vault.key_file to different paths.",
+    ),
+    Relation(
+        between=("vault.keys_from",),
+        holds=lambda it: it.vault.keys_from in {"file", "environment", *it.key_sources},
+        sentence="The key source that vault.keys_from names has no table.",
+        remedy="Write [key_sources.<id>] with its settings, or set vault.keys_from to file.",
     ),
     Relation(
         between=("public.url", "public.host"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import grp
+import os
 import pwd
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,10 +16,12 @@ from types import MappingProxyType
 import oo_daemon
 from oo_config import Settings
 from oo_daemon import ports
+from oo_daemon.connections import key_keeping
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.guest import Contexts, LogFor
+from oo_daemon.connections.key_keeping import Kept
 from oo_daemon.connections.keys import Keys, check
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
@@ -50,7 +53,7 @@ from oo_daemon.sync.jobs import Worker
 from oo_daemon.sync.run import Limits, Sync
 from oo_daemon.sync.schedule import Dispatcher, SchedulerTicker, Ticker
 from oo_sdk import Log
-from oo_vault import Keyring, Refresher, read_key_file
+from oo_vault import Keyring, Refresher
 
 #: Seconds that running syncs get to finish when the daemon stops.
 GRACE = 10.0
@@ -84,17 +87,28 @@ async def build(
     chance: ports.Chance | None = None,
     transport: Transport | None = None,
     sockets: Mapping[str, socket.socket] = MappingProxyType({}),
+    environ: MutableMapping[str, str] = os.environ,
 ) -> AsyncIterator[App]:
     """Start a daemon; leaving the block stops it. `sockets` are doors that somebody opened for us: "public", "private".
 
-    Raises, before anything is promised: `VaultError` for a key that is missing, exposed or wrong, `CannotOpen` and `Corrupt` for the
-    database, `CannotListen` for a door.
+    Raises, before anything is promised: `VaultError` for a key that is missing, exposed, wrong or out of reach, `CannotOpen` and `Corrupt`
+    for the database, `CannotListen` for a door.
     """
     clock, chance, metrics = clock or HostClock(), chance or HostChance(), MemoryMetrics()
     owner = chance.token_bytes(8).hex()
     out = log.logger()
     async with AsyncExitStack() as stack:
-        keyring = await _load_keys(settings)
+        # First of all, so that no plugin finds it.
+        given = key_keeping.in_environment(environ) if settings.vault.keys_from == "environment" else None
+        registry = discover(
+            enabled=settings.plugins.enabled, settings=settings.connectors, sinks=settings.sinks, key_sources=settings.key_sources
+        )
+        _tell_plugins(registry, settings, out)
+        guests = GuestLoop()
+        guests.start()
+        stack.push_async_callback(guests.stop)
+        kept = given or _kept(settings, registry, guests)
+        keyring = await kept.load()
         stack.enter_context(lock.held(settings.places.database))
         storage = ThreadedStorage(open_database(settings.places.database), wire.encode)
         stack.push_async_callback(storage.close)
@@ -108,11 +122,6 @@ async def build(
             out.warning("deliveries_rescued", deliveries=rescued)
         await storage.write(credentials.rescue)
 
-        registry = discover(enabled=settings.plugins.enabled, settings=settings.connectors, sinks=settings.sinks)
-        _tell_plugins(registry, settings, out)
-        guests = GuestLoop()
-        guests.start()
-        stack.push_async_callback(guests.stop)
         if transport is None:
             real = await guests.run(_transport(settings))
             stack.push_async_callback(lambda: guests.run(real.close()))
@@ -156,8 +165,8 @@ async def build(
         keys = Keys(
             storage=storage,
             keyring=keyring,
-            source=str(settings.vault.key_file),
-            load=lambda: _load_keys(settings),
+            source=kept.where,
+            load=kept.load,
             settle=lambda: guests.run(refresher.finish()),
             clock=clock,
             log=out,
@@ -394,8 +403,10 @@ async def _listen(
     return public, private
 
 
-async def _load_keys(settings: Settings) -> Keyring:
-    return read_key_file(settings.vault.key_file)
+def _kept(settings: Settings, registry: Registry, guests: ports.Guests) -> Kept:
+    """Where the root keys are, if not in the environment."""
+    id_, path = settings.vault.keys_from, settings.vault.key_file
+    return key_keeping.in_file(path) if id_ == "file" else key_keeping.wrapped(path, id_, registry.key_sources.get(id_), guests)
 
 
 def _claim_public(settings: Settings) -> tuple[socket.socket | None, str]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 import pluggy
 
-from oo_sdk import Connector, Sandbox, Scheme, Sink, Struct
+from oo_sdk import Connector, KeySource, Sandbox, Scheme, Sink, Struct
 from oo_sdk import hooks as specifications
 
 OURS = "oo-integrations"
@@ -39,17 +39,19 @@ class Plugin:
     sandboxes: tuple[Sandbox, ...] = ()
     sinks: tuple[Sink, ...] = ()
     schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
+    key_sources: tuple[KeySource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """What is installed; of the sinks those that have a table, since only they run."""
+    """What is installed; of the sinks and key sources those that have a table, since only they are used."""
 
     plugins: tuple[Plugin, ...]
     connectors: Mapping[str, Connector] = field(default_factory=lambda: MappingProxyType({}))
     sandboxes: Mapping[str, Sandbox] = field(default_factory=lambda: MappingProxyType({}))
     sinks: Mapping[str, Sink] = field(default_factory=lambda: MappingProxyType({}))
     schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
+    key_sources: Mapping[str, KeySource] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class PluginRefused(Exception):
@@ -61,27 +63,31 @@ def discover(
     enabled: Iterable[str] = (),
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     sinks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    key_sources: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     found: Iterable[EntryPoint] | None = None,
 ) -> Registry:
     """Find, load and ask every plugin. Never raises for a plugin's sake.
 
     `enabled` names strangers' distributions; `settings` holds the table `[connectors.{id}]` of each connector, `sinks` the table
-    `[sinks.{id}]` of each sink that is to run; `found` stands in for the installed entry points in tests.
+    `[sinks.{id}]` of each sink that is to run, `key_sources` those of key sources; `found` stands in for the
+    installed entry points in tests.
     """
     allowed = {_normal(name) for name in enabled} | {OURS}
     connectors: dict[str, Connector] = {}
     sandboxes: dict[str, Sandbox] = {}
     offered: dict[str, Sink] = {}
     schemes: dict[str, Scheme] = {}
+    keeping: dict[str, KeySource] = {}
     plugins = []
     points = entry_points(group=specifications.GROUP) if found is None else found
     # Ours first: a stranger cannot take the id of one of ours.
     for point in sorted(points, key=lambda point: (_normal(_origin(point)[0]) != OURS, point.name)):
-        plugin = _load(point, allowed, settings, connectors, sinks, offered, schemes)
+        plugin = _load(point, allowed, settings, connectors, sinks, offered, schemes, key_sources, keeping)
         connectors |= {connector.id: connector for connector in plugin.connectors}
         sandboxes |= {sandbox.id: sandbox for sandbox in plugin.sandboxes if sandbox.id not in sandboxes}
         offered |= {sink.id: sink for sink in plugin.sinks}
         schemes |= plugin.schemes
+        keeping |= {source.id: source for source in plugin.key_sources}
         plugins.append(plugin)
     return Registry(
         plugins=tuple(plugins),
@@ -89,6 +95,7 @@ def discover(
         sandboxes=MappingProxyType(sandboxes),
         sinks=MappingProxyType({id_: sink for id_, sink in offered.items() if id_ in sinks}),
         schemes=MappingProxyType(schemes),
+        key_sources=MappingProxyType({id_: source for id_, source in keeping.items() if id_ in key_sources}),
     )
 
 
@@ -100,13 +107,15 @@ def _load(
     sinks: Mapping[str, Mapping[str, Any]],
     taken_sinks: Mapping[str, Sink],
     taken_schemes: Mapping[str, Scheme],
+    key_sources: Mapping[str, Mapping[str, Any]],
+    taken_key_sources: Mapping[str, KeySource],
 ) -> Plugin:
     distribution, version = _origin(point)
     plugin = Plugin(name=point.name, distribution=distribution, version=version, state="loaded")
     if _normal(distribution) not in allowed:
         return replace(plugin, state="disabled", reason=f'add "{distribution}" to plugins.enabled to load it')
     try:
-        connectors, sandboxes, offered, schemes = _ask(point)
+        connectors, sandboxes, offered, schemes, keeping = _ask(point)
         ids = set(taken)
         for connector in connectors:
             check(connector)
@@ -123,6 +132,14 @@ def _load(
             if sink.id in sinks:
                 _configure(f"[sinks.{sink.id}]", sink, sinks[sink.id])
         check_schemes(schemes, taken_schemes)
+        ids = set(taken_key_sources)
+        for source in keeping:
+            check_key_source(source)
+            if source.id in ids:
+                raise PluginRefused(f"there is another key source with the id {source.id}: uninstall one of the two")
+            ids.add(source.id)
+            if source.id in key_sources:
+                _configure(f"[key_sources.{source.id}]", source, key_sources[source.id])
     except PluginRefused as refused:
         return replace(plugin, state="quarantined", reason=str(refused))
     except KeyboardInterrupt:
@@ -130,10 +147,12 @@ def _load(
     except BaseException as error:  # a plugin is somebody else's code: whatever it raises, the rest goes on
         reason = f"{type(error).__name__} while it was loaded ({_short(error)}): update or uninstall {distribution}"
         return replace(plugin, state="quarantined", reason=reason)
-    return replace(plugin, connectors=connectors, sandboxes=sandboxes, sinks=offered, schemes=schemes)
+    return replace(plugin, connectors=connectors, sandboxes=sandboxes, sinks=offered, schemes=schemes, key_sources=keeping)
 
 
-def _ask(point: EntryPoint) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...], tuple[Sink, ...], Mapping[str, Scheme]]:
+def _ask(
+    point: EntryPoint,
+) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...], tuple[Sink, ...], Mapping[str, Scheme], tuple[KeySource, ...]]:
     manager = pluggy.PluginManager(specifications.GROUP)
     manager.add_hookspecs(specifications)
     plugin = point.load()
@@ -149,7 +168,8 @@ def _ask(point: EntryPoint) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...],
     for sandbox in sandboxes:
         if not isinstance(getattr(sandbox, "id", None), str):
             raise PluginRefused(f"it offers a {type(sandbox).__name__}, which is not an oo_sdk.Sandbox: tell its author")
-    return connectors, sandboxes, tuple(_offered(manager.hook.oo_sinks)), _schemes(manager.hook.oo_schemes)
+    keeping = tuple(_offered(manager.hook.oo_key_sources))
+    return connectors, sandboxes, tuple(_offered(manager.hook.oo_sinks)), _schemes(manager.hook.oo_schemes), keeping
 
 
 def _schemes(hook: pluggy.HookCaller) -> Mapping[str, Scheme]:
@@ -210,7 +230,18 @@ def check_schemes(schemes: Mapping[str, Scheme], taken: Mapping[str, Scheme]) ->
             raise PluginRefused(f"its scheme {name} is a {type(scheme).__name__}, which is not an oo_sdk.Scheme: tell its author")
 
 
-def _configure(place: str, guest: Connector | Sink, table: Mapping[str, Any]) -> None:
+def check_key_source(source: object) -> None:
+    """Refuse a key source that breaks the contract in what it declares. Raises `PluginRefused`."""
+    if not isinstance(source, KeySource):
+        raise PluginRefused(f"it offers a {type(source).__name__}, which is not an oo_sdk.KeySource: tell its author")
+    id_ = getattr(source, "id", "")
+    if not (isinstance(id_, str) and _ID.fullmatch(id_)) or id_ in {"file", "environment"}:
+        raise PluginRefused(f"{id_!r} is no id for a key source: use lower-case letters, digits and _, and neither file nor environment")
+    if type(source).wrap is KeySource.wrap or type(source).unwrap is KeySource.unwrap:
+        raise PluginRefused(f"the key source {id_} cannot give a key back: write wrap() and unwrap()")
+
+
+def _configure(place: str, guest: Connector | Sink | KeySource, table: Mapping[str, Any]) -> None:
     shape: type[Struct] = type(guest).Settings
     if not isinstance(table, Mapping):
         raise PluginRefused(f"{place} must be a table of settings: see `oo config show`")

@@ -22,6 +22,7 @@ from oo_sdk.errors import (
 from oo_sdk.events import Change, Checkpoint, Cursor, Event, Listing, NormalizedEvent, Signal
 from oo_sdk.flow import Flow, Redirect, StoredCredential
 from oo_sdk.hooks import hookimpl
+from oo_sdk.key_sources import KeySource
 from oo_sdk.revocation import Revocation, Revoked
 from oo_sdk.sandbox import Sandbox
 from oo_sdk.session import Placeholder, Response, Session, Sign
@@ -68,6 +69,7 @@ __all__ = [
     "Flow",
     "Hears",
     "HmacScheme",
+    "KeySource",
     "Listing",
     "Log",
     "News",

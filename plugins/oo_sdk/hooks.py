@@ -11,6 +11,7 @@ from typing import Final
 import pluggy
 
 from oo_sdk.connector import Connector
+from oo_sdk.key_sources import KeySource
 from oo_sdk.sandbox import Sandbox
 from oo_sdk.sinks import Sink
 from oo_sdk.webhooks import Scheme
@@ -43,4 +44,10 @@ def oo_sinks() -> Iterable[Sink]:
 @hookspec
 def oo_schemes() -> Mapping[str, Scheme]:
     """Offer schemes by name, for addresses that are given one. Called once, at start."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def oo_key_sources() -> Iterable[KeySource]:
+    """Offer key sources. Called once, at start."""
     raise AssertionError("a specification is never called")

@@ -16,7 +16,7 @@ from oo_daemon.ingress.health import HealthRoutes
 
 GOLDEN = """\
 Action ActionKind ActionRefused ActionResult ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
-ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme Listing Log News
+ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme KeySource Listing Log News
 NoScheme NormalizedEvent Nudge OAuth2 Placeholder QueryChallenge QuotaSpent RateLimit Raw Redirect Response RetryLater
 Revocation Revoked Rotation Sandbox Scheme Scope Session Sign SignInAgain Signal SignedScheme Sink Stamp StoredCredential Struct
 TokenScheme Unreadable decode hookimpl

@@ -183,7 +183,7 @@ def test_a_file_that_is_refused_gets_no_key(tmp_path: Path) -> None:
     """What could not be read at a start is not added to."""
     path = tmp_path / "root.key"
     path.write_text("no key")
-    path.chmod(0o400)
+    path.chmod(0o644)
     with pytest.raises(KeyFileRefused):
         add_key(path)
     assert path.read_text() == "no key"

@@ -13,6 +13,7 @@ from oo_vault.errors import (
     KeyFileExists,
     KeyFileRefused,
     KeyMistyped,
+    KeysUnreachable,
     KeyUnknown,
     LeaseLost,
     SignInNeeded,
@@ -29,6 +30,7 @@ from oo_vault.recovery import key_text, parse_key
 from oo_vault.refresh import Chance, Clock, Refresher
 from oo_vault.secret import Secret
 from oo_vault.sources import add_key, create_key_file, parse_key_lines, read_key_file
+from oo_vault.wrapped import Wraps, create_wrapped_key, key_context, read_wrapped_keys
 
 __all__ = [
     "CREDENTIAL",
@@ -50,6 +52,7 @@ __all__ = [
     "KeyMistyped",
     "KeyUnknown",
     "Keyring",
+    "KeysUnreachable",
     "LeaseLost",
     "NotSent",
     "Refresher",
@@ -65,13 +68,17 @@ __all__ = [
     "Unclear",
     "VaultError",
     "VersionMoved",
+    "Wraps",
     "WrongKey",
     "add_key",
     "create_key_file",
+    "create_wrapped_key",
     "digest",
+    "key_context",
     "key_text",
     "parse_key",
     "parse_key_lines",
     "read_key_file",
+    "read_wrapped_keys",
     "signed_by",
 ]

@@ -28,6 +28,10 @@ class KeyFileExists(VaultError):
     """There is a key file already: keep it; nothing was written."""
 
 
+class KeysUnreachable(VaultError):
+    """What keeps the keys cannot be asked: a daemon that runs goes on, one that starts does not."""
+
+
 class WrongKey(VaultError):
     """The keys given are not the keys of this database: find the right one; never make a new one."""
 

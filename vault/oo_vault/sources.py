@@ -5,7 +5,7 @@ One key per line, newest first; empty lines do not count. A file that others cou
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from oo_vault.box import ROOT_SIZE
@@ -20,48 +20,75 @@ _INIT = "Run `oo vault init` on a new host, or write the recovery key into it."
 def create_key_file(path: Path, *, random: Callable[[int], bytes] = os.urandom) -> str:
     """Make a root key, keep it in a new file (0400) and give its recovery text. Durable when this returns."""
     text = key_text(random(ROOT_SIZE))
-    _create_folder(path.parent)
-    try:
-        _write(path, text + "\n")
-    except FileExistsError:
-        raise KeyFileExists(f"There is a file at {path} already.", "Keep it: without it nothing sealed with it can be opened.") from None
+    create_lines(path, text)
     return text
 
 
 def add_key(path: Path, *, random: Callable[[int], bytes] = os.urandom) -> str:
-    """Put a new root key above those in a key file and give its recovery text. The file is whole at every moment, and stays its owner's."""
-    kept = _read(path)
-    parse_key_lines(kept, named=str(path))
+    """Put a new root key above those in a key file and give its recovery text."""
     text = key_text(random(ROOT_SIZE))
-    owner = path.stat()
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)  # of an attempt that was cut off: the key in it has sealed nothing
-    _write(beside, f"{text}\n{kept.decode('ascii')}", owner=(owner.st_uid, owner.st_gid))
-    beside.replace(path)
-    _sync_folder(path.parent)
+    add_line(path, text)
     return text
 
 
 def read_key_file(path: Path) -> Keyring:
     """Read the keyring from a key file, or say in `KeyFileRefused` what is wrong with it."""
-    return parse_key_lines(_read(path), named=str(path))
+    return _ring(read_lines(path), str(path))
 
 
 def parse_key_lines(text: bytes, *, named: str) -> Keyring:
     """Read root keys, one per line, newest first. `named` says in errors where the lines come from."""
+    return _ring(_lines(text, named), named)
+
+
+def create_lines(path: Path, line: str) -> None:
+    """Write a new key file with this line."""
+    _create_folder(path.parent)
+    try:
+        _write(path, f"{line}\n")
+    except FileExistsError:
+        raise KeyFileExists(f"There is a file at {path} already.", "Keep it: without it nothing sealed with it can be opened.") from None
+
+
+def add_line(path: Path, line: str) -> None:
+    """Put a line above those of a key file, which is whole at every moment and stays its owner's."""
+    kept = [kept for _, kept in read_lines(path)]
+    owner = path.stat()
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)  # of an attempt that was cut off: the key in it has sealed nothing
+    _write(beside, "".join(f"{each}\n" for each in (line, *kept)), owner=(owner.st_uid, owner.st_gid))
+    beside.replace(path)
+    _sync_folder(path.parent)
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Read the lines of a key file that say something, with their numbers. Raises `KeyFileRefused` where there are none."""
+    return _lines(_read(path), str(path))
+
+
+def parse_line(line: str, where: str) -> bytes:
+    """Read a root key from a line, or say in `KeyFileRefused` where it is none."""
+    try:
+        return parse_key(line)
+    except KeyMistyped as error:
+        raise KeyFileRefused(f"{where} is not a key: {error.sentence}", error.remedy) from None
+
+
+def _lines(text: bytes, named: str) -> list[tuple[int, str]]:
+    lines = enumerate(text.decode("utf-8", "replace").splitlines(), start=1)
+    said = [(number, line.strip()) for number, line in lines if line.strip()]
+    if not said:
+        raise KeyFileRefused(f"There is no key in {named}.", _INIT)
+    return said
+
+
+def _ring(lines: Iterable[tuple[int, str]], named: str) -> Keyring:
     roots: dict[bytes, int] = {}
-    for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            root = parse_key(line)
-        except KeyMistyped as error:
-            raise KeyFileRefused(f"Line {number} of {named} is not a key: {error.sentence}", error.remedy) from None
+    for number, line in lines:
+        root = parse_line(line, f"Line {number} of {named}")
         if root in roots:
             raise KeyFileRefused(f"Line {number} of {named} is the same key as line {roots[root]}.", "Remove one of them.")
         roots[root] = number
-    if not roots:
-        raise KeyFileRefused(f"There is no key in {named}.", _INIT)
     return Keyring(list(roots))
 
 

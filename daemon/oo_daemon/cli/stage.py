@@ -57,6 +57,7 @@ class Stage:
     sandbox: dict[str, Any] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     settings: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict, repr=False)  #: variables that the processes get besides ours
 
     @property
     def config(self) -> Path:
@@ -132,7 +133,8 @@ class Stage:
     async def _spawn(
         self, *arguments: str, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None
     ) -> asyncio.subprocess.Process:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("OO_")} | {"PYTHONUNBUFFERED": "1"}
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("OO_")}
+        environ |= {"PYTHONUNBUFFERED": "1", **self.environ}
         with (self.folder / "oo.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 self.python,

@@ -39,6 +39,7 @@ class Exit(IntEnum):
     CORRUPT = 70  #: the database file is damaged
     DISK = 74  #: the disk or the database cannot be read or written
     ALREADY_RUNNING = 75  #: another daemon has the database
+    KEYS_UNREACHABLE = 76  #: what keeps the vault's keys cannot be asked; it may be back in a while
     WRONG_KEY = 77  #: the vault's key is missing or another database's
     CONFIGURATION = 78  #: the settings cannot be used
     INTERRUPTED = 130  #: Ctrl-C
@@ -55,6 +56,7 @@ EXITS: Final[Mapping[str, Exit]] = MappingProxyType(
         "oo_daemon.CannotOpen": Exit.DISK,
         "oo_daemon.AlreadyRunning": Exit.ALREADY_RUNNING,
         "oo_daemon.CannotListen": Exit.CONFIGURATION,
+        "oo_vault.KeysUnreachable": Exit.KEYS_UNREACHABLE,
         "oo_vault.WrongKey": Exit.WRONG_KEY,
         "oo_vault.KeyFileRefused": Exit.WRONG_KEY,
         "oo_vault.KeyMistyped": Exit.WRONG_KEY,

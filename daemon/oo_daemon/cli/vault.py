@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from oo_client import Client, Vault, VaultKey
@@ -10,6 +14,9 @@ from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
 from oo_daemon.cli.call import Call, json_option, quiet_option
 from oo_daemon.cli.terminal import Column, NotDone
+
+if TYPE_CHECKING:
+    from oo_config import Settings
 
 COLUMNS = (Column(title="Key"), Column(title="It"), Column(title="Sealed", number=True), Column(title="Since (UTC)"))
 STATES = {"seals": "seals", "opens": "opens what it sealed", "dropped": "is not needed any more"}
@@ -29,7 +36,13 @@ def init(call: Call, add: bool, as_json: bool) -> None:
     from oo_vault import add_key, create_key_file  # here, since the other verbs only ask the daemon
 
     path = call.settings.vault.key_file
-    recovery = add_key(path) if add else create_key_file(path)
+    match call.settings.vault.keys_from:
+        case "file":
+            recovery = add_key(path) if add else create_key_file(path)
+        case "environment":
+            raise NotDone("the keys come in the environment", 'make one with vault.keys_from = "file", and put its recovery key there')
+        case id_:
+            recovery = asyncio.run(_wrapped(call.settings, id_, path, add))
     if as_json:
         terminal.show_json({"key_file": str(path), "recovery_key": recovery})
         return
@@ -39,6 +52,17 @@ def init(call: Call, add: bool, as_json: bool) -> None:
     terminal.show("Keep this recovery key elsewhere; it is not shown again, and without it backups are worthless:")
     terminal.show("")
     terminal.show_link(recovery)
+
+
+async def _wrapped(settings: Settings, id_: str, path: Path, add: bool) -> str:
+    """Make a key that is kept wrapped by a key source."""
+    from oo_daemon import registry  # here, as above
+    from oo_daemon.connections.key_keeping import wrapping
+    from oo_daemon.host import SameLoop
+    from oo_vault import create_wrapped_key
+
+    found = registry.discover(enabled=settings.plugins.enabled, key_sources=settings.key_sources)
+    return await create_wrapped_key(path, wrapping(id_, found.key_sources.get(id_), SameLoop()), add=add)
 
 
 @vault.command()

@@ -1,0 +1,88 @@
+"""Where the daemon's root keys are kept: in a file, in the environment where that was asked for, or wrapped by a plugin's key source."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from oo_daemon.ports import Guests
+from oo_sdk import ConnectorError, KeySource
+from oo_vault import Keyring, KeysUnreachable, Wraps, parse_key_lines, read_key_file, read_wrapped_keys
+
+T = TypeVar("T")
+
+VARIABLE = "OO_ROOT_KEY"
+#: Seconds for one question to a key source.
+LONGEST = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Where keys are: for people, and for loading them. `load` raises `VaultError`."""
+
+    where: str
+    load: Callable[[], Awaitable[Keyring]]
+
+
+def in_file(path: Path) -> Kept:
+    """One key a line."""
+    return Kept(where=str(path), load=lambda: asyncio.to_thread(read_key_file, path))
+
+
+def in_environment(environ: MutableMapping[str, str]) -> Kept:
+    """In a variable, which is taken out at once: no child and no plugin finds it."""
+    text = environ.pop(VARIABLE, "")
+    left = [text.replace(",", "\n").encode(errors="replace")]
+
+    async def load() -> Keyring:
+        if not left:
+            raise KeysUnreachable("The keys came in the environment, which is read once.", "Restart the daemon to change them.")
+        return parse_key_lines(left.pop(), named=VARIABLE)
+
+    return Kept(where=f"the variable {VARIABLE}", load=load)
+
+
+def wrapped(path: Path, id_: str, source: KeySource | None, guests: Guests) -> Kept:
+    """Wrapped in a file, by a key source."""
+    wraps = wrapping(id_, source, guests)
+    return Kept(where=f"{path}, wrapped by {id_}", load=lambda: read_wrapped_keys(path, wraps))
+
+
+def wrapping(id_: str, source: KeySource | None, guests: Guests) -> Wraps:
+    """A key source as the vault speaks to it. Raises `KeysUnreachable` where no plugin brings it."""
+    if source is None:
+        raise KeysUnreachable(f"No loaded plugin brings the key source {id_}.", "See `oo plugins`, and what vault.keys_from says.")
+    return _Wrapping(source, guests)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapping:
+    source: KeySource
+    guests: Guests
+
+    async def wrap(self, key: bytes, context: Mapping[str, str]) -> str:
+        """Give the key wrapped."""
+        return await self._asked(self.source.wrap(key, context))
+
+    async def unwrap(self, wrapped: str, context: Mapping[str, str]) -> bytes:
+        """Give the key."""
+        return await self._asked(self.source.unwrap(wrapped, context))
+
+    async def _asked(self, work: Coroutine[Any, Any, T]) -> T:
+        """Raises `KeysUnreachable`, with what the key source says in its own words and nothing of a stranger's exception."""
+        try:
+            async with asyncio.timeout(LONGEST):
+                return await self.guests.run(work)
+        except TimeoutError:
+            why = f"it did not answer within {LONGEST:.0f} s"
+        except ConnectorError as error:
+            why = str(error)
+        except Exception as error:  # a plugin's: its text, context and frames may hold what it worked on
+            why = f"it failed with {type(error).__name__}"
+        raise KeysUnreachable(
+            f"The key source {self.source.id} gave no key: {why}.",
+            "A running daemon goes on with the keys it has; a start has to wait until this is mended.",
+        )
