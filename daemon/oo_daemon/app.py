@@ -35,10 +35,13 @@ from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.tokens import Tokens, guard
 from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
+from oo_daemon.ops import disk as disk_
 from oo_daemon.ops import log
+from oo_daemon.ops import memory as memory_
 from oo_daemon.ops import metrics as numbers
-from oo_daemon.ops.disk import LOOK, Disk
+from oo_daemon.ops.disk import Disk
 from oo_daemon.ops.health import Health, LoopTurns, PluginsLoaded, WriterWrites
+from oo_daemon.ops.memory import Memory, unit_limit
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.relay import Relay
@@ -261,9 +264,17 @@ async def build(
         relay.start(registry.sinks.values())
 
         disk = Disk(folder=settings.places.database.parent, least=settings.disk.least_free, metrics=metrics, log=out)
+        memory = Memory(limit=unit_limit(), metrics=metrics, log=out)
         turns = LoopTurns(clock=clock, metrics=metrics)
-        writes = WriterWrites(storage=storage, clock=clock)
-        health = Health(looks={"database": writes, "disk": disk, "loop": turns, "plugins": PluginsLoaded(registry=registry)})
+        health = Health(
+            looks={
+                "database": WriterWrites(storage=storage, clock=clock),
+                "disk": disk,
+                "memory": memory,
+                "loop": turns,
+                "plugins": PluginsLoaded(registry=registry),
+            }
+        )
         await disk.look()
         beating = asyncio.ensure_future(turns.run())
         stack.callback(beating.cancel)
@@ -300,6 +311,7 @@ async def build(
             metrics=metrics,
             log=out,
             arrived=intake.wake,
+            short=lambda: disk.low or memory.low,
             limit=settings.public.body_limit,
             rate=settings.public.source_rate,
         )
@@ -318,12 +330,13 @@ async def build(
             out=out,
         )
         ticker = SchedulerTicker()
-        _tick(ticker, settings, dispatcher, storage, connect)
+        _tick(ticker, settings, dispatcher, storage, connect, disk)
         ticker.every(settings.sync.tick, worker.tick, "jobs")
         ticker.every(INTAKE_EVERY, intake.tick, "intake")
         ticker.every(TIDY_EVERY, intake.tidy, "tidy_inbox")
         ticker.every(TIDY_EVERY, actions.tidy, "tidy_actions")
-        ticker.every(LOOK, disk.look, "disk")
+        ticker.every(disk_.LOOK, disk.look, "disk")
+        ticker.every(memory_.LOOK, memory.look, "memory")
         ticker.start()
         stack.push_async_callback(ticker.stop)
         out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
@@ -343,11 +356,15 @@ async def build(
     out.info("stopped")
 
 
-def _tick(ticker: Ticker, settings: Settings, dispatcher: Dispatcher, storage: ThreadedStorage, connect: Connect) -> None:
+def _tick(ticker: Ticker, settings: Settings, dispatcher: Dispatcher, storage: ThreadedStorage, connect: Connect, disk: Disk) -> None:
+    async def dispatch() -> None:
+        if not disk.low:  # what a sync would bring could not be kept
+            await dispatcher.tick()
+
     async def checkpoint() -> None:
         await storage.checkpoint()
 
-    ticker.every(settings.sync.tick, dispatcher.tick, "dispatch")
+    ticker.every(settings.sync.tick, dispatch, "dispatch")
     ticker.every(CHECKPOINT_EVERY, checkpoint, "checkpoint")
     ticker.every(TIDY_EVERY, connect.tidy, "tidy")
 

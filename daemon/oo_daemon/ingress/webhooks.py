@@ -72,6 +72,7 @@ class Webhooks:
     metrics: Metrics
     log: Log
     arrived: Callable[[], None]
+    short: Callable[[], bool]  #: the host is short of disk or memory, and nothing new is taken
     limit: int  #: largest body in bytes, as sent and unpacked
     rate: int  #: deliveries a second that one source may send on and on; twice as many at once
     _waiting: int = field(default=0, init=False)
@@ -87,6 +88,8 @@ class Webhooks:
         """Take one delivery. 200: it is kept for good, or was before; 404: refused; 429, 503: not now, to be sent again."""
         if self._waiting >= WAITING or self._held >= HELD:
             raise self._not_now(503, self.sources.nobody, "overloaded")
+        if self.short():
+            raise self._not_now(503, self.sources.nobody, "short")
         token = request.match_info["token"]
         if request.method == "GET" and (answer := self._greeted(request, token)) is not None:
             return _said(answer)

@@ -46,6 +46,7 @@ GAUGES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "disk_free_bytes": "Bytes left where the database is.",
         "inbox_depth": "Deliveries that are still to become events.",
+        "resident_bytes": "Bytes of the daemon that are in memory.",
         "syncs_running": "Syncs under way.",
     }
 )

@@ -105,6 +105,7 @@ async def door(tmp_path: Path, stack: AsyncExitStack, open_door: Open, notebook:
         metrics=metrics,
         log=notebook,
         arrived=lambda: rung.append(1),
+        short=lambda: False,
         limit=LIMIT,
         rate=1000,
     )
@@ -423,12 +424,15 @@ async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, mo
         assert status == 503
         assert int(headers["retry-after"]) > 0
         assert b"canary" not in text
+    monkeypatch.setattr(door.hooks, "short", lambda: True)
+    assert (await ask())[0] == 503
+    monkeypatch.setattr(door.hooks, "short", lambda: False)
     overloaded = Refusing(CannotStore("never asked"))
     monkeypatch.setattr(door.hooks, "storage", overloaded)
     monkeypatch.setattr(webhooks, "WAITING", 0)
     assert (await ask())[0] == 503
     assert overloaded.asked == 0
-    assert (door.counted("not_stored"), door.counted("overloaded", "")) == (2, 1)
+    assert (door.counted("not_stored"), door.counted("short", ""), door.counted("overloaded", "")) == (2, 1, 1)
     assert door.rung == []
     assert await door.kept() == []
 
