@@ -38,6 +38,10 @@ def _socket(environ: Mapping[str, str], known: Known) -> Path:
     return (places.unit_folder(environ, "RUNTIME_DIRECTORY") or Path(known["places.state"])) / "oo.sock"
 
 
+def _backups(environ: Mapping[str, str], known: Known) -> Path:
+    return Path(known["places.state"]) / "backups"
+
+
 def _key_file(environ: Mapping[str, str], known: Known) -> Path:
     return places.credential(environ, "oo-root-key") or Path(known["places.state"]) / "root.key"
 
@@ -147,6 +151,14 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """Copies of the database: `oo backup` makes one, a timer does so every hour."""
+
+    folder: FilePath = derived(_backups, "backups in places.state", "where backups are kept; another disk survives this one")
+    keep: Count = setting(48, "how many are kept; the oldest go first")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """What the daemon says about its work; never a token, a body or a person's data."""
 
@@ -178,6 +190,7 @@ class Settings:
     http: Http
     oauth: OAuth
     disk: Disk
+    backup: Backup
     log: Log
     #: Each connector's own table by connector id, unread: its shape is the connector's. Values from variables are texts.
     connectors: Mapping[str, Mapping[str, Any]] = field(repr=False)  # a connector's setting may be a secret

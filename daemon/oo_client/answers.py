@@ -39,6 +39,15 @@ class Health(Struct, frozen=True, kw_only=True):
     parts: Mapping[str, Part]
 
 
+class Backup(Struct, frozen=True, kw_only=True):
+    """An encrypted copy of the database, checked when it was made."""
+
+    name: str  #: of the file in `backup.folder`
+    size: int  #: bytes
+    made_at: datetime
+    position: str  #: where the outbox ended
+
+
 class Scope(Struct, frozen=True, kw_only=True):
     """One permission; its sentence continues "oO can"."""
 

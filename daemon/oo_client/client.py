@@ -15,6 +15,7 @@ from yarl import URL
 
 from oo_client.answers import (
     Action,
+    Backup,
     Connection,
     ConnectProgress,
     ConnectSession,
@@ -95,6 +96,14 @@ class Client:
     async def metrics(self) -> str:
         """Fetch the numbers, in the text format of Prometheus."""
         return (await self._send("GET", "/metrics")).decode()
+
+    async def backups(self) -> tuple[Backup, ...]:
+        """List the backups there are, newest first."""
+        return (await self._ask("GET", "/v1/backups", into=_Backups)).backups
+
+    async def make_backup(self, *, patience: float = 3600) -> Backup:
+        """Make a backup; the answer comes once it was restored beside and checked, within `patience` seconds."""
+        return await self._ask("POST", "/v1/backups", into=Backup, patience=patience)
 
     async def plugins(self) -> tuple[Plugin, ...]:
         """List the plugins that were found, also those that could not be loaded."""
@@ -304,8 +313,9 @@ class Client:
         query: Mapping[str, str | None] | None = None,
         body: Mapping[str, Any] | None = None,
         wait: float = 0,
+        patience: float = 0,
     ) -> T:
-        answer = await self._send(method, path, query=query, body=body, wait=wait)
+        answer = await self._send(method, path, query=query, body=body, wait=wait, patience=patience)
         try:
             return msgspec.json.decode(answer, type=into)
         except msgspec.DecodeError as wrong:
@@ -319,13 +329,14 @@ class Client:
         query: Mapping[str, str | None] | None = None,
         body: Mapping[str, Any] | None = None,
         wait: float = 0,
+        patience: float = 0,
     ) -> bytes:
         if self._session is None:
             raise RuntimeError("a Client is used inside `async with`")
         said = {name: value for name, value in (query or {}).items() if value is not None}
         if wait:
             said["wait"] = f"{wait:g}"
-        limit = self._timeout + wait
+        limit = self._timeout + wait + patience
         try:
             async with self._session.request(
                 method,
@@ -360,6 +371,10 @@ class Client:
 
 _LOG: Final = "look at the daemon's log, then ask again"
 _VERSIONS: Final = "use the version of `oo` that the daemon has"
+
+
+class _Backups(msgspec.Struct, frozen=True):
+    backups: tuple[Backup, ...]
 
 
 class _Plugins(msgspec.Struct, frozen=True):

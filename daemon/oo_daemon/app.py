@@ -21,7 +21,6 @@ from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.guest import Contexts, LogFor
-from oo_daemon.connections.key_keeping import Kept
 from oo_daemon.connections.keys import Keys, check
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
@@ -29,6 +28,7 @@ from oo_daemon.connections.transport import AiohttpTransport, Transport
 from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.ingress import server
 from oo_daemon.ingress.api import Api, in_its_words
+from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.server import Listening
@@ -39,6 +39,7 @@ from oo_daemon.ops import disk as disk_
 from oo_daemon.ops import log
 from oo_daemon.ops import memory as memory_
 from oo_daemon.ops import metrics as numbers
+from oo_daemon.ops.backup import Backups
 from oo_daemon.ops.disk import Disk
 from oo_daemon.ops.health import Health, LoopTurns, PluginsLoaded, WriterWrites
 from oo_daemon.ops.memory import Memory, unit_limit
@@ -110,7 +111,7 @@ async def build(
         guests = GuestLoop()
         guests.start()
         stack.push_async_callback(guests.stop)
-        kept = given or _kept(settings, registry, guests)
+        kept = given or key_keeping.chosen(settings.vault.keys_from, settings.vault.key_file, registry.key_sources, guests, environ)
         keyring = await kept.load()
         stack.enter_context(lock.held(settings.places.database))
         storage = ThreadedStorage(open_database(settings.places.database), wire.encode)
@@ -266,6 +267,15 @@ async def build(
         disk = Disk(folder=settings.places.database.parent, least=settings.disk.least_free, metrics=metrics, log=out)
         memory = Memory(limit=unit_limit(), metrics=metrics, log=out)
         turns = LoopTurns(clock=clock, metrics=metrics)
+        backups = Backups(
+            database=settings.places.database,
+            folder=settings.backup.folder,
+            keep=settings.backup.keep,
+            keyring=keyring,
+            clock=clock,
+            metrics=metrics,
+            log=out,
+        )
         health = Health(
             looks={
                 "database": WriterWrites(storage=storage, clock=clock),
@@ -321,6 +331,7 @@ async def build(
             sockets.get("private"),
             stack,
             health=HealthRoutes(health=health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
+            backups=BackupRoutes(backups=backups),
             connect=connect,
             webhooks=webhooks,
             api=api,
@@ -337,6 +348,7 @@ async def build(
         ticker.every(TIDY_EVERY, actions.tidy, "tidy_actions")
         ticker.every(disk_.LOOK, disk.look, "disk")
         ticker.every(memory_.LOOK, memory.look, "memory")
+        ticker.every(60, backups.look, "backups")
         ticker.start()
         stack.push_async_callback(ticker.stop)
         out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
@@ -376,6 +388,7 @@ async def _listen(
     stack: AsyncExitStack,
     *,
     health: HealthRoutes,
+    backups: BackupRoutes,
     connect: Connect,
     webhooks: Webhooks,
     api: Api,
@@ -389,7 +402,7 @@ async def _listen(
     public_app.add_routes(webhooks.routes())
     private_app = server.private_application(log=out)
     private_app.middlewares.append(in_its_words)
-    private_app.add_routes([*health.routes(), *api.routes()])
+    private_app.add_routes([*health.routes(), *backups.routes(), *api.routes()])
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
@@ -413,17 +426,11 @@ async def _listen(
     if settings.private.port:
         guarded_app = server.private_application(log=out)
         guarded_app.middlewares.extend([in_its_words, guard(api.tokens)])
-        guarded_app.add_routes([*health.routes(), *api.routes()])
+        guarded_app.add_routes([*health.routes(), *backups.routes(), *api.routes()])
         guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)
     return public, private
-
-
-def _kept(settings: Settings, registry: Registry, guests: ports.Guests) -> Kept:
-    """Where the root keys are, if not in the environment."""
-    id_, path = settings.vault.keys_from, settings.vault.key_file
-    return key_keeping.in_file(path) if id_ == "file" else key_keeping.wrapped(path, id_, registry.key_sources.get(id_), guests)
 
 
 def _claim_public(settings: Settings) -> tuple[socket.socket | None, str]:

@@ -17,11 +17,14 @@ PLACES: Final[Mapping[str, str]] = MappingProxyType(
         "oo-integrations.socket": "etc/systemd/system/oo-integrations.socket",
         "oo-integrations-private.socket": "etc/systemd/system/oo-integrations-private.socket",
         "oo-integrations.service": "etc/systemd/system/oo-integrations.service",
+        "oo-integrations-backup.service": "etc/systemd/system/oo-integrations-backup.service",
+        "oo-integrations-backup.timer": "etc/systemd/system/oo-integrations-backup.timer",
         "oo-integrations.sysusers": "etc/sysusers.d/oo-integrations.conf",
     }
 )
 SERVICE: Final = "oo-integrations.service"
 SOCKETS: Final = ("oo-integrations.socket", "oo-integrations-private.socket")
+TIMER: Final = "oo-integrations-backup.timer"
 #: Name of the root key among the unit's credentials; `vault.key_file` looks for it there.
 CREDENTIAL: Final = "oo-root-key"
 #: As they stand in the files.

@@ -21,6 +21,9 @@ NOW = "2026-11-22T09:30:00Z"
 SOON = "2026-11-22T09:45:00Z"
 
 
+BACKUP: Json = {"name": "oo-20261122T093000Z-1-7.backup", "size": 81_920, "made_at": "2026-11-22T09:30:00Z", "position": "1-7"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """One request as it came, and its answer."""
@@ -81,6 +84,8 @@ class FakeDaemon:
                 web.get("/readyz", self._live),
                 web.get("/healthz", self._health),
                 web.get("/metrics", self._metrics),
+                web.get("/v1/backups", self._backups),
+                web.post("/v1/backups", self._make_backup),
                 web.get("/v1/status", self._status),
                 web.get("/v1/plugins", self._plugins),
                 web.get("/v1/registrations", self._registrations),
@@ -137,6 +142,12 @@ class FakeDaemon:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(text="oo_integrations_syncs_total 1.0\n")
+
+    async def _backups(self, request: web.Request) -> web.Response:
+        return _json({"backups": [BACKUP]})
+
+    async def _make_backup(self, request: web.Request) -> web.Response:
+        return _json(BACKUP, status=201)
 
     async def _status(self, request: web.Request) -> web.Response:
         states = [each["state"] for each in self.connections]

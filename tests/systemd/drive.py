@@ -149,6 +149,8 @@ async def main() -> None:
     told = await sandbox()
     seen["life"] = await life(told)
     seen["unit"] = shown("NRestarts", "Result", "ActiveState", "StatusText", "User")
+    run("systemctl", "start", "oo-integrations-backup.service")
+    seen["backups"] = len(json.loads(run(OO, "backup", "--list", "--json"))["backups"])
     pid = shown("MainPID")["MainPID"]
     seen["status"] = {
         line.split(":")[0]: line.split(":")[1].strip() for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line

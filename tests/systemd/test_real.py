@@ -112,6 +112,7 @@ def test_the_service_lives_under_its_hardening(seen: dict[str, Any]) -> None:
     assert seen["life"] == {"synced": "done", "pushed": 1, "refreshed": "done", "disconnected": "disconnected", "health": "ok"}
     assert (seen["unit"]["NRestarts"], seen["unit"]["Result"], seen["unit"]["User"]) == ("0", "success", "oo-integrations")
     assert seen["unit"]["StatusText"] == "Listening at http://127.0.0.1:8710"
+    assert seen["backups"] == 1
     assert seen["status"]["Seccomp"] == "2"
     assert seen["status"]["CapEff"] == "0000000000000000"
     assert seen["status"]["NoNewPrivs"] == "1"

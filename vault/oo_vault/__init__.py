@@ -3,6 +3,7 @@
 A leaf: it imports nothing else of ours, knows no database and no HTTP, and has its time and chance handed in.
 """
 
+from oo_vault.backup import PART, read_backup, write_backup
 from oo_vault.box import signed_by
 from oo_vault.context import CREDENTIAL, Context
 from oo_vault.credential import CredentialRow, Intent, Rows, State, digest
@@ -34,6 +35,7 @@ from oo_vault.wrapped import Wraps, create_wrapped_key, key_context, read_wrappe
 
 __all__ = [
     "CREDENTIAL",
+    "PART",
     "Answer",
     "Chance",
     "ClientBroken",
@@ -78,7 +80,9 @@ __all__ = [
     "key_text",
     "parse_key",
     "parse_key_lines",
+    "read_backup",
     "read_key_file",
     "read_wrapped_keys",
     "signed_by",
+    "write_backup",
 ]

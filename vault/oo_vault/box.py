@@ -7,8 +7,10 @@ What is symmetric (the ingress key) uses XChaCha20-Poly1305, which binds the con
 
 import hashlib
 import hmac
+from collections.abc import Iterable, Iterator
 from typing import Never
 
+from nacl import bindings
 from nacl.exceptions import BadSignatureError, CryptoError
 from nacl.public import PrivateKey, SealedBox
 from nacl.secret import Aead
@@ -28,7 +30,7 @@ class Refused(Exception):
 class RootKey:
     """All that one root key gives. The root key itself is not kept."""
 
-    __slots__ = ("_ingress", "_log", "_mac", "_opening", "_sealing", "key_id")
+    __slots__ = ("_backup", "_ingress", "_log", "_mac", "_opening", "_sealing", "key_id")
 
     def __init__(self, root: bytes) -> None:
         if len(root) != ROOT_SIZE:
@@ -38,6 +40,7 @@ class RootKey:
         self._sealing = SealedBox(private.public_key)
         self._mac = _derive(root, b"oo mac 1")
         self._ingress = Aead(_derive(root, b"oo ingress 1"))
+        self._backup = _derive(root, b"oo backup 1")
         self._log = _derive(root, b"oo log 1")
         self.key_id = _derive(root, b"oo key id 1", 4).hex()  #: 8 hex digits; says nothing about the key
 
@@ -74,6 +77,35 @@ class RootKey:
             return self._ingress.decrypt(blob[1:], context)
         except CryptoError:
             raise Refused from None
+
+    def seal_stream(self, context: bytes, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Encrypt a long text part by part (libsodium's secretstream); gives a header first, and then one block for each part.
+
+        No block can be changed, left out, doubled or moved, and the last one says that it is the last.
+        """
+        state = bindings.crypto_secretstream_xchacha20poly1305_state()
+        yield bindings.crypto_secretstream_xchacha20poly1305_init_push(state, self._backup)
+        held: bytes | None = None
+        for part in parts:
+            if held is not None:
+                yield bindings.crypto_secretstream_xchacha20poly1305_push(state, held, context)
+            held = part
+        last = bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL
+        yield bindings.crypto_secretstream_xchacha20poly1305_push(state, held or b"", context, last)
+
+    def open_stream(self, context: bytes, header: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """Decrypt what `seal_stream` gave. Raises `Refused` where a block is not the next one, and where the last one is missing."""
+        state = bindings.crypto_secretstream_xchacha20poly1305_state()
+        tag = 0
+        try:
+            bindings.crypto_secretstream_xchacha20poly1305_init_pull(state, header, self._backup)
+            for block in blocks:
+                part, tag = bindings.crypto_secretstream_xchacha20poly1305_pull(state, block, context)
+                yield part
+        except (CryptoError, ValueError, TypeError):
+            raise Refused from None
+        if tag != bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL:
+            raise Refused
 
     def tag(self, text: str) -> str:
         """Give 12 hex digits that stand for a text in logs and cannot be found by trying texts."""

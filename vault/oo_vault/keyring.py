@@ -85,6 +85,10 @@ class Keyring:
         """Decrypt what `wrap` gave. Raises as `open` does."""
         return self._opened(self._key(sealed).unwrap, context, sealed)
 
+    def key(self, key_id: str) -> RootKey | None:
+        """The key with this id, if it is in the ring."""
+        return self._ring.keys.get(key_id)
+
     def log_tag(self, text: str) -> str:
         """Give a short keyed hash that stands for an id in logs; another after a new key."""
         return self.newest.tag(text)

@@ -32,6 +32,8 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "inbox": "List webhooks as they arrived, and what became of them.",
         "token": "Make, list and revoke tokens for the private API over TCP.",
         "vault": "Make, change and look at the keys that seal credentials.",
+        "backup": "Make an encrypted backup, restored beside and checked.",
+        "restore": "Put a backup in the place of the database.",
         "config": "Check, show and explain the settings.",
         "systemd": "Install and remove the service.",
         "sandbox": "Serve a stand-in for a provider until Ctrl-C.",

@@ -70,7 +70,7 @@ class Host:
 @click.pass_obj
 def install(call: Call, root: Path, command: Path | None, no_start: bool, quiet: bool) -> None:
     """Make the user, the key, the settings and the units, and start the service. Run as root; run again, it renews the units."""
-    from oo_systemd import SERVICE, SOCKETS, units
+    from oo_systemd import SERVICE, SOCKETS, TIMER, units
 
     host = Host(root=root)
     command = command or Path(sys.argv[0]).resolve()
@@ -90,9 +90,10 @@ def install(call: Call, root: Path, command: Path | None, no_start: bool, quiet:
         host.run("systemd-sysusers", "/etc/sysusers.d/oo-integrations.conf")
         host.run("systemctl", "daemon-reload")
         if not no_start:
-            host.run("systemctl", "enable", *SOCKETS, SERVICE)
+            host.run("systemctl", "enable", *SOCKETS, SERVICE, TIMER)
             host.run("systemctl", "restart", *SOCKETS)
             host.run("systemctl", "restart", SERVICE)
+            host.run("systemctl", "restart", TIMER)
     if not quiet:
         for line in host.said:
             terminal.show(f"Wrote {line}.")
@@ -109,14 +110,14 @@ def install(call: Call, root: Path, command: Path | None, no_start: bool, quiet:
 @quiet_option
 def uninstall(root: Path, quiet: bool) -> None:
     """Stop the service and remove its units. Key, settings and data stay."""
-    from oo_systemd import PLACES, SERVICE, SOCKETS
+    from oo_systemd import PLACES, SERVICE, SOCKETS, TIMER
 
     host = Host(root=root)
     if host.lives:
         if os.geteuid() != 0:
             raise NotDone("only root may remove a service", "run it with sudo")
         if (root / PLACES[SERVICE]).exists():
-            host.run("systemctl", "disable", "--now", SERVICE, *SOCKETS)
+            host.run("systemctl", "disable", "--now", TIMER, SERVICE, *SOCKETS)
     for place in PLACES.values():
         (root / place).unlink(missing_ok=True)
     if host.lives:

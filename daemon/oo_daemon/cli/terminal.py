@@ -138,6 +138,11 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}".replace(",", "\u2009")
 
 
+def size(count: int) -> str:
+    """Write a number of bytes as people do."""
+    return f"{count / 1_000_000:,.1f}\u2009MB".replace(",", "\u2009") if count >= 1_000_000 else f"{count / 1000:.0f}\u2009kB"
+
+
 # --- output ---
 
 

@@ -27,6 +27,17 @@ class Kept:
     load: Callable[[], Awaitable[Keyring]]
 
 
+def chosen(keys_from: str, path: Path, sources: Mapping[str, KeySource], guests: Guests, environ: MutableMapping[str, str]) -> Kept:
+    """Where `vault.keys_from` says that they are."""
+    match keys_from:
+        case "file":
+            return in_file(path)
+        case "environment":
+            return in_environment(environ)
+        case id_:
+            return wrapped(path, id_, sources.get(id_), guests)
+
+
 def in_file(path: Path) -> Kept:
     """One key a line."""
     return Kept(where=str(path), load=lambda: asyncio.to_thread(read_key_file, path))

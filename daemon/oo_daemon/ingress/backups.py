@@ -1,0 +1,72 @@
+"""Backups over the private API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from oo_daemon.ingress.tokens import needs
+from oo_daemon.ingress.view import time
+
+
+class Backup(Protocol):
+    """A file in the backup folder."""
+
+    @property
+    def name(self) -> str:
+        """Its name there."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def made_at(self) -> int:
+        """When."""
+
+    @property
+    def position(self) -> str:
+        """Where the outbox ended."""
+
+
+class Makes(Protocol):
+    """Makes and lists backups."""
+
+    async def make(self) -> Backup:
+        """Make one, and check it. Raises `CannotStore`, `VaultError`."""
+
+    def listed(self) -> Sequence[Backup]:
+        """What there is, newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupRoutes:
+    """Two."""
+
+    backups: Makes
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """The routes."""
+        return [web.get("/v1/backups", self.list_backups), web.post("/v1/backups", self.make_backup)]
+
+    @needs("read")
+    async def list_backups(self, request: web.Request) -> web.Response:
+        """Newest first."""
+        return _json({"backups": [_shown(each) for each in self.backups.listed()]})
+
+    @needs("admin")
+    async def make_backup(self, request: web.Request) -> web.Response:
+        """Make one; the answer comes once it was checked."""
+        return _json(_shown(await self.backups.make()), status=201)
+
+
+def _shown(backup: Backup) -> dict[str, Any]:
+    return {"name": backup.name, "size": backup.size, "made_at": time(backup.made_at), "position": backup.position}
+
+
+def _json(body: dict[str, Any], *, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")

@@ -1,0 +1,157 @@
+"""Backups: one state of the database, encrypted, and not called a backup before it was restored and looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from oo_daemon.ports import SECOND, Clock, Metrics, moment
+from oo_daemon.store import backup as files
+from oo_daemon.store.errors import CannotStore, Corrupt
+from oo_sdk import Log
+from oo_vault import CREDENTIAL, PART, Context, CredentialRow, Keyring, read_backup, write_backup
+
+_NAME: Final = re.compile(r"oo-(\d{8}T\d{6})Z-(\d+-\d+)\.backup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A file in the backup folder."""
+
+    name: str
+    size: int  #: bytes
+    made_at: int
+    position: str  #: of the outbox, as callers see it
+
+
+@dataclass(slots=True, kw_only=True)
+class Backups:
+    """Makes, checks, lists and forgets backups. One is made at a time."""
+
+    database: Path
+    folder: Path
+    keep: int
+    keyring: Keyring
+    clock: Clock
+    metrics: Metrics
+    log: Log
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    async def make(self) -> Backup:
+        """Make one, and check it by restoring it beside. Raises `CannotStore`, `Corrupt`, `VaultError`."""
+        async with self._making:
+            made = await asyncio.get_running_loop().run_in_executor(None, self._make, self.clock.now())
+        self.measure()
+        self.log.info("backup_made", name=made.name, bytes=made.size)
+        return made
+
+    def listed(self) -> list[Backup]:
+        """What there is, newest first."""
+        found = []
+        for path in self.folder.glob("*.backup"):
+            match = _NAME.fullmatch(path.name)
+            if match is not None:
+                found.append(Backup(name=path.name, size=path.stat().st_size, made_at=_time(match[1]), position=match[2]))
+        return sorted(found, key=lambda each: (each.made_at, each.name), reverse=True)
+
+    def measure(self) -> None:
+        """Say how old the newest one is."""
+        known = self.listed()
+        if known:
+            self.metrics.gauge("backup_age_seconds", max(0.0, (self.clock.now() - known[0].made_at) / SECOND))
+
+    async def look(self) -> None:
+        """Measure, as a job of the ticker."""
+        self.measure()
+
+    def _make(self, now: int) -> Backup:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".making-", dir=self.folder) as place:
+                plain = Path(place) / "plain.sqlite3"
+                files.snapshot(self.database, plain)
+                whole = files.content(plain)
+                partial = Path(place) / "partial"
+                _encrypt(self.keyring, plain, partial)
+                plain.unlink()
+                # The drill: from the bytes on the disk, as a restore would.
+                again = Path(place) / "again.sqlite3"
+                decrypt(self.keyring, partial, again)
+                if files.content(again) != whole:
+                    raise Corrupt("the backup does not hold what the database held: look at the disk")
+                check(self.keyring, whole)
+                name = f"oo-{moment(now):%Y%m%dT%H%M%S}Z-{whole.epoch}-{whole.position}.backup"
+                partial.rename(self.folder / name)
+            _sync(self.folder)
+        except OSError as wrong:
+            raise CannotStore(f"the backup could not be written ({wrong.strerror}): free some space, or set backup.folder") from None
+        for old in self.listed()[self.keep :]:
+            (self.folder / old.name).unlink(missing_ok=True)
+        return next(each for each in self.listed() if each.name == name)
+
+
+def decrypt(keyring: Keyring, source: Path, to: Path, told: Callable[[int], None] = lambda _: None) -> None:
+    """Write the database that a backup holds into a new file. Raises `VaultError` and `OSError`."""
+    with source.open("rb") as encrypted, _new(to) as plain:
+        for part in read_backup(keyring, encrypted, told=told):
+            plain.write(part)
+        _through(plain)
+
+
+def check(keyring: Keyring, content: files.Content) -> None:
+    """Open what the keys must be able to open. Raises `VaultError`."""
+    for answer in content.known_answers:
+        keyring.check(answer)
+    if content.credential is not None:
+        keyring.open(_place(content.credential), content.credential.sealed)
+
+
+def _place(row: CredentialRow) -> Context:
+    return Context(
+        purpose=CREDENTIAL,
+        connection=row.connection,
+        user=row.user,
+        provider=row.provider,
+        account=row.account,
+        token_version=row.token_version,
+    )
+
+
+def _encrypt(keyring: Keyring, source: Path, to: Path) -> None:
+    def parts() -> Iterator[bytes]:
+        with source.open("rb") as plain:
+            while part := plain.read(PART):
+                yield part
+
+    with _new(to) as encrypted:
+        write_backup(keyring.newest, parts(), encrypted)
+        _through(encrypted)
+
+
+def _new(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+def _through(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _time(text: str) -> int:
+    from datetime import UTC, datetime
+
+    return int(datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()) * SECOND

@@ -1,0 +1,115 @@
+"""A copy of the database file: made beside the writer, looked at, and put in the place of another."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+import peewee
+
+from oo_daemon.store import credentials, vault_keys
+from oo_daemon.store.accept import STREAM
+from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.errors import CannotOpen, Corrupt
+from oo_daemon.store.storage import explain
+from oo_vault import CredentialRow, Sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a database holds, as far as a check compares it."""
+
+    epoch: int
+    position: int
+    rows: int  #: of all tables together
+    known_answers: tuple[Sealed, ...]
+    credential: CredentialRow | None  #: any one
+
+
+def snapshot(path: Path, to: Path) -> None:
+    """Write one state of a database that is in use into a new file, packed. Raises `CannotStore`, `Corrupt`."""
+    try:
+        connection = apsw.Connection(str(path))
+        try:
+            connection.set_busy_timeout(5_000)
+            connection.execute("VACUUM INTO ?", (str(to),))
+        finally:
+            connection.close()
+        descriptor = os.open(to, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except apsw.Error as error:
+        raise explain(error) from error
+
+
+def content(path: Path) -> Content:
+    """Check a file that nobody else uses, and say what it holds. Raises `Corrupt`."""
+    database = SqliteDatabase(path)
+    try:
+        database.connect()
+        verdicts = [verdict for (verdict,) in database.rows("PRAGMA integrity_check(3)")]
+        if verdicts != ["ok"]:
+            raise Corrupt(f"{path.name} is damaged ({verdicts[0]}): take another backup.")
+        if broken := database.rows("PRAGMA foreign_key_check"):
+            raise Corrupt(f"{path.name} is damaged ({len(broken)} rows of {broken[0][0]} belong to nothing): take another backup.")
+        tables = [name for (name,) in database.rows("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")]
+        counted = [database.rows(f'SELECT count(*) FROM "{name}"')[0][0] for name in tables]
+        ((epoch, position),) = database.rows("SELECT epoch, position FROM stream WHERE id = ?", (STREAM,))
+        some = database.rows("SELECT c.id FROM credential k JOIN connection c ON c.number = k.connection LIMIT 1")
+        return Content(
+            epoch=epoch,
+            position=position,
+            rows=sum(counted),
+            known_answers=tuple(known.answer for known in vault_keys.listed(database)),
+            credential=credentials.read(database, some[0][0]) if some else None,
+        )
+    except (apsw.Error, peewee.PeeweeException) as error:
+        raise Corrupt(f"{path.name} is damaged or no database of ours ({error}): take another backup.") from None
+    finally:
+        database.close()
+
+
+def adopt(path: Path) -> None:
+    """Make a restored file ready to be lived on.
+
+    Positions get a higher epoch, since consumers may be ahead of the file; and grants are marked, since a provider may have renewed them
+    after the backup was made. Raises `CannotOpen`.
+    """
+    database = SqliteDatabase(path)
+    try:
+        database.connect()
+        database.rows("BEGIN IMMEDIATE")
+        database.rows("UPDATE stream SET epoch = epoch + 1 WHERE id = ?", (STREAM,))
+        database.rows("UPDATE credential SET state = 'verify' WHERE state IN ('good', 'consent_soon')")
+        database.rows("COMMIT")
+        database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    except (apsw.Error, peewee.PeeweeException) as error:
+        raise CannotOpen(f"{path} cannot be written ({error}): check the disk.") from None
+    finally:
+        database.close()
+
+
+def put_in_place(restored: Path, database: Path) -> Path | None:
+    """Rename a file to be the database. Gives where the one that was there is kept, with its write-ahead log."""
+    kept = None
+    if database.exists():
+        number = next(number for number in range(1, 1_000_000) if not database.with_name(f"{database.name}.before-{number}").exists())
+        kept = database.with_name(f"{database.name}.before-{number}")
+        for suffix in ("-wal", "-shm"):
+            log = database.with_name(database.name + suffix)
+            if log.exists():
+                log.rename(kept.with_name(kept.name + suffix))
+        database.rename(kept)
+    restored.rename(database)
+    for suffix in ("-wal", "-shm"):  # of the file while it was made ready; empty
+        restored.with_name(restored.name + suffix).unlink(missing_ok=True)
+    descriptor = os.open(database.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return kept
