@@ -22,6 +22,7 @@ class Status(Struct, frozen=True, kw_only=True):
     database: str
     sqlite: str
     connections: Mapping[str, int]  #: how many in each state
+    unverified_sources: tuple[str, ...]  #: addresses that take everything from whoever knows them
     started_at: datetime
 
 
@@ -274,6 +275,57 @@ class Vault(Struct, frozen=True, kw_only=True):
     source: str  #: where they are kept
     keys: tuple[VaultKey, ...]
     rotation: Rotation
+
+
+class WholeDelivery(Delivery, frozen=True, kw_only=True):
+    """One webhook as it arrived."""
+
+    headers: Mapping[str, str]  #: those that are kept
+    body: bytes | None  #: None where it was dropped
+
+    def __repr__(self) -> str:
+        return f"WholeDelivery(id={self.id!r}, body=…)"
+
+
+class SourceSecret(Struct, frozen=True, kw_only=True):
+    """How one secret of an address stands."""
+
+    role: Literal["current", "next", "previous"]
+    until: datetime | None  #: None while nothing ends it
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """An address that webhooks are posted to."""
+
+    id: str
+    provider: str
+    connection: str | None  #: None where it serves all users of a registration
+    scheme: str  #: empty where the connector declares one
+    verified: bool  #: False: whoever knows the address is believed
+    state: Literal["open", "waiting", "closed"]
+    reason: str  #: why it refuses everything
+    url: str
+    secrets: tuple[SourceSecret, ...]
+    created_at: datetime
+
+
+class GivenSource(Source, frozen=True, kw_only=True):
+    """An address, with the secret that its sender is to be told, or that the sender made."""
+
+    secret: str | None
+
+    def __repr__(self) -> str:
+        return f"GivenSource(id={self.id!r}, secret=…)"
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """A delivery as its sender would send it."""
+
+    url: str
+    headers: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return "Sample(…)"
 
 
 class EventPage(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,14 +24,18 @@ from oo_client.answers import (
     Delivery,
     Event,
     EventPage,
+    GivenSource,
     Health,
     Plugin,
     Registration,
+    Sample,
+    Source,
     Status,
     Sync,
     Token,
     TokenScope,
     Vault,
+    WholeDelivery,
 )
 from oo_client.errors import DaemonNotRunning, Refused, TryLater, Unexpected
 
@@ -300,6 +305,94 @@ class Client:
         """Need an older key no more. Refused with code `key_newest` or `key_in_use`."""
         return await self._ask("DELETE", f"/v1/vault/keys/{_segment(key)}", into=Vault)
 
+    async def delivery(self, delivery: str) -> WholeDelivery:
+        """Show one delivery, with its body."""
+        return await self._ask("GET", f"/v1/deliveries/{_segment(delivery)}", into=WholeDelivery)
+
+    async def replay(
+        self, *, first: str | None = None, last: str | None = None, source: str | None = None, state: str | None = None
+    ) -> tuple[str, ...]:
+        """Have some deliveries worked on once more, under their ids; what was told is not told again.
+
+        Gives those it was done to: a delivery whose body was dropped, or that is still to become events, is left alone.
+        """
+        body = {"first": first, "last": last, "source": source, "state": state}
+        return (await self._ask("POST", "/v1/deliveries/replay", into=_Numbers, body=body)).deliveries
+
+    async def drop(
+        self, *, first: str | None = None, last: str | None = None, source: str | None = None, state: str | None = None
+    ) -> tuple[str, ...]:
+        """Forget the bodies of some deliveries for good; what was still to become events does not."""
+        body = {"first": first, "last": last, "source": source, "state": state}
+        return (await self._ask("POST", "/v1/deliveries/drop", into=_Numbers, body=body)).deliveries
+
+    async def sources(self) -> tuple[Source, ...]:
+        """List the addresses that webhooks are posted to."""
+        return (await self._ask("GET", "/v1/sources", into=_Sources)).sources
+
+    async def source(self, source: str) -> GivenSource:
+        """Show one address, with the secret that its sender made, if it did."""
+        return await self._ask("GET", f"/v1/sources/{_segment(source)}", into=GivenSource)
+
+    async def add_source(
+        self,
+        source: str,
+        *,
+        user: str,
+        scheme: str = "",
+        provider: str = "webhook",
+        changes: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        secret: str | None = None,
+    ) -> GivenSource:
+        """Make an address of a user's own, and tell its secret, in this answer only. `changes` set fields of the scheme, `options` say
+        what the connector makes of what arrives.
+
+        Refused with code `unknown_scheme`, `scheme`, `options`, `source_id` or `source_exists`.
+        """
+        body = {
+            "id": source,
+            "user": user,
+            "scheme": scheme,
+            "provider": provider,
+            "changes": changes or {},
+            "options": options or {},
+            "secret": secret,
+        }
+        return await self._ask("POST", "/v1/sources", into=GivenSource, body=body)
+
+    async def rotate_source(self, source: str, *, secret: str | None = None, keep: float = 86_400, staged: bool = False) -> GivenSource:
+        """Give an address a new secret, and take the one before for `keep` seconds more; `staged`: take the new one beside it for now.
+
+        Without a secret the one that was staged becomes the current one, else one is made.
+        """
+        body = {"secret": secret, "keep": keep, "staged": staged}
+        return await self._ask("POST", f"/v1/sources/{_segment(source)}/rotate", into=GivenSource, body=body)
+
+    async def switch_source(self, source: str, enabled: bool) -> Source:
+        """Open or close an address; one that is closed looks like one that does not exist."""
+        return await self._ask("POST", f"/v1/sources/{_segment(source)}/{'enable' if enabled else 'disable'}", into=Source)
+
+    async def try_source(self, source: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Event, ...]:
+        """Say what a delivery would become; nothing is kept, and its signature is not looked at."""
+        asked = {"body": b64encode(body).decode(), "headers": dict(headers or {})}
+        return (await self._ask("POST", f"/v1/sources/{_segment(source)}/try", into=_Tried, body=asked)).events
+
+    async def test_source(self, source: str, body: bytes = b'{"test":true}') -> int:
+        """Post a delivery to an address from here, signed as its sender would sign it; gives the status of the answer.
+
+        Refused with code `cannot_sign` where only the sender can, `source_closed`.
+        """
+        asked = {"body": b64encode(body).decode()}
+        sample = await self._ask("POST", f"/v1/sources/{_segment(source)}/sample", into=Sample, body=asked)
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as outside:
+                async with outside.post(URL(sample.url, encoded=True), data=body, headers=sample.headers, allow_redirects=False) as answer:
+                    return answer.status
+        except (aiohttp.ClientError, TimeoutError):
+            raise Unexpected("the address cannot be reached from here", "check `public.url` and the proxy in front") from None
+
     async def openapi(self) -> str:
         """Fetch the description of the API, in YAML."""
         return (await self._send("GET", "/v1/openapi.yaml")).decode()
@@ -383,6 +476,18 @@ class _Plugins(msgspec.Struct, frozen=True):
 
 class _Deliveries(msgspec.Struct, frozen=True):
     deliveries: tuple[Delivery, ...]
+
+
+class _Sources(msgspec.Struct, frozen=True):
+    sources: tuple[Source, ...]
+
+
+class _Numbers(msgspec.Struct, frozen=True):
+    deliveries: tuple[str, ...]
+
+
+class _Tried(msgspec.Struct, frozen=True):
+    events: tuple[Event, ...]
 
 
 class _Registrations(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.transport import AiohttpTransport, Transport
 from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.ingress import server
-from oo_daemon.ingress.api import Api, in_its_words
+from oo_daemon.ingress.api import Api, Rehearse, in_its_words
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.health import HealthRoutes
@@ -49,6 +49,8 @@ from oo_daemon.outbox.relay import Relay
 from oo_daemon.outbox.tail import Tail
 from oo_daemon.registry import Registry, discover
 from oo_daemon.store import credentials, inbox, jobs, lock, schedule
+from oo_daemon.store.accept import event_id
+from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database, sqlite_version
 from oo_daemon.sync.act import Actions
@@ -245,6 +247,7 @@ async def build(
             metrics=metrics,
             connection_event=own.connection_event,
             action_event=own.action_event,
+            closed=sources.load,
         )
         worker = Worker(
             storage=storage,
@@ -303,6 +306,8 @@ async def build(
             keys=keys,
             reader=tail,
             as_json=wire.as_json,
+            rehearse=_rehearse(intake, clock),
+            arrived=intake.wake,
             clock=clock,
             status={
                 "version": oo_daemon.__version__,
@@ -366,6 +371,14 @@ async def build(
         )
         out.info("stopping")
     out.info("stopped")
+
+
+def _rehearse(intake: Intake, clock: ports.Clock) -> Rehearse:
+    async def rehearse(connection: Connection, headers: Mapping[str, str], body: bytes, id_: str) -> list[bytes]:
+        drafts = await intake.rehearse(connection, headers, body, id_)
+        return [wire.encode(connection, draft, event_id(connection.id, draft.type, draft.key, 1), 1, clock.now()) for draft in drafts]
+
+    return rehearse
 
 
 def _tick(ticker: Ticker, settings: Settings, dispatcher: Dispatcher, storage: ThreadedStorage, connect: Connect, disk: Disk) -> None:

@@ -46,6 +46,7 @@ class FakeDaemon:
     plugins: list[Json] = field(default_factory=list)
     registrations: list[Json] = field(default_factory=list)
     deliveries: list[Json] = field(default_factory=list)
+    sources: list[Json] = field(default_factory=list)
     tokens: list[Json] = field(default_factory=list)
     #: Answers to the question how the vault stands, in turn; the last one again and again.
     vaults: list[Json] = field(default_factory=list)
@@ -100,6 +101,17 @@ class FakeDaemon:
                 web.post("/v1/connections/{id}/sync", self._sync),
                 web.get("/v1/events", self._events),
                 web.get("/v1/deliveries", self._deliveries),
+                web.get("/v1/deliveries/{id}", self._delivery),
+                web.post("/v1/deliveries/replay", self._some),
+                web.post("/v1/deliveries/drop", self._some),
+                web.get("/v1/sources", self._sources),
+                web.post("/v1/sources", self._add_source),
+                web.get("/v1/sources/{id}", self._source),
+                web.post("/v1/sources/{id}/rotate", self._rotate_source),
+                web.post("/v1/sources/{id}/enable", self._switch_source),
+                web.post("/v1/sources/{id}/disable", self._switch_source),
+                web.post("/v1/sources/{id}/try", self._try_source),
+                web.post("/v1/sources/{id}/sample", self._sample_source),
                 web.get("/v1/tokens", self._tokens),
                 web.post("/v1/tokens", self._create_token),
                 web.delete("/v1/tokens/{name}", self._revoke_token),
@@ -159,6 +171,7 @@ class FakeDaemon:
                 "database": "/var/lib/oo-integrations/oo.sqlite3",
                 "sqlite": "3.54.1",
                 "connections": {state: states.count(state) for state in set(states)},
+                "unverified_sources": [each["id"] for each in self.sources if not each["verified"]],
                 "started_at": NOW,
             }
         )
@@ -265,6 +278,54 @@ class FakeDaemon:
     async def _deliveries(self, request: web.Request) -> web.Response:
         shown = [each for each in self.deliveries if _matches(each, request, "state", "source")]
         return _json({"deliveries": shown[: int(request.query.get("limit", "100"))]})
+
+    async def _delivery(self, request: web.Request) -> web.Response:
+        for each in self.deliveries:
+            if each["id"] == request.match_info["id"]:
+                body = "eyJhIjoxfQ==" if each["state"] != "done" else None
+                return _json({**each, "headers": {"content-type": "application/json"}, "body": body})
+        return _error(404, "not_found", "There is no such delivery.", "See `oo inbox list`.")
+
+    async def _some(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        fits = [each for each in self.deliveries if all(each[key] == asked.get(key, each[key]) for key in ("source", "state"))]
+        return _json({"deliveries": [each["id"] for each in fits if int(asked.get("first", "0")) <= int(each["id"])]})
+
+    async def _sources(self, request: web.Request) -> web.Response:
+        return _json({"sources": self.sources})
+
+    async def _add_source(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if asked["scheme"] == "odd":
+            return _error(404, "unknown_scheme", "There is no scheme odd.", "Use one of github, none.")
+        self.sources.append(source(id=asked["id"], provider=asked["provider"], scheme=asked["scheme"], verified=asked["scheme"] != "none"))
+        told = None if "secret" in asked or asked["scheme"] == "none" else "made-secret"
+        return _json({**self.sources[-1], "secret": told}, status=201)
+
+    async def _source(self, request: web.Request) -> web.Response:
+        known = self._known_source(request)
+        return _no_source() if known is None else _json({**known, "secret": None})
+
+    async def _rotate_source(self, request: web.Request) -> web.Response:
+        known, asked = self._known_source(request), await request.json()
+        return _no_source() if known is None else _json({**known, "secret": None if "secret" in asked else "newer-secret"})
+
+    async def _switch_source(self, request: web.Request) -> web.Response:
+        known = self._known_source(request)
+        if known is None:
+            return _no_source()
+        known.update(state="open" if request.path.endswith("enable") else "closed")
+        return _json(known)
+
+    async def _try_source(self, request: web.Request) -> web.Response:
+        return _no_source() if self._known_source(request) is None else _json({"events": [event(1)]})
+
+    async def _sample_source(self, request: web.Request) -> web.Response:
+        known = self._known_source(request)
+        return _no_source() if known is None else _json({"url": known["url"], "headers": {"X-Sign": "sha256=00"}})
+
+    def _known_source(self, request: web.Request) -> Json | None:
+        return next((each for each in self.sources if each["id"] == request.match_info["id"]), None)
 
     async def _vault(self, request: web.Request) -> web.Response:
         return _json(self.vaults.pop(0) if len(self.vaults) > 1 else self.vaults[0])
@@ -401,6 +462,14 @@ def delivery(**changes: Any) -> Json:
     }  # fmt: skip
 
 
+def source(**changes: Any) -> Json:
+    """Give an address as the API shows it."""
+    return {
+        "id": "hooks", "provider": "webhook", "connection": "c-9", "scheme": "github", "verified": True, "state": "open", "reason": "",
+        "url": "http://127.0.0.1:9/webhooks/token", "secrets": [{"role": "current", "until": None}], "created_at": NOW, **changes,
+    }  # fmt: skip
+
+
 def sync(outcome: str = "done", **changes: Any) -> Json:
     """Give the answer to a sync."""
     ended = None if outcome == "running" else "2026-11-22T09:30:01Z"
@@ -421,6 +490,10 @@ def event(number: int, **changes: Any) -> Json:
         "payload": {"@type": "type.googleapis.com/oo.vocabulary.v1.Task", "title": "Buy milk"},
         **changes,
     }  # fmt: skip
+
+
+def _no_source() -> web.Response:
+    return _error(404, "unknown_source", "There is no such source.", "See `oo source list`.")
 
 
 def _matches(row: Json, request: web.Request, *names: str) -> bool:

@@ -23,6 +23,7 @@ DOORS = {
     "prometheus_client": {"daemon/oo_daemon/ops/metrics.py"},
     "tomllib": {"config/oo_config/"},
     "rich": {"daemon/oo_daemon/cli/terminal.py"},
+    "jmespath": {"plugins/oo_webhook/expression.py"},
     "click": {"daemon/oo_daemon/cli/"},
 }
 #: The generated protobuf, and Google's runtime, are met only where events become bytes and where connectors name their payloads.

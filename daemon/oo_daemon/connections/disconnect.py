@@ -6,6 +6,7 @@ became of it is kept, shown and told as an event.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,6 +56,7 @@ class Disconnect:
     metrics: Metrics
     connection_event: ConnectionEvent
     action_event: ActionEvent
+    closed: Callable[[], Awaitable[None]]  #: called when a connection has ended, so that its address takes nothing more
 
     async def begin(self, connection: Connection) -> None:
         """Stop everything that a connection does and queue its revocation; nothing where that has begun or is over.
@@ -79,6 +81,7 @@ class Disconnect:
             return Batch(connection=known, observed_at=now, drafts=[*drafts, *ended.drafts], marks=marks)
 
         await self.storage.accept(prepare, Lane.INGEST)
+        await self.closed()
 
     async def attempt(self, job: Job, connection: Connection) -> Ended | Later:
         """Ask the provider to revoke."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_type_hints
 
 import msgspec
 
-from oo_daemon.connections import verify
+from oo_daemon.connections import member, verify
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.ports import SECOND, Chance, Clock
@@ -33,6 +33,8 @@ from oo_sdk import FirstSecret, Hears, HmacScheme, NoScheme, Scheme, SignedSchem
 from oo_vault import Context, Keyring, Secret
 
 TOKEN_BYTES = 32
+#: Longest id of a sender's that is taken as it is.
+LONGEST_ID = 200
 #: Seconds for which the secret before the newest is still taken, unless somebody says otherwise.
 KEEP_PREVIOUS = 86_400.0
 #: What stands in where there is nothing to verify with, so that a refusal takes the same way whatever its cause.
@@ -87,7 +89,7 @@ class OpenSource:
 
     id: str
     provider: str
-    connection: int | None
+    connection: str | None  #: the id of the connection that it belongs to; None where it serves all users of a registration
     url: str = field(repr=False)
     token: str = field(repr=False)
     scheme: Scheme
@@ -338,10 +340,22 @@ class Sources:
             self._by_hash = opened
             self._by_id = {source.id: source for source in opened.values()}
 
-    def secret_of(self, source: OpenSource) -> bytes | None:
-        """The key that a source's sender signs with now; None where there is none."""
-        held = source.held(self._clock.now())
-        return held[0] if held and not source.closed else None
+    async def sample(self, id_: str, body: bytes) -> dict[str, str]:
+        """The headers with which a source's sender would send this body now, under an id that nobody else uses. Raises `Declined`."""
+        source = self.named(id_)
+        if source.closed:
+            raise Declined("source_closed", f"The source {id_} refuses everything: {source.closed}.", "See `oo source list`.")
+        known = await self._storage.read(sources.by_id, id_)
+        held = self._unseal(known).secrets if known else []
+        secrets = [Secret(each.text) for each in sorted(held, key=lambda each: _ROLES.index(each.role))]
+        if known is not None and source.scheme.key == "client_secret":
+            secrets = await self._client_secrets(known)
+        name = f"test-{self._chance.token_bytes(8).hex()}"
+        secret = secrets[0] if secrets else Secret("")
+        headers = verify.sign(source.scheme, secret, id_=name, sent_at=self._clock.now(), body=body)
+        if headers is None:
+            raise Declined("cannot_sign", f"Only the sender of {id_} can sign for it.", "Send a test from there.")
+        return {"Content-Type": "application/json", **headers}
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -454,7 +468,7 @@ class Sources:
         return OpenSource(
             id=source.id,
             provider=source.provider,
-            connection=source.connection,
+            connection=source.connection_id,
             url=f"{self._public_url}/webhooks/{kept.token}",
             token=kept.token,
             scheme=scheme,
@@ -517,6 +531,14 @@ def changed(scheme: Scheme, changes: Mapping[str, Any]) -> Scheme:
         except msgspec.ValidationError as wrong:
             raise Declined("scheme", f"The scheme's {name} does not fit: {wrong}.", "Correct it.") from None
     return replace(scheme, **set_)
+
+
+def sent_id(scheme: Scheme, headers: Mapping[str, str], body: bytes) -> str:
+    """The id that a sender gives a delivery, if it can be used; header names in small letters."""
+    given = headers.get(scheme.id_header.lower(), "") if scheme.id_header else ""
+    if not given and scheme.id_member:
+        given = member.text(body, scheme.id_member)
+    return given if 0 < len(given) <= LONGEST_ID and given.isascii() and given.isprintable() else ""
 
 
 def _missing(scheme: Scheme, source: Source, given: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Annotated, Any, Protocol, TypeVar, get_args
 
@@ -14,9 +14,10 @@ from aiohttp import web
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.guest import sentence
 from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.registration import Registrations
-from oo_daemon.connections.sources import Sources
+from oo_daemon.connections.sources import KEEP_PREVIOUS, Given, Sources, Wanted, sent_id
 from oo_daemon.ingress import view
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import Scope, Tokens, needs
@@ -26,10 +27,12 @@ from oo_daemon.store import connections, consumers, inbox, jobs, outbox, schedul
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.inbox import Which
 from oo_daemon.store.jobs import Job
 from oo_daemon.store.outbox import Filter, Page, Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.storage import Storage
+from oo_sdk import ConnectorError
 from oo_vault import Secret, VaultError
 
 T = TypeVar("T")
@@ -37,6 +40,8 @@ T = TypeVar("T")
 LONGEST_WAIT = 30.0
 #: How often a waiting request looks again, in seconds.
 LOOK = 0.1
+#: Deliveries that one transaction changes.
+SOME = 100
 STATUS_OF = {
     "unknown_provider": 404,
     "no_registration": 409,
@@ -49,6 +54,11 @@ STATUS_OF = {
     "missing_scope": 409,
     "key_reused": 409,
     "token_exists": 409,
+    "unknown_source": 404,
+    "source_exists": 409,
+    "source_closed": 409,
+    "cannot_sign": 409,
+    "no_secret": 409,
     "key_newest": 409,
     "key_in_use": 409,
     "not_found": 404,
@@ -84,6 +94,42 @@ class NewAction(msgspec.Struct, forbid_unknown_fields=True):
     key: str | None = None
 
 
+class NewSource(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a new source."""
+
+    id: str
+    user: str
+    scheme: str = ""
+    provider: str = "webhook"
+    changes: dict[str, Any] = msgspec.field(default_factory=dict)
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+    secret: str | None = None
+
+
+class NewSecret(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a rotation."""
+
+    secret: str | None = None
+    keep: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400)] = KEEP_PREVIOUS  #: seconds
+    staged: bool = False
+
+
+class Tried(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a rehearsal or a sample."""
+
+    body: bytes  #: in base64
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Chosen(msgspec.Struct, forbid_unknown_fields=True):
+    """Which deliveries. At least one of them is said."""
+
+    first: str | None = None
+    last: str | None = None
+    source: str | None = None
+    state: inbox.State | None = None
+
+
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     """Body of a new token."""
 
@@ -109,6 +155,13 @@ class Acting(Protocol):
         """The action with this id."""
 
 
+class Rehearse(Protocol):
+    """Says what a delivery to a connection's own address would become."""
+
+    async def __call__(self, connection: Connection, headers: Mapping[str, str], body: bytes, id_: str) -> list[bytes]:
+        """Events as they would lie in the outbox. Raises `ConnectorError`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     """What the API needs of the hub."""
@@ -125,6 +178,8 @@ class Api:
     keys: Keys
     reader: Reader
     as_json: Callable[[bytes], dict[str, Any]]
+    rehearse: Rehearse
+    arrived: Callable[[], None]  #: has deliveries worked on at once
     clock: Clock
     status: Mapping[str, Any]  #: what stays the same while the daemon runs
 
@@ -144,7 +199,18 @@ class Api:
             web.post("/v1/actions", self.act),
             web.get("/v1/actions/{id}", self.show_action),
             web.get("/v1/events", self.read_events),
+            web.get("/v1/sources", self.list_sources),
+            web.post("/v1/sources", self.add_source),
+            web.get("/v1/sources/{id}", self.show_source),
+            web.post("/v1/sources/{id}/rotate", self.rotate_source),
+            web.post("/v1/sources/{id}/enable", self.enable_source),
+            web.post("/v1/sources/{id}/disable", self.disable_source),
+            web.post("/v1/sources/{id}/try", self.try_source),
+            web.post("/v1/sources/{id}/sample", self.sample_source),
             web.get("/v1/deliveries", self.list_deliveries),
+            web.post("/v1/deliveries/replay", self.replay_deliveries),
+            web.post("/v1/deliveries/drop", self.drop_deliveries),
+            web.get("/v1/deliveries/{id}", self.show_delivery),
             web.get("/v1/tokens", self.list_tokens),
             web.post("/v1/tokens", self.create_token),
             web.delete("/v1/tokens/{name}", self.revoke_token),
@@ -163,7 +229,13 @@ class Api:
     @needs("read")
     async def show_status(self, request: web.Request) -> web.Response:
         """What runs, and how much it has."""
-        return _json({**self.status, "connections": await self.storage.read(connections.counted)})
+        return _json(
+            {
+                **self.status,
+                "connections": await self.storage.read(connections.counted),
+                "unverified_sources": self.sources.unverified(),
+            }
+        )
 
     @needs("read")
     async def list_plugins(self, request: web.Request) -> web.Response:
@@ -318,6 +390,111 @@ class Api:
         return _json({"deliveries": [view.delivery(entry, now) for entry in found]})
 
     @needs("admin")
+    async def show_delivery(self, request: web.Request) -> web.Response:
+        """One delivery, with its body."""
+        found = await self.storage.read(inbox.shown, _delivery(request.match_info["id"]))
+        if found is None:
+            raise Refused(404, "not_found", "There is no such delivery.", "See `oo inbox list`.")
+        return _json(view.whole_delivery(*found, self.clock.now()))
+
+    @needs("admin")
+    async def replay_deliveries(self, request: web.Request) -> web.Response:
+        """Have some worked on once more."""
+        which = _which(await _body(request, Chosen))
+        numbers = await self._some(lambda database, rest: inbox.replay(database, rest, SOME), which)
+        self.arrived()
+        return _json({"deliveries": [str(number) for number in numbers]})
+
+    @needs("admin")
+    async def drop_deliveries(self, request: web.Request) -> web.Response:
+        """Forget the bodies of some."""
+        which, now = _which(await _body(request, Chosen)), self.clock.now()
+        numbers = await self._some(lambda database, rest: inbox.drop(database, rest, now, SOME), which)
+        return _json({"deliveries": [str(number) for number in numbers]})
+
+    async def _some(self, change: Callable[[Any, Which], list[int]], which: Which) -> list[int]:
+        """Change deliveries in short transactions, each from where the last one ended."""
+        numbers: list[int] = []
+        while True:
+            done = await self.storage.write(change, which)
+            numbers += done
+            if len(done) < SOME:
+                return numbers
+            which = replace(which, first=done[-1] + 1)
+
+    @needs("read")
+    async def list_sources(self, request: web.Request) -> web.Response:
+        """Addresses that webhooks are posted to, oldest first."""
+        return _json({"sources": [view.source(each) for each in self.sources.listed()]})
+
+    @needs("admin")
+    async def show_source(self, request: web.Request) -> web.Response:
+        """One address, with the secret that its sender made."""
+        known = self.sources.named(request.match_info["id"])
+        return _json(view.given_source(Given(source=known, secret=known.shown_secret)))
+
+    @needs("admin")
+    async def add_source(self, request: web.Request) -> web.Response:
+        """Make an address; the answer is the only place where its secret is told."""
+        body = await _body(request, NewSource)
+        wanted = Wanted(
+            name=body.id,
+            user=body.user,
+            provider=body.provider,
+            scheme=body.scheme,
+            changes=body.changes,
+            options=body.options,
+            secret=None if body.secret is None else Secret(body.secret),
+        )
+        return _json(view.given_source(await self.sources.add(wanted)), status=201)
+
+    @needs("admin")
+    async def rotate_source(self, request: web.Request) -> web.Response:
+        """Give an address a new secret."""
+        body = await _body(request, NewSecret)
+        secret = None if body.secret is None else Secret(body.secret)
+        given = await self.sources.rotate(request.match_info["id"], secret, keep=body.keep, staged=body.staged)
+        return _json(view.given_source(given))
+
+    @needs("admin")
+    async def enable_source(self, request: web.Request) -> web.Response:
+        """Open an address."""
+        return await self._switch(request, True)
+
+    @needs("admin")
+    async def disable_source(self, request: web.Request) -> web.Response:
+        """Close an address; it looks like one that does not exist."""
+        return await self._switch(request, False)
+
+    async def _switch(self, request: web.Request, enabled: bool) -> web.Response:
+        known = self.sources.named(request.match_info["id"])
+        await self.sources.enable(known.id, enabled)
+        return _json(view.source(self.sources.named(known.id)))
+
+    @needs("admin")
+    async def try_source(self, request: web.Request) -> web.Response:
+        """Say what a delivery would become, without keeping anything."""
+        body = await _body(request, Tried)
+        known = self.sources.named(request.match_info["id"])
+        if known.connection is None:
+            raise Declined("no_connection", "This address serves all users of a registration.", "Try one of a connection's own.")
+        headers = {name.lower(): text for name, text in body.headers.items()}
+        connection = await self._known(known.connection)
+        try:
+            events = await self.rehearse(connection, headers, body.body, sent_id(known.scheme, headers, body.body) or "try")
+        except ConnectorError as refused:
+            raise Refused(400, "unreadable", f"It becomes no event: {sentence(refused)}.", "Correct the body or the mapping.") from None
+        return _json({"events": [{"position": "-", **self.as_json(event)} for event in events]})
+
+    @needs("admin")
+    async def sample_source(self, request: web.Request) -> web.Response:
+        """A delivery as its sender would send it, to be posted to the address."""
+        body = await _body(request, Tried)
+        known = self.sources.named(request.match_info["id"])
+        headers = await self.sources.sample(known.id, body.body)
+        return _json({"url": known.url, "headers": {**body.headers, **headers}})
+
+    @needs("admin")
     async def list_tokens(self, request: web.Request) -> web.Response:
         """Tokens, oldest first; what they are is told by nobody any more."""
         return _json({"tokens": [view.token(each) for each in await self.tokens.listed()]})
@@ -387,6 +564,20 @@ class Api:
         if known is None:
             raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
         return known
+
+
+def _which(chosen: Chosen) -> Which:
+    if chosen == Chosen():
+        raise Refused(400, "which", "It is not said which deliveries.", "Name the first and the last, a source or a state.")
+    first = None if chosen.first is None else _delivery(chosen.first)
+    last = None if chosen.last is None else _delivery(chosen.last)
+    return Which(first=first, last=last, source=chosen.source, state=chosen.state)
+
+
+def _delivery(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Refused(404, "not_found", "There is no such delivery.", "See `oo inbox list`.")
+    return int(text)
 
 
 def _consumers_and_end(database: Any) -> tuple[dict[str, Consumer], Position]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from oo_daemon.connections.keys import Vault
-from oo_daemon.connections.sources import OpenSource
+from oo_daemon.connections.sources import Given, OpenSource
 from oo_daemon.ports import SECOND, moment
 from oo_daemon.registry import Plugin
 from oo_daemon.store.api_tokens import ApiToken
@@ -19,7 +21,7 @@ from oo_daemon.store.jobs import Job
 from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.schedule import Schedule
-from oo_sdk import Connector
+from oo_sdk import Connector, NoScheme
 
 
 def time(micros: int | None) -> str | None:
@@ -75,6 +77,27 @@ def registration(known: Registration, redirect_uri: str, source: OpenSource | No
     }
 
 
+def source(known: OpenSource) -> dict[str, Any]:
+    """One address, with its secrets only counted."""
+    return {
+        "id": known.id,
+        "provider": known.provider,
+        "connection": known.connection,
+        "scheme": known.scheme_name,
+        "verified": not isinstance(known.scheme, NoScheme),
+        "state": "waiting" if known.awaits_secret else "closed" if known.closed else "open",
+        "reason": known.closed,
+        "url": known.url,
+        "secrets": [{"role": each.role, "until": time(each.until)} for each in known.roles],
+        "created_at": time(known.created_at),
+    }
+
+
+def given_source(given: Given) -> dict[str, Any]:
+    """One address, with the secret that its sender is to be told."""
+    return {**source(given.source), "secret": given.secret.reveal() if given.secret else None}
+
+
 def delivery(entry: Entry, now: int) -> dict[str, Any]:
     """One delivery, without its body."""
     return {
@@ -91,6 +114,11 @@ def delivery(entry: Entry, now: int) -> dict[str, Any]:
         "next_try_at": None if entry.next_try_at is None else time(max(entry.next_try_at, entry.received_at)),
         "age": max(now - entry.received_at, 0) / SECOND,
     }
+
+
+def whole_delivery(entry: Entry, headers: Mapping[str, str], body: bytes | None, now: int) -> dict[str, Any]:
+    """One delivery with its body, in base64 since it may be no text."""
+    return {**delivery(entry, now), "headers": dict(headers), "body": None if body is None else b64encode(body).decode()}
 
 
 def token(known: ApiToken) -> dict[str, Any]:

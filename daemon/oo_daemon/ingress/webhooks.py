@@ -15,8 +15,8 @@ from hashlib import blake2b
 
 from aiohttp import web
 
-from oo_daemon.connections import handshake, member, verify
-from oo_daemon.connections.sources import OpenSource, Sources
+from oo_daemon.connections import handshake, verify
+from oo_daemon.connections.sources import OpenSource, Sources, sent_id
 from oo_daemon.connections.verify import Verdict
 from oo_daemon.ingress.server import Refused, refused
 from oo_daemon.ports import Chance, Clock, Metrics
@@ -35,8 +35,6 @@ HELD = 128 * 1024 * 1024
 PATIENCE = 5.0
 #: When senders are asked to come again, in seconds: spread, so that they do not come all at once.
 AGAIN = (5.0, 60.0)
-#: Longest id of a sender's that is taken as it is.
-LONGEST_ID = 200
 #: Seconds between two warnings about times of one source.
 QUIET = 60.0
 #: zlib's word for "gzip or deflate, see for yourself".
@@ -245,14 +243,11 @@ def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int) ->
     names = dict.fromkeys(name.lower() for name in ("content-type", scheme.id_header, _stamp_header(scheme), *scheme.keep) if name)
     names.pop(scheme.header.lower(), None)  # a signature is as good as the body it is for: never kept
     headers = {name: _text(request.headers[name]) for name in names if name in request.headers}
-    given = headers.get(scheme.id_header.lower(), "")
-    if scheme.id_member:
-        given = given or member.text(body, scheme.id_member)
-    usable = 0 < len(given) <= LONGEST_ID and given.isascii() and given.isprintable()
+    given = sent_id(scheme, headers, body)
     return Arrival(
         source=source.id,
-        delivery_id=given if usable else _weak_id(headers, body, now if scheme.repeats else 0),
-        weak=not usable,
+        delivery_id=given or _weak_id(headers, body, now if scheme.repeats else 0),
+        weak=not given,
         headers=headers,
         body=body,
         received_at=now,

@@ -40,6 +40,22 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Some deliveries: those that fit all of it."""
+
+    first: int | None = None  #: number
+    last: int | None = None  #: number
+    source: str | None = None
+    state: State | None = None
+
+    def where(self) -> tuple[str, list[Any]]:
+        """The condition, and its values."""
+        given = {"number >= ?": self.first, "number <= ?": self.last, "source = ?": self.source, "state = ?": self.state}
+        kept = {condition: value for condition, value in given.items() if value is not None}
+        return " AND ".join(kept) or "1 = 1", [*kept.values()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
     """One delivery in work."""
 
@@ -224,9 +240,13 @@ def depth(database: Database) -> int:
     return int(waiting)
 
 
-def listed(database: Database, *, state: str | None = None, source: str | None = None, limit: int = 100) -> list[Entry]:
+def listed(
+    database: Database, *, state: str | None = None, source: str | None = None, number: int | None = None, limit: int = 100
+) -> list[Entry]:
     """Deliveries, or those in a state or of a source, newest first."""
-    conditions = [(column, value) for column, value in (("d.state", state), ("d.source", source)) if value is not None]
+    conditions = [
+        (column, value) for column, value in (("d.state", state), ("d.source", source), ("d.number", number)) if value is not None
+    ]
     where = " AND ".join(["1 = 1", *(f"{column} = ?" for column, _ in conditions)])
     rows = database.rows(
         "SELECT d.number, d.source, s.provider, d.delivery_id, d.weak, d.state, d.reason, d.tries, d.next_try_at, d.received_at, d.done_at "
@@ -249,6 +269,47 @@ def listed(database: Database, *, state: str | None = None, source: str | None =
         )
         for number, source_, provider, delivery_id, weak, state_, reason, tries, next_try_at, received_at, done_at in rows
     ]
+
+
+def shown(database: Database, number: int) -> tuple[Entry, Mapping[str, str], bytes | None] | None:
+    """One delivery with its headers and its body, which is None where it was dropped."""
+    rows = database.rows("SELECT headers, body FROM delivery WHERE number = ?", (number,))
+    found = listed(database, number=number)
+    if not rows or not found:
+        return None
+    headers, body = rows[0]
+    return found[0], msgspec.json.decode(headers), None if body is None else bytes(body)
+
+
+def replay(database: Database, which: Which, limit: int) -> list[int]:
+    """Have some of these worked on once more, under their ids; gives their numbers, oldest first. Only one whose body is kept can be.
+
+    What is being worked on, or still will be, is left alone.
+    """
+    where, values = which.where()
+    rows = database.rows(
+        "UPDATE delivery SET state = 'received', reason = '', tries = 0, waiting = 0, next_try_at = 0, done_at = NULL "
+        "WHERE number IN ("
+        f"SELECT number FROM delivery WHERE {where} AND state <> 'received' AND body IS NOT NULL ORDER BY number LIMIT ?) RETURNING number",
+        (*values, limit),
+    )
+    return sorted(number for (number,) in rows)
+
+
+def drop(database: Database, which: Which, now: int, limit: int) -> list[int]:
+    """Forget the bodies of some of these for good; gives their numbers. One that was still to become events is dead.
+
+    The row stays, so that a redelivery is known.
+    """
+    where, values = which.where()
+    rows = database.rows(
+        "UPDATE delivery SET headers = '{}', body = NULL, waiting = 0, next_try_at = NULL, lease_owner = NULL, lease_until = NULL, "
+        "fence = fence + 1, reason = CASE WHEN state = 'done' THEN '' ELSE 'it was dropped' END, done_at = COALESCE(done_at, ?), "
+        "state = CASE WHEN state = 'done' THEN 'done' ELSE 'dead' END WHERE number IN ("
+        f"SELECT number FROM delivery WHERE {where} AND body IS NOT NULL ORDER BY number LIMIT ?) RETURNING number",
+        (now, *values, limit),
+    )
+    return sorted(number for (number,) in rows)
 
 
 def forget_bodies(database: Database, now: int, limit: int) -> int:

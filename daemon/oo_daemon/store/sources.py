@@ -25,6 +25,7 @@ class Source:
     enabled: bool
     created_at: int
     works: bool = True  #: read only: its connection works, where it has one
+    connection_id: str | None = None  #: read only: the random id of its connection
 
 
 def put(database: Database, source: Source) -> None:
@@ -70,37 +71,42 @@ def enable(database: Database, id_: str, enabled: bool) -> None:
 
 def by_id(database: Database, id_: str) -> Source | None:
     """The source with this id."""
-    found = _values(database.rows(f"{_SELECT} WHERE id = ?", (id_,)))
+    found = _values(database.rows(f"{_SELECT} WHERE source.id = ?", (id_,)))
     return found[0] if found else None
 
 
 def listed(database: Database) -> list[Source]:
     """All sources, oldest first."""
-    return _values(database.rows(f"{_SELECT} ORDER BY created_at, id"))
+    return _values(database.rows(f"{_SELECT} ORDER BY source.created_at, source.id"))
 
 
 _COLUMNS = "id, provider, registration, connection, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at"
 _INSERT = f"INSERT INTO source ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SELECT = (
     f"SELECT {_COLUMNS}, COALESCE((SELECT CASE WHEN state = 'active' THEN 1 ELSE 0 END FROM connection "
-    "WHERE number = source.connection), 1) FROM source"
+    "WHERE number = source.connection), 1), (SELECT id FROM connection WHERE number = source.connection) FROM source"
 )
 
 
 def _values(rows: Iterable[Row]) -> list[Source]:
-    return [
-        Source(
-            id=id_,
-            provider=provider,
-            registration=registration,
-            connection=connection,
-            token_hash=bytes(token_hash),
-            sealed=Sealed(key_id=key_id, blob=bytes(sealed)),
-            secret_count=secret_count,
-            scheme=scheme,
-            enabled=bool(enabled),
-            created_at=created_at,
-            works=bool(works),
-        )
-        for id_, provider, registration, connection, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at, works in rows
-    ]
+    return [_value(row) for row in rows]
+
+
+def _value(row: Row) -> Source:
+    id_, provider, registration, connection, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at, works, connection_id = (
+        row
+    )
+    return Source(
+        id=id_,
+        provider=provider,
+        registration=registration,
+        connection=connection,
+        token_hash=bytes(token_hash),
+        sealed=Sealed(key_id=key_id, blob=bytes(sealed)),
+        secret_count=secret_count,
+        scheme=scheme,
+        enabled=bool(enabled),
+        created_at=created_at,
+        works=bool(works),
+        connection_id=connection_id,
+    )

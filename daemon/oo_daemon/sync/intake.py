@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.inbox import Claimed, DeliveryDone, Nudged
 from oo_daemon.store.storage import Lane, Storage
 from oo_daemon.sync.plan import backoff
-from oo_sdk import ConnectorBug, Delivery, Event, Hears, Log, Nudge, RetryLater, Unreadable
+from oo_sdk import ConnectorBug, ConnectorError, Delivery, Event, Hears, Log, Nudge, RetryLater, Unreadable
 
 T = TypeVar("T")
 
@@ -302,6 +302,37 @@ class Intake:
         except Exception as error:  # a guest's own: whatever it raises, the rest goes on
             return Failed(reason=sentence(error))
         return await self._tell(delivery, there, drafts, nudge)
+
+    async def rehearse(self, connection: Connection, headers: Mapping[str, str], body: bytes, id_: str) -> list[Draft]:
+        """What a delivery to a connection's own address would become. Nothing is kept.
+
+        Raises `ConnectorError`; a connector that takes too long is a `ConnectorBug`.
+        """
+        connector = self.registry.connectors.get(connection.provider)
+        if not isinstance(connector, Hears):
+            raise ConnectorBug(f"the connector {connection.provider} is not loaded, or takes no webhooks: see `oo plugins`")
+        now = self.clock.now()
+        delivery = Claimed(
+            number=0,
+            fence=0,
+            tries=1,
+            source="",
+            provider=connection.provider,
+            connection=connection.number,
+            delivery_id=id_,
+            headers=headers,
+            body=body,
+            received_at=now,
+        )
+        try:
+            drafts, _ = await self._ask(self._read(connector, delivery, arrived(delivery, connection)))
+        except _TookTooLong:
+            raise ConnectorBug(f"the connector did not answer within {ANSWER_WITHIN:.0f} s") from None
+        except (ConnectorError, CannotStore):
+            raise
+        except Exception as error:  # a guest's own
+            raise ConnectorBug(sentence(error)) from None
+        return drafts
 
     async def _read(self, connector: Hears, delivery: Claimed, told: Delivery) -> tuple[list[Draft], bool]:
         """What the connector makes of it: events, and whether there is a nudge. Runs on the guests' loop."""

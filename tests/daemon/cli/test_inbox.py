@@ -36,3 +36,37 @@ def test_some(daemon: FakeDaemon, oo: Oo) -> None:
 def test_nothing_yet(daemon: FakeDaemon, oo: Oo) -> None:
     """An empty inbox says where webhooks are to be posted to."""
     assert oo("inbox", "list").output.startswith("Nothing has arrived yet. `oo registration list`")
+
+
+def test_show(daemon: FakeDaemon, oo: Oo) -> None:
+    """One delivery is shown with its headers and its body; one without a body says so."""
+    daemon.deliveries = [DEAD, delivery()]
+    shown = oo("inbox", "show", "18").output
+    assert "content-type" in shown
+    assert shown.endswith('{"a":1}\n')
+    assert oo("inbox", "show", "17").output.endswith("The body was dropped.\n")
+    assert json.loads(oo("inbox", "show", "18", "--json").stdout)["body"] == "eyJhIjoxfQ=="
+    assert oo("inbox", "show", "99").exit_code == 1
+
+
+def test_replay(daemon: FakeDaemon, oo: Oo) -> None:
+    """One, a range, a source or a state; but not all of them by accident."""
+    daemon.deliveries = [DEAD, delivery()]
+    assert oo("inbox", "replay", "18").output == "Being worked on once more: 1 delivery.\n"
+    assert oo("inbox", "replay", "--source", "todoist").output == "Being worked on once more: 2 deliveries.\n"
+    assert json.loads(oo("inbox", "replay", "17", "18", "--state", "dead", "--json").stdout) == {"deliveries": ["18"]}
+    assert [each.body for each in daemon.asked("POST /v1/deliveries/replay")] == [
+        {"first": "18", "last": "18"},
+        {"source": "todoist"},
+        {"first": "17", "last": "18", "state": "dead"},
+    ]
+    assert oo("inbox", "replay").exit_code == 2
+    assert oo("inbox", "replay", "1", "2", "3").exit_code == 2
+
+
+def test_drop(daemon: FakeDaemon, oo: Oo) -> None:
+    """It is asked first, unless --yes says so."""
+    daemon.deliveries = [DEAD]
+    assert oo("inbox", "drop", "18", input="n\n").exit_code == 130
+    assert daemon.asked("POST /v1/deliveries/drop") == []
+    assert oo("inbox", "drop", "18", "--yes").output == "Dropped: 1 delivery.\n"

@@ -133,6 +133,10 @@ class World:
         return told
 
 
+async def nothing() -> None:
+    """Nobody has to be told."""
+
+
 async def a_world(hub: Hub, connector: Connector | None = None) -> World:
     script, keyring, storage, clock = Script(), Keyring([bytes(range(32))]), hub.storage, hub.clock
     registry = Registry(plugins=(), connectors={"acme": connector or Acme(), "files": Files()})
@@ -151,6 +155,7 @@ async def a_world(hub: Hub, connector: Connector | None = None) -> World:
         metrics=hub.metrics,
         connection_event=own.connection_event,
         action_event=own.action_event,
+        closed=nothing,
     )
     worker = Worker(
         storage=storage,

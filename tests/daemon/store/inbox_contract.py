@@ -14,7 +14,7 @@ from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import State, StateChanged, StillActive
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
-from oo_daemon.store.inbox import DAY, KEEP_BODIES, KEEP_IDS, Arrival, Claimed, DeliveryDone, Entry, Nudged
+from oo_daemon.store.inbox import DAY, KEEP_BODIES, KEEP_IDS, Arrival, Claimed, DeliveryDone, Entry, Nudged, Which
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.schedule import RunEnded
 from oo_daemon.store.sources import Source
@@ -78,6 +78,29 @@ class InboxContract:
         assert {each.id: each.enabled for each in await storage.read(sources.listed)} == {"acme": False, "other": True}
         await storage.write(sources.enable, "acme", True)
         assert all(each.enabled for each in await storage.read(sources.listed))
+
+    async def test_a_source_of_a_connection(self, storage: Storage) -> None:
+        """It can be given another address and keeps its deliveries; it belongs to its connection, and works as long as that does."""
+        connection = await storage.write(connect)
+        own = source("hooks", registration=None, connection=connection.number, scheme="{}")
+        assert await storage.write(sources.give, own)
+        await storage.write(inbox.put, arrival(to="hooks"))
+        again = source("hooks", registration=None, connection=connection.number, scheme="[]", token_hash=b"another", secret_count=3)
+        assert await storage.write(sources.give, again)
+        (kept,) = await storage.read(sources.listed)
+        assert (kept.token_hash, kept.scheme, kept.secret_count, kept.works, kept.connection_id) == (
+            b"another",
+            "[]",
+            3,
+            True,
+            connection.id,
+        )
+        assert [each.connection for each in await _claim(storage)] == [connection.number]
+        await storage.write(furnish)
+        assert await storage.write(sources.give, source("acme", registration=None, connection=connection.number, token_hash=b"x")) is False
+        gone = StateChanged(number=connection.number, state="disconnected", reason="", now=NOW)
+        await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(gone,)))
+        assert [each.works for each in await storage.read(sources.listed) if each.id == "hooks"] == [False]
 
     # --- the inbox ---------------------------------------------------------------------------------------------------
 
@@ -268,6 +291,40 @@ class InboxContract:
         assert await ids(source="acme", state="dead") == ["d1"]
         assert await ids(limit=1) == ["d3"]
         assert await storage.read(inbox.depth) == 2
+
+    async def test_deliveries_are_worked_on_once_more(self, storage: Storage) -> None:
+        """Those that are done or dead and still have their bodies, as if they had just come: by number, source or state, oldest first."""
+        await storage.write(furnish, "acme", "other")
+        for name, to in (("done", "acme"), ("dead", "acme"), ("open", "acme"), ("else", "other"), ("gone", "other")):
+            await storage.write(inbox.put, arrival(name, to=to))
+        done, dead, _, other, gone = await _claim(storage)
+        for each in (done, other):
+            await storage.write(_apply, DeliveryDone(delivery=each, now=NOW))
+        await storage.write(inbox.give_up, dead, NOW, "bad", forget=False)
+        await storage.write(inbox.give_up, gone, NOW, "nobody", forget=True)
+        assert await storage.write(inbox.replay, Which(state="dead"), 9) == [dead.number]
+        assert await storage.write(inbox.replay, Which(source="acme"), 9) == [done.number], "what still will be is left alone"
+        assert await storage.write(inbox.replay, Which(first=other.number, last=gone.number), 9) == [other.number]
+        again = await _claim(storage)
+        assert [(each.delivery_id, each.tries, each.body) for each in again] == [("done", 1, b"{}"), ("dead", 1, b"{}"), ("else", 1, b"{}")]
+        with pytest.raises(LeaseLost):
+            await storage.write(_apply, DeliveryDone(delivery=done, now=NOW))
+
+    async def test_bodies_are_dropped(self, storage: Storage) -> None:
+        """For good and whatever state they are in; what was in work is taken away, what was done stays done, and ids stay known."""
+        await _filled(storage, "done", "open", "new")
+        done, open_, _ = await _claim(storage)
+        await storage.write(_apply, DeliveryDone(delivery=done, now=NOW))
+        assert await storage.write(inbox.drop, Which(source="acme", last=open_.number), NOW, 9) == [done.number, open_.number]
+        with pytest.raises(LeaseLost):
+            await storage.write(_apply, DeliveryDone(delivery=open_, now=NOW))
+        entries = {each.delivery_id: (each.state, each.reason) for each in await storage.read(inbox.listed)}
+        assert entries == {"done": ("done", ""), "open": ("dead", "it was dropped"), "new": ("received", "")}
+        assert await storage.write(inbox.drop, Which(first=done.number), NOW, 1) == [open_.number + 1], "what has no body is passed over"
+        assert await storage.write(inbox.put, arrival("open")) is False
+        entry, headers, body = await storage.read(inbox.shown, done.number) or (None, None, None)
+        assert (entry and entry.delivery_id, headers, body) == ("done", {}, None)
+        assert await storage.read(inbox.shown, 99) is None
 
     async def test_bodies_go_after_a_week_and_ids_after_five(self, storage: Storage) -> None:
         """A redelivery is known for 35 days, a body is kept for 7 after the delivery was done; what is not done is never forgotten."""
