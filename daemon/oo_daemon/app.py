@@ -57,7 +57,7 @@ from oo_daemon.sync.act import Actions
 from oo_daemon.sync.intake import Intake
 from oo_daemon.sync.jobs import Worker
 from oo_daemon.sync.run import Limits, Sync
-from oo_daemon.sync.schedule import Dispatcher, SchedulerTicker, Ticker
+from oo_daemon.sync.schedule import Dispatcher, Line, SchedulerTicker, Ticker
 from oo_sdk import Log
 from oo_vault import Keyring, Refresher
 
@@ -120,7 +120,7 @@ async def build(
         stack.push_async_callback(storage.close)
         await check(storage, keyring, clock)
         # The lock says that no other daemon lives on this file: leases that are left belong to the dead.
-        if rescued := await storage.write(schedule.rescue):
+        if rescued := await storage.write(schedule.rescue, clock.now()):
             out.warning("runs_rescued", runs=rescued)
         if rescued := await storage.write(jobs.rescue):
             out.warning("jobs_rescued", jobs=rescued)
@@ -180,6 +180,7 @@ async def build(
         stack.push_async_callback(keys.stop)
         sessions = Credentials(refresher=refresher, registrations=registrations, transport=transport, clock=clock, metrics=metrics)
         log_for = _log_for(keyring)
+        line = Line()
         sync = Sync(
             storage=storage,
             registry=registry,
@@ -199,6 +200,7 @@ async def build(
             ),
             make_draft=wire.draft,
             connection_event=own.connection_event,
+            line=line,
         )
         dispatcher = Dispatcher(
             storage=storage,
@@ -209,6 +211,8 @@ async def build(
             run=sync.run,
             workers=settings.sync.workers,
             lease=settings.sync.lease,
+            chance=chance,
+            line=line,
         )
         stack.push_async_callback(lambda: dispatcher.stop(GRACE))
         intake = Intake(

@@ -33,6 +33,7 @@ class Connector:
     errors: Mapping[int, type[ConnectorError]] = {}  #: what only this provider means by a status
     actions: Sequence[ActionKind] = ()  #: what `act` can do
     manual_revocation: str = ""  #: where a person removes oO's access by hand
+    cursor_shape: int = 1  #: raise it when cursors look otherwise than in the release before, and write `migrate_cursor`
 
     class Settings(Struct):
         """What an operator can set for this connector; nothing, unless a connector says otherwise."""
@@ -71,6 +72,17 @@ class Connector:
         nothing: tuple[Signal, ...] = ()
         for signal in nothing:
             yield signal
+
+    def migrate_cursor(self, cursor: Cursor, shape: int) -> Cursor | None:
+        """Turn a cursor that was kept under another `cursor_shape` into one of today's. None, the default: begin again."""
+        return None
+
+    def cursor_order(self, cursor: Cursor) -> int | None:
+        """A number that only grows from checkpoint to checkpoint, such as a provider's sequence; a cursor with a lower one is refused.
+
+        None, the default: cursors have no order.
+        """
+        return None
 
     async def act(self, ctx: Context, action: Action) -> ActionResult:
         """Change something at the provider. Called again with the same key after a doubt: it must then do nothing twice."""

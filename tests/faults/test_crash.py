@@ -17,6 +17,7 @@ from oo_daemon.outbox import wire
 from oo_daemon.store import connections, credentials, database, schedule
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection, SignedIn
+from oo_daemon.store.runs import Tally
 from oo_daemon.store.schedule import CursorMoved, Held, RunEnded
 from oo_daemon.store.storage import InlineStorage, open_database
 from oo_sdk import Change, Event
@@ -111,7 +112,8 @@ async def workload(disk: Disk, path: Path) -> Story:
         await storage.write(credentials.probe, who.id, fence, 2000)
         await storage.write(credentials.commit, who.id, fence, turn + 1, Sealed(key_id="k", blob=bytes([turn]) * 700), None, "good")
         acknowledge()
-        ended = RunEnded(run=run, now=turn * 10 + 8, next_run_at=(turn + 1) * 10, outcome="done", detail="", events=28, keep_tries=False)
+        tally = Tally(events=28)
+        ended = RunEnded(run=run, now=turn * 10 + 8, next_run_at=(turn + 1) * 10, outcome="done", detail="", tally=tally, keep_tries=False)
         await storage.accept(Batch(connection=connection, observed_at=turn, marks=(ended,)))
         acknowledge()
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if turn % 5 == 4 else apsw.SQLITE_CHECKPOINT_PASSIVE

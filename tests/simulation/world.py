@@ -373,7 +373,15 @@ class World:
             connection_event=own.connection_event,
         )
         dispatcher = Dispatcher(
-            storage=storage, clock=self.clock, metrics=metrics, log=NoLog(), owner=owner, run=sync.run, workers=self.workers, lease=60
+            storage=storage,
+            clock=self.clock,
+            metrics=metrics,
+            log=NoLog(),
+            owner=owner,
+            run=sync.run,
+            workers=self.workers,
+            lease=60,
+            chance=chance,
         )
         machine = Machine(storage, network, connect, registrations, dispatcher, clock=self.clock)
         machine.tasks.append(asyncio.ensure_future(self._rescue_and_live(machine)))
@@ -381,7 +389,7 @@ class World:
         return machine
 
     async def _rescue_and_live(self, machine: Machine) -> None:
-        await machine.storage.write(schedule.rescue)
+        await machine.storage.write(schedule.rescue, self.clock.now())
         await machine.storage.write(credentials.rescue)
         await machine.live(self.tick)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from oo_daemon.connections import token_endpoint
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.registration import Registrations
-from oo_daemon.connections.session import Client, SignedSession
+from oo_daemon.connections.session import Authority, Calls, Client, SignedSession
 from oo_daemon.connections.transport import Transport
 from oo_daemon.ports import Clock, Metrics
 from oo_daemon.store.connections import Connection
@@ -34,10 +34,10 @@ class Credentials:
     clock: Clock
     metrics: Metrics
 
-    async def session(self, connector: Connector, connection: Connection) -> Session:
-        """A session that acts as this connection."""
+    async def session(self, connector: Connector, connection: Connection, *, calls: Calls | None = None) -> Session:
+        """A session that acts as this connection; what it sends is counted in `calls`."""
         if connector.auth is None:
-            return SignedSession(connector=connector, client=None, authority=NoCredential(), transport=self.transport, clock=self.clock)
+            return self._session(connector, None, NoCredential(), calls)
         if connection.registration is None:
             raise ConnectorBug("the connection has no registration to sign with")
         try:
@@ -45,7 +45,12 @@ class Credentials:
         except Declined as gone:
             raise SignInAgain(gone.message) from None
         authority = _Kept(self, connector.auth, client, connection)
-        return SignedSession(connector=connector, client=client, authority=authority, transport=self.transport, clock=self.clock)
+        return self._session(connector, client, authority, calls)
+
+    def _session(self, connector: Connector, client: Client | None, authority: Authority, calls: Calls | None) -> Session:
+        return SignedSession(
+            connector=connector, client=client, authority=authority, transport=self.transport, clock=self.clock, calls=calls
+        )
 
 
 class NoCredential:

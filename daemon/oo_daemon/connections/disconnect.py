@@ -70,7 +70,7 @@ class Disconnect:
             known = connections.by_number(database, connection.number) or connection
             if known.state in _BEGUN:
                 return Batch(connection=known, observed_at=now)
-            schedule.stop(database, known.number)
+            schedule.stop(database, known.number, now)
             undone = jobs.fail(database, "act", known.number, "the connection was disconnected before it was done", now)
             drafts = [self.action_event(each, "failed", now, reason=each.reason) for each in undone]
             job = jobs.put(database, id_=id_, kind="revoke", connection=known.number, key=str(known.version), body={}, now=now)

@@ -71,6 +71,14 @@ class Client:
     secrets: Sequence[Secret] = field(repr=False)
 
 
+@dataclass(slots=True, kw_only=True)
+class Calls:
+    """Counts what is asked of a provider."""
+
+    made: int = 0
+    bytes: int = 0  #: of answers
+
+
 class SignedSession:
     """The SDK's `Session` for one connection.
 
@@ -80,9 +88,18 @@ class SignedSession:
 
     __slots__ = ("_answer",)
 
-    def __init__(self, *, connector: Connector, client: Client | None, authority: Authority, transport: Transport, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        connector: Connector,
+        client: Client | None,
+        authority: Authority,
+        transport: Transport,
+        clock: Clock,
+        calls: Calls | None = None,
+    ) -> None:
         revoke = connector.auth.revoke if connector.auth else None
-        signer = _Signer(connector, tuple(connector.hosts), revoke, client, authority, transport, clock)
+        signer = _Signer(connector, tuple(connector.hosts), revoke, client, authority, transport, clock, calls or Calls())
 
         async def answer(asked: _Asked) -> Response:
             return await signer.answer(asked)
@@ -156,6 +173,7 @@ class _Signer:
     authority: Authority
     transport: Transport
     clock: Clock
+    calls: Calls
 
     async def answer(self, asked: _Asked) -> Response:
         bounds.check(asked.url, self._hosts(asked))
@@ -199,8 +217,11 @@ class _Signer:
         return values
 
     async def _send(self, request: Request) -> Response:
+        self.calls.made += 1
         try:
-            return await self.transport.send(request)
+            response = await self.transport.send(request)
+            self.calls.bytes += len(response.body)
+            return response
         except (NotSent, NoAnswer) as error:
             raise RetryLater(str(error)) from None
 

@@ -69,30 +69,6 @@ class ConnectionRow(Table):
         table_name = "connection"
 
 
-class ScheduleRow(Table):
-    """When a connection is due, and who runs it."""
-
-    connection = IntegerField(primary_key=True)
-    next_run_at = IntegerField(null=True)
-    cursor = TextField(null=True)
-    generation = IntegerField()
-    tries = IntegerField()
-    lease_owner = TextField(null=True)
-    lease_until = IntegerField(null=True)
-    fence = IntegerField()
-    started_at = IntegerField(null=True)
-    finished_at = IntegerField(null=True)
-    finished_fence = IntegerField()
-    outcome = TextField(null=True)
-    detail = TextField(null=True)
-    events = IntegerField()
-
-    class Meta:
-        """Peewee's settings."""
-
-        table_name = "schedule"
-
-
 class CredentialTable(Table):
     """What a provider gave us, sealed."""
 

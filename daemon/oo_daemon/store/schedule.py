@@ -12,8 +12,13 @@ from typing import Any
 
 import msgspec
 
+from oo_daemon.store import runs
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
+from oo_daemon.store.runs import Tally
+
+#: Of what is due, how much is looked through for whose turn it is.
+WINDOW = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,8 @@ class Run:
     fence: int
     tries: int  #: how often it was claimed since it last ended well; 1 for the first
     cursor: Mapping[str, Any] | None
+    shape: int = 1  #: of the cursor, as the connector numbers them
+    unmoved: int = 0  #: runs in a row that asked the provider and left the cursor where it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,8 @@ class Schedule:
     outcome: str | None
     detail: str | None
     events: int
+    not_before: int = 0  #: the provider asked not to be asked earlier
+    unmoved: int = 0
 
 
 def _cursor(text: str | None) -> Mapping[str, Any] | None:
@@ -65,11 +74,11 @@ def _nudged(time: str) -> str:
 def of(database: Database, connection: int, now: int) -> Schedule | None:
     """What the schedule knows of a connection."""
     rows = database.rows(
-        "SELECT next_run_at, cursor, tries, lease_until, fence, started_at, finished_at, finished_fence, outcome, detail, events "
-        "FROM schedule WHERE connection = ?",
+        "SELECT next_run_at, cursor, tries, lease_until, fence, started_at, finished_at, finished_fence, outcome, detail, events, "
+        "not_before, unmoved FROM schedule WHERE connection = ?",
         (connection,),
     )
-    for next_run_at, cursor, tries, until, fence, started_at, finished_at, finished_fence, outcome, detail, events in rows:
+    for next_run_at, cursor, tries, until, fence, started_at, finished_at, finished_fence, outcome, detail, events, floor, unmoved in rows:
         return Schedule(
             connection=connection,
             next_run_at=next_run_at,
@@ -83,25 +92,96 @@ def of(database: Database, connection: int, now: int) -> Schedule | None:
             outcome=outcome,
             detail=detail,
             events=events,
+            not_before=floor,
+            unmoved=unmoved,
         )
     return None
 
 
-def claim(database: Database, owner: str, now: int, until: int, limit: int) -> list[Run]:
-    """Claim connections that are due and that nobody holds, the longest due first, in one statement.
+def claim(database: Database, owner: str, now: int, until: int, limit: int, most: int = WINDOW) -> list[Run]:
+    """Claim connections that are due and that nobody holds, in one statement, and note their runs.
 
-    A lease that ends absurdly late was written before the clock was set back: it does not stand either.
+    Users take turns: first comes who has the fewest runs under way, then who is longest due; nobody gets more than `most` at once.
+    A lease that ends absurdly late was written before the clock was set back: it does not stand.
     """
+    absurd = until + (until - now)
     rows = database.rows(
+        # CROSS JOIN keeps SQLite from beginning with all connections.
+        'WITH live AS (SELECT c."user" AS person, count(*) AS runs FROM run r CROSS JOIN schedule s CROSS JOIN connection c '
+        "WHERE r.finished_at IS NULL AND s.connection = r.connection AND c.number = r.connection "
+        'AND s.lease_until > ? AND s.lease_until <= ? GROUP BY c."user"), '
+        'due AS (SELECT s.connection, s.next_run_at, c."user" AS person FROM schedule s JOIN connection c ON c.number = s.connection '
+        f"WHERE s.next_run_at <= ? AND {_FREE} AND c.state = 'active' "
+        'AND c."user" NOT IN (SELECT person FROM live WHERE runs >= ?) ORDER BY s.next_run_at, s.connection LIMIT ?), '
+        "turns AS (SELECT d.connection, d.next_run_at, coalesce(l.runs, 0) + "
+        "row_number() OVER (PARTITION BY d.person ORDER BY d.next_run_at, d.connection) AS turn "
+        "FROM due d LEFT JOIN live l ON l.person = d.person) "
         "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ? "
-        "WHERE connection IN (SELECT s.connection FROM schedule s JOIN connection c ON c.number = s.connection "
-        "WHERE s.next_run_at <= ? AND (s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?) AND c.state = 'active' "
-        f"ORDER BY s.next_run_at, s.connection LIMIT ? {database.locking('FOR UPDATE OF s SKIP LOCKED')}) "
-        "RETURNING next_run_at, connection, fence, tries, cursor",
-        (owner, until, now, now, now, until + (until - now), limit),
+        "WHERE connection IN (SELECT s.connection FROM schedule s WHERE s.connection IN "
+        "(SELECT connection FROM turns WHERE turn <= ? ORDER BY turn, next_run_at, connection LIMIT ?) "
+        f"AND {_FREE} {database.locking('FOR UPDATE OF s SKIP LOCKED')}) "
+        "RETURNING next_run_at, connection, fence, tries, cursor, shape, unmoved",
+        (now, absurd, now, now, absurd, most, WINDOW, owner, until, now, most, limit, now, absurd),
     )
     rows.sort(key=lambda row: row[:2])  # RETURNING keeps no order
-    return [Run(connection=connection, fence=fence, tries=tries, cursor=_cursor(cursor)) for _, connection, fence, tries, cursor in rows]
+    runs.begin(database, ((row[1], row[2]) for row in rows), now)
+    return [
+        Run(connection=connection, fence=fence, tries=tries, cursor=_cursor(cursor), shape=shape, unmoved=unmoved)
+        for _, connection, fence, tries, cursor, shape, unmoved in rows
+    ]
+
+
+#: Nobody holds it: takes now, and the end of a lease that would be absurd.
+_FREE = "(s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)"
+
+
+def waiting(database: Database, now: int) -> bool:
+    """Say whether something is due that nobody runs."""
+    sql = (
+        "SELECT 1 FROM schedule s JOIN connection c ON c.number = s.connection "
+        "WHERE s.next_run_at <= ? AND s.lease_owner IS NULL AND c.state = 'active' LIMIT 1"
+    )
+    return bool(database.rows(sql, (now,)))
+
+
+def overdue(database: Database, before: int) -> int:
+    """How many should have run before this, and nobody holds."""
+    ((count,),) = database.rows("SELECT count(*) FROM schedule WHERE next_run_at < ? AND lease_owner IS NULL", (before,))
+    return int(count)
+
+
+def spread(database: Database, before: int, now: int, over: int, salt: int, limit: int) -> int:
+    """Have some of those that are overdue run at different times within `over`; gives how many. None is dropped, none runs twice."""
+    rows = database.rows(
+        "UPDATE schedule SET next_run_at = ? + (connection * 7919 + ?) % ? WHERE connection IN (SELECT connection FROM schedule "
+        "WHERE next_run_at < ? AND lease_owner IS NULL ORDER BY next_run_at LIMIT ?) RETURNING connection",
+        (now, salt, over, before, limit),
+    )
+    return len(rows)
+
+
+def latest_end(database: Database) -> int:
+    """When the last run of all ended; 0 before the first."""
+    ((latest,),) = database.rows("SELECT max(finished_at) FROM schedule")
+    return int(latest or 0)
+
+
+def set_back(database: Database, now: int, by: int, after: int, limit: int) -> int | None:
+    """Plan anew, in the order of their numbers, some connections that were planned while the clock was ahead by so much.
+
+    Each waits as long as it would have. Gives the last number looked at; None: there are no more.
+    """
+    some = database.rows("SELECT connection FROM schedule WHERE connection > ? ORDER BY connection LIMIT ?", (after, limit))
+    if not some:
+        return None
+    last = int(some[-1][0])
+    database.rows(
+        "UPDATE schedule SET next_run_at = next_run_at - ?, finished_at = finished_at - ?, not_before = not_before - ? "
+        "WHERE connection > ? AND connection <= ? AND lease_owner IS NULL AND next_run_at > ? "
+        "AND (finished_at > ? OR finished_at IS NULL)",
+        (by, by, by, after, last, now, now),
+    )
+    return last
 
 
 def heartbeat(database: Database, run: Run, until: int) -> None:
@@ -115,13 +195,17 @@ def heartbeat(database: Database, run: Run, until: int) -> None:
 
 
 def due_now(database: Database, connection: int, now: int) -> int:
-    """Make a connection due; gives the fence of the last claim, so that a later run can be told from it."""
+    """Make a connection due; gives the fence of the last claim, so that a later run can be told from it.
+
+    Also where the provider asked us to wait: the session still keeps to that, and says so.
+    """
     rows = database.rows(f"UPDATE schedule SET next_run_at = {_nudged('?')} WHERE connection = ? RETURNING fence", (now, now, connection))
     return int(rows[0][0]) if rows else 0
 
 
-def stop(database: Database, connection: int) -> None:
+def stop(database: Database, connection: int, now: int) -> None:
     """Take a connection off the schedule; a run in progress loses its lease. `create` puts it back, with its cursor."""
+    runs.lose(database, [connection], now, "it was stopped")
     database.rows(
         "UPDATE schedule SET next_run_at = NULL, lease_owner = NULL, lease_until = NULL, fence = fence + 1 WHERE connection = ?",
         (connection,),
@@ -135,17 +219,19 @@ def release(database: Database, owner: str, now: int) -> int:
         "tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END WHERE lease_owner = ? RETURNING connection",
         (now, owner),
     )
+    runs.lose(database, (connection for (connection,) in rows), now, "the daemon stopped before it ended")
     return len(rows)
 
 
-def rescue(database: Database) -> int:
+def rescue(database: Database, now: int) -> int:
     """Free what any process held: for the start of the only daemon on a database, when whoever held a lease is dead.
 
     Gives how many there were. What they ran is still due, with its try counted.
     """
-    return len(
-        database.rows("UPDATE schedule SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL RETURNING connection")
-    )
+    sql = "UPDATE schedule SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL RETURNING connection"
+    held = [connection for (connection,) in database.rows(sql)]
+    runs.lose(database, held, now, "the daemon ended before it did")
+    return len(held)
 
 
 def _fenced(database: Database, sql: str, run: Run, *values: Any) -> None:
@@ -188,29 +274,33 @@ class CursorMoved:
 
     run: Run
     cursor: Mapping[str, Any] | None
+    shape: int = 1
 
     def apply(self, database: Database) -> None:
         """Write it."""
         text = None if self.cursor is None else msgspec.json.encode(self.cursor).decode()
         _fenced(
             database,
-            "UPDATE schedule SET cursor = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            "UPDATE schedule SET cursor = ?, shape = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
             self.run,
             text,
+            self.shape,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
-    """Mark: a run is over; the lease is free and the next run is planned."""
+    """Mark: a run is over; the lease is free, the next run is planned, and the log has it."""
 
     run: Run
     now: int
     next_run_at: int | None
     outcome: str
     detail: str
-    events: int
+    tally: Tally
     keep_tries: bool  #: it did not end well: the count goes on
+    not_before: int = 0  #: the provider asked not to be asked earlier
+    unmoved: int = 0
 
     def apply(self, database: Database) -> None:
         """Write it."""
@@ -219,13 +309,25 @@ class RunEnded:
             database,
             # Somebody may have asked for another sync meanwhile: then it is due later than this run began, and that stands.
             "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, finished_at = ?, finished_fence = fence, "
-            "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, tries = ? "
-            "WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, "
+            "tries = ?, not_before = ?, unmoved = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
             self.run,
             self.now,
             self.next_run_at,
             self.outcome,
             self.detail,
-            self.events,
+            self.tally.events,
             tries,
+            self.not_before,
+            self.unmoved,
+        )
+        runs.end(
+            database,
+            self.run.connection,
+            self.run.fence,
+            now=self.now,
+            outcome=self.outcome,
+            detail=self.detail,
+            next_run_at=self.next_run_at,
+            tally=self.tally,
         )

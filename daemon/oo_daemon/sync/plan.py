@@ -69,8 +69,15 @@ class Broken:
     reason: str
 
 
-Outcome: TypeAlias = Done | CutShort | Later | QuotaUsed | SignedOut | LostPlace | Retired | Broken
-Word = Literal["done", "later", "signed_out", "failed"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stalled:
+    """It asks the provider again and again and gets no further: quota is burnt for nothing."""
+
+    runs: int
+
+
+Outcome: TypeAlias = Done | CutShort | Later | QuotaUsed | SignedOut | LostPlace | Retired | Broken | Stalled
+Word = Literal["done", "later", "signed_out", "failed", "stalled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +90,14 @@ class Step:
     keep_tries: bool = False  #: it did not end well: the count goes on
     sign_in: bool = False  #: the connection waits for its owner
     forget_cursor: bool = False
+    not_before: int = 0  #: the provider asks for that, whoever else would have it sooner
 
 
-def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread: float) -> Step:
+def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread: float, regular: int | None = None) -> Step:
     """Say what happens to a connection after one sync. Touches nothing.
 
-    `tries` counts the runs since one ended well, this one included; `interval` is in seconds; `spread` is a random number between 0 and 1.
+    `tries` counts the runs since one ended well, this one included; `interval` is in seconds; `spread` is a random number between 0 and 1;
+    `regular` is when the connection's own timetable has the next sync, where it has one.
     """
 
     def at(seconds: float) -> int:
@@ -99,13 +108,16 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
 
     match outcome:
         case Done():
-            return Step(outcome="done", detail="", run_at=at(interval * (0.95 + 0.1 * spread)))
+            return Step(outcome="done", detail="", run_at=at(interval * (0.95 + 0.1 * spread)) if regular is None else regular)
         case CutShort():
             return Step(outcome="done", detail="there is more: the sync goes on soon", run_at=now)
         case QuotaUsed(reason=reason, until=until):
-            return Step(outcome="done", detail=reason, run_at=at(asked(max((until - now) / SECOND, 1.0))))
+            wait = min(max((until - now) / SECOND, 1.0), DAY)
+            return Step(outcome="done", detail=reason, run_at=at(asked(wait)), not_before=at(wait))
         case Later(reason=reason, after=after):
-            return Step(outcome="later", detail=reason, run_at=at(max(backoff(tries, spread), asked(after or 0.0))), keep_tries=True)
+            run_at = at(max(backoff(tries, spread), asked(after or 0.0)))
+            floor = at(min(after, DAY)) if after else 0
+            return Step(outcome="later", detail=reason, run_at=run_at, keep_tries=True, not_before=floor)
         case SignedOut(reason=reason):
             return Step(outcome="signed_out", detail=reason, run_at=None, sign_in=True)
         case LostPlace(reason=reason):
@@ -114,8 +126,43 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
             return Step(outcome="later", detail=reason, run_at=at(wait), keep_tries=True, forget_cursor=True)
         case Retired(reason=reason):
             return Step(outcome="failed", detail=reason, run_at=at(DAY), keep_tries=True)
+        case Stalled(runs=runs):
+            detail = f"the last {runs} syncs asked the provider and got no further: tell the connector's author, or start it again"
+            return Step(outcome="stalled", detail=detail, run_at=at(max(interval, backoff(runs, spread))))
         case Broken(reason=reason):
             return Step(outcome="failed", detail=reason, run_at=at(max(backoff(tries, spread), BASE)), keep_tries=True)
+
+
+#: Runs in a row after which a cursor that does not move is no accident.
+STALLED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """What a run did, and whether it got anywhere."""
+
+    asked: bool  #: it called the provider, or was told something
+    moved: bool  #: its cursor
+    news: bool  #: it found something new, or did not come to a checkpoint after what it found
+    listed: bool  #: everything that exists: then the cursor may well stay
+
+
+def unmoved(before: int, outcome: Outcome, motion: Motion) -> int:
+    """How many runs in a row have now asked the provider for nothing.
+
+    Quiet is no standstill. Trouble is none either: that is counted as tries.
+    """
+    match outcome:
+        case _ if motion.moved:
+            return 0
+        case CutShort() | QuotaUsed() if motion.asked:
+            return before + 1
+        case Done() if motion.asked and motion.news and not motion.listed:
+            return before + 1
+        case Done() | LostPlace():
+            return 0
+        case _:
+            return before
 
 
 def backoff(tries: int, spread: float) -> float:

@@ -15,7 +15,7 @@ from typing import Protocol
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from oo_daemon.ports import SECOND, Clock, Metrics
+from oo_daemon.ports import SECOND, Chance, Clock, Metrics
 from oo_daemon.store import schedule
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.schedule import Run
@@ -91,6 +91,23 @@ class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler has no 
                 job.reschedule(job.trigger)
 
 
+@dataclass(slots=True)
+class Line:
+    """Whether somebody waits for a hand: a run that has had its turn then lets others go first."""
+
+    waiting: bool = False
+
+
+#: What is overdue by more than this (seconds) was missed while nobody ticked, or while the clock was set.
+MISSED = 10.0
+#: What was missed is made up for within this, or sooner where it is little (seconds).
+CATCH_UP = 300.0
+#: Seconds by which two clocks may differ before one of them was set.
+_SET = 5.0
+#: Rows that one step of catching up takes.
+_PAGE = 2000
+
+
 @dataclass(slots=True, kw_only=True)
 class Dispatcher:
     """Claims connections that are due and runs them, so many at a time."""
@@ -103,22 +120,39 @@ class Dispatcher:
     run: Callable[[Run], Awaitable[None]]
     workers: int
     lease: float  #: seconds
+    chance: Chance
+    line: Line = field(default_factory=Line)
+    _catching_up: CatchUp = field(init=False)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._catching_up = CatchUp(storage=self.storage, clock=self.clock, chance=self.chance, log=self.log, workers=self.workers)
+
+    @property
+    def most(self) -> int:
+        """Hands that one user may have at once: some are kept free for whoever comes next."""
+        return max(1, self.workers - max(1, self.workers // 4))
 
     async def tick(self) -> None:
         """Claim what is due, as far as there are hands for it."""
         async with self._turn:  # else two at once would both count the same hands
             free = self.workers - len(self._running)
-            if free <= 0 or self._stopping:
+            if self._stopping:
                 return
             now = self.clock.now()
             try:
-                runs = await self.storage.write(schedule.claim, self.owner, now, now + int(self.lease * SECOND), free)
+                if await self._catching_up.step():
+                    return
+                if free <= 0:
+                    self.line.waiting = await self.storage.read(schedule.waiting, now)
+                    return
+                runs = await self.storage.write(schedule.claim, self.owner, now, now + int(self.lease * SECOND), free, self.most)
             except CannotStore as fault:
                 self.log.warning("claim_failed", reason=str(fault))
                 return
+            self.line.waiting = len(runs) == free
             if self._stopping:
                 return  # `stop` gives them back
             for run in runs:
@@ -149,6 +183,56 @@ class Dispatcher:
             await self.storage.write(schedule.release, self.owner, self.clock.now())
         except CannotStore as fault:
             self.log.warning("leases_not_released", reason=str(fault))  # they run out by themselves
+
+
+@dataclass(slots=True, kw_only=True)
+class CatchUp:
+    """Puts the schedule right after nobody ticked for a while, or the clock was set. A little with each tick: a start does not wait for it.
+
+    What was missed is spread over some minutes, each connection once. What was planned by a clock that was ahead waits as long as it
+    would have.
+    """
+
+    storage: Storage
+    clock: Clock
+    chance: Chance
+    log: Log
+    workers: int
+    _last: tuple[int, float] | None = None  #: both clocks at the last tick
+    _missed: int = 0  #: what should have run before this is spread
+    _over: int = 0  #: microseconds
+    _ahead: int = 0  #: by how much the clock was ahead; while its rows are gone through
+    _after: int = 0
+
+    async def step(self) -> bool:
+        """Do the next bit; False when there is nothing to put right. Raises `CannotStore`."""
+        now, elapsed = self.clock.now(), self.clock.monotonic()
+        last, self._last = self._last, (now, elapsed)
+        if last is None:
+            await self._look(now, await self.storage.read(schedule.latest_end) - now)
+        elif abs(ahead := last[0] + int((elapsed - last[1]) * SECOND) - now) > _SET * SECOND or elapsed - last[1] > MISSED:
+            await self._look(now, ahead)
+        if self._ahead:
+            after = await self.storage.write(schedule.set_back, now, self._ahead, self._after, _PAGE)
+            self._ahead, self._after = (self._ahead, after) if after is not None else (0, 0)
+            return after is not None
+        if self._missed:
+            salt = int(self.chance.uniform(0, self._over))
+            spread = await self.storage.write(schedule.spread, self._missed, now, self._over, salt, _PAGE)
+            if spread < _PAGE:
+                self._missed = 0
+            return spread == _PAGE
+        return False
+
+    async def _look(self, now: int, ahead: int) -> None:
+        if ahead > _SET * SECOND:
+            self._ahead, self._after = ahead, 0
+            self.log.warning("clock_set_back", seconds=ahead // SECOND)
+        before = now - int(MISSED * SECOND)
+        missed = await self.storage.read(schedule.overdue, before)
+        if missed > self.workers:
+            self._missed, self._over = before, int(min(CATCH_UP, missed / self.workers) * SECOND)
+            self.log.info("syncs_missed", connections=missed, over=self._over / SECOND)
 
 
 async def _all(tasks: set[asyncio.Task[None]]) -> None:

@@ -19,6 +19,7 @@ from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.flows import SignIn
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.registrations import Registration
+from oo_daemon.store.runs import Tally
 from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, RunEnded, Schedule
 from oo_daemon.store.storage import Storage
 from oo_vault import CredentialGone, Intent, Sealed, VersionMoved
@@ -244,7 +245,7 @@ class StoreContract(InboxContract):
         """An ended run frees its lease, plans the next one, says how it went, and can write no more."""
         connection = await storage.write(connect)
         run = await _claim(storage)
-        end = RunEnded(run=run, now=NOW + 5, next_run_at=NOW + 300, outcome="done", detail="fine", events=7, keep_tries=False)
+        end = RunEnded(run=run, now=NOW + 5, next_run_at=NOW + 300, outcome="done", detail="fine", tally=Tally(events=7), keep_tries=False)
         await storage.accept(_batch(connection, marks=(end,)))
         assert await _schedule(storage, connection, NOW + 5) == Schedule(
             connection=connection.number,
@@ -646,7 +647,7 @@ def _run(connection: Connection, fence: int) -> Run:
 
 
 def _ended(run: Run, *, next_run_at: int | None = NOW, keep_tries: bool = False) -> RunEnded:
-    return RunEnded(run=run, now=NOW, next_run_at=next_run_at, outcome="done", detail="", events=0, keep_tries=keep_tries)
+    return RunEnded(run=run, now=NOW, next_run_at=next_run_at, outcome="done", detail="", tally=Tally(), keep_tries=keep_tries)
 
 
 async def _claim(storage: Storage) -> Run:

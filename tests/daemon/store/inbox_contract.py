@@ -16,6 +16,7 @@ from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.inbox import DAY, KEEP_BODIES, KEEP_IDS, Arrival, Claimed, DeliveryDone, Entry, Nudged, Which
 from oo_daemon.store.registrations import Registration
+from oo_daemon.store.runs import Tally
 from oo_daemon.store.schedule import RunEnded
 from oo_daemon.store.sources import Source
 from oo_daemon.store.storage import Storage
@@ -357,7 +358,7 @@ def _bodies(database: Database) -> list[tuple[Any, ...]]:
 
 
 def _ended(run: schedule.Run, *, keep_tries: bool) -> RunEnded:
-    return RunEnded(run=run, now=NOW, next_run_at=NOW + 3600 * SECOND, outcome="done", detail="", events=0, keep_tries=keep_tries)
+    return RunEnded(run=run, now=NOW, next_run_at=NOW + 3600 * SECOND, outcome="done", detail="", tally=Tally(), keep_tries=keep_tries)
 
 
 async def _nudge(storage: Storage, connection: int, now: int) -> None:

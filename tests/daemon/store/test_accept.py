@@ -17,6 +17,7 @@ from oo_daemon.store.accept import DELETED, UPSERTED, Accepted, Draft, Mark, Swe
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
+from oo_daemon.store.runs import Tally
 from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, RunEnded
 
 
@@ -269,7 +270,7 @@ def test_a_lost_lease_writes_nothing(book: Book, kind: str) -> None:
 
 
 def _end(run: Run) -> RunEnded:
-    return RunEnded(run=run, now=NOW, next_run_at=NOW, outcome="done", detail="", events=0, keep_tries=False)
+    return RunEnded(run=run, now=NOW, next_run_at=NOW, outcome="done", detail="", tally=Tally(), keep_tries=False)
 
 
 def _everything(book: Book) -> list[object]:

@@ -41,11 +41,14 @@ def later(seconds: float) -> int:
     [
         (Done(), Step(outcome="done", detail="", run_at=later(300))),
         (CutShort(), Step(outcome="done", detail="there is more: the sync goes on soon", run_at=NOW)),
-        (QuotaUsed(reason="spent", until=later(100)), Step(outcome="done", detail="spent", run_at=later(102.5))),
-        (QuotaUsed(reason="spent", until=0), Step(outcome="done", detail="spent", run_at=later(1.025))),
+        (QuotaUsed(reason="spent", until=later(100)), Step(outcome="done", detail="spent", run_at=later(102.5), not_before=later(100))),
+        (QuotaUsed(reason="spent", until=0), Step(outcome="done", detail="spent", run_at=later(1.025), not_before=later(1))),
         (Later(reason="busy"), Step(outcome="later", detail="busy", run_at=later(15), keep_tries=True)),
-        (Later(reason="busy", after=2.0), Step(outcome="later", detail="busy", run_at=later(15), keep_tries=True)),
-        (Later(reason="busy", after=100.0), Step(outcome="later", detail="busy", run_at=later(102.5), keep_tries=True)),
+        (Later(reason="busy", after=2.0), Step(outcome="later", detail="busy", run_at=later(15), keep_tries=True, not_before=later(2))),
+        (
+            Later(reason="busy", after=100.0),
+            Step(outcome="later", detail="busy", run_at=later(102.5), keep_tries=True, not_before=later(100)),
+        ),
         (SignedOut(reason="gone"), Step(outcome="signed_out", detail="gone", run_at=None, sign_in=True)),
         (LostPlace(reason="lost"), Step(outcome="later", detail="lost", run_at=NOW, keep_tries=True, forget_cursor=True)),
         (Retired(reason="shut"), Step(outcome="failed", detail="shut", run_at=later(DAY), keep_tries=True)),

@@ -14,12 +14,13 @@ import pytest
 from daemon.sync.world import PROVIDER, Feed, Hub, Observed, Scripted, gate, gone, nap, note, numbered
 from daemon.virtual import NOW, settle
 
-from oo_daemon.host import GuestLoop
+from oo_daemon.host import GuestLoop, SameLoop
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
-from oo_daemon.store import schedule
+from oo_daemon.store import runs, schedule
 from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.sync import run as run_module
+from oo_daemon.sync import taken as taken_module
 from oo_sdk import (
     ApiRetired,
     Change,
@@ -102,7 +103,7 @@ async def test_an_exact_batch(hub: Hub) -> None:
 
 async def test_heavy_batches(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch whose payloads are large is committed before it has 500 events."""
-    monkeypatch.setattr(run_module, "HEAVY", 1000)
+    monkeypatch.setattr(taken_module, "HEAVY", 1000)
     await hub.connect()
     storage = Observed(hub.storage)
     large = [note(f"n{number}", "x" * 300) for number in range(6)]
@@ -470,7 +471,7 @@ async def test_unreadable(hub: Hub) -> None:
     await hub.connect()
     await hub.once(hub.sync(Scripted([Unreadable("no date"), note("n1"), *[Unreadable("no title")] * 9, Checkpoint({})])))
     planned = await hub.schedule()
-    assert (planned.outcome, planned.detail) == ("done", "10 items could not be read and were set aside")
+    assert (planned.outcome, planned.detail) == ("done", "10 items could not be read and were set aside: no date; no title")
     assert hub.told() == [("n1", "A", 1)]
     assert [line["reason"] for line in hub.log.said("item_unreadable")] == ["no date", *["no title"] * 4]
     assert hub.metrics.values()["items_unreadable_total", (("provider", PROVIDER),)] == 10
@@ -480,7 +481,7 @@ async def test_unreadable_and_late(hub: Hub) -> None:
     """What was set aside is told beside what else there is to say."""
     await hub.connect()
     await hub.once(hub.sync(Scripted([Unreadable("no date"), RetryLater("busy")])))
-    assert (await hub.schedule()).detail == "busy; 1 items could not be read and were set aside"
+    assert (await hub.schedule()).detail == "busy; 1 items could not be read and were set aside: no date"
 
 
 async def test_too_large(hub: Hub) -> None:
@@ -490,7 +491,7 @@ async def test_too_large(hub: Hub) -> None:
     planned = await hub.schedule()
     assert [subject for subject, _, _ in hub.told()] == ["n1", "n3"]
     assert (planned.outcome, planned.cursor) == ("done", {"at": 3})
-    assert planned.detail == "1 items could not be read and were set aside"
+    assert planned.detail.startswith("1 items could not be read and were set aside: a note is too large for an event")
 
 
 # --- listings --------------------------------------------------------------------------------------------------------
@@ -804,3 +805,130 @@ def test_lease_lost_is_no_outcome() -> None:
     with pytest.raises(LeaseLost):
         run_module._meaning(ended)
     loop.close()
+
+
+# --- cursors ---------------------------------------------------------------------------------------------------------
+
+
+class Numbered(Scripted):
+    """Its cursors have an order, and once looked otherwise."""
+
+    cursor_shape = 2
+
+    def migrate_cursor(self, cursor: Cursor, shape: int) -> Cursor | None:
+        return {"at": cursor["seq"]} if shape == 1 else None
+
+    def cursor_order(self, cursor: Cursor) -> int | None:
+        at: int = cursor["at"]
+        return at
+
+
+async def test_a_cursor_of_an_older_release(hub: Hub) -> None:
+    """A cursor in an older shape is handed to the connector in today's, and kept in today's from its next checkpoint on."""
+    await hub.connect()
+    await hub.once(hub.sync(Scripted([Checkpoint({"seq": 7})])))
+    connector = Numbered([Checkpoint({"at": 8})])
+    await hub.when_due(hub.sync(connector))
+    await hub.when_due(hub.sync(connector))
+    assert connector.asked == [{"at": 7}, {"at": 8}]
+
+
+async def test_a_cursor_that_nobody_can_read_any_more(hub: Hub) -> None:
+    """Where the connector does not say what an older cursor means, the sync begins anew, and tells nothing twice."""
+    await hub.connect()
+    await hub.once(hub.sync(Scripted([note("n1"), Checkpoint({"seq": 7})])))
+    connector = Scripted([note("n1"), note("n2"), Checkpoint({"at": 8})])
+    connector.cursor_shape = 3
+    await hub.when_due(hub.sync(connector))
+    assert connector.asked == [None]
+    assert hub.told() == [("n1", "A", 1), ("n2", "A", 1)]
+
+
+async def test_a_cursor_that_goes_backwards(hub: Hub) -> None:
+    """Where cursors have an order, one that is behind the last is refused, and the place is kept."""
+    await hub.connect()
+    connector = Numbered([Checkpoint({"at": 8}), Checkpoint({"at": 8}), note("n1"), Checkpoint({"at": 7})])
+    await hub.once(hub.sync(connector))
+    planned = await hub.schedule()
+    assert (planned.outcome, planned.cursor) == ("failed", {"at": 8})
+    assert planned.detail == "the cursor went backwards: the provider's answer, or the connector, is wrong"
+
+
+async def test_a_cursor_that_does_not_move(hub: Hub) -> None:
+    """A connection that finds things again and again and never gets further is called stalled, asked less often, and counted."""
+    await hub.connect()
+    scripts = [[note("n", f"title {number}"), Checkpoint({"at": 1})] for number in range(9)]
+    sync = hub.sync(Scripted(*scripts))
+    outcomes = []
+    for _ in range(7):
+        await hub.when_due(sync)
+        outcomes.append((await hub.schedule()).outcome)
+    assert outcomes == [*["done"] * 5, "stalled", "stalled"]
+    planned = await hub.schedule()
+    assert planned.detail is not None
+    assert planned.detail.startswith("the last 6 syncs asked the provider and got no further")
+    assert hub.metrics.values()["syncs_total", (("outcome", "stalled"), ("provider", PROVIDER))] == 2
+
+
+async def test_quiet_is_no_standstill(hub: Hub) -> None:
+    """Where nothing happens the cursor may stay for ever; and where everything is listed each time, too."""
+    await hub.connect()
+    scripts = [[Listing(), note("n", f"title {number}"), Checkpoint({"at": 1}, listed=("note",))] for number in range(10)]
+    quiet = [[Checkpoint({"at": 1})]] * 10
+    sync = hub.sync(Scripted(*scripts, *quiet))
+    for _ in range(19):
+        await hub.when_due(sync)
+        assert (await hub.schedule()).outcome == "done"
+
+
+# --- the run log -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_log_of_runs(hub: Hub) -> None:
+    """Each run is noted with what it came to, newest first; what died is noted as lost, and only so many are kept."""
+    await hub.connect()
+    await hub.claim("dead")
+    hub.clock.shift(hub.limits.lease)
+    sync = hub.sync(Scripted([note("n1"), Unreadable("no date"), Checkpoint({"at": 1}), RetryLater("busy")]))
+    await hub.once(sync)
+    newest, lost = await hub.storage.read(runs.listed, connection=1)
+    assert (newest.connection, newest.outcome, newest.tally) == ("c1", "later", runs.Tally(pages=1, events=1, unreadable=1))
+    assert newest.next_run_at == (await hub.schedule()).next_run_at
+    assert (lost.outcome, lost.finished_at) == ("lost", newest.started_at)
+    for _ in range(runs.KEPT + 5):
+        await hub.when_due(sync)
+    assert len(await hub.storage.read(runs.listed, limit=1000)) == runs.KEPT
+
+
+@pytest.mark.rows("E4")
+async def test_the_database_allows_one_live_run(hub: Hub) -> None:
+    """Whatever a program believes, a second run of a connection that has not ended cannot be written."""
+    await hub.connect()
+    await hub.claim()
+    sql = (
+        "INSERT INTO run (connection, slot, fence, started_at, outcome, detail, calls, bytes, pages, events, unreadable) "
+        "VALUES (1, 9, 9, 0, 'running', '', 0, 0, 0, 0, 0)"
+    )
+    with pytest.raises(Exception, match="UNIQUE constraint failed"):
+        hub.database.rows(sql)
+
+
+@pytest.mark.rows("E2")
+async def test_a_lease_is_held_only_while_guests_move(hub: Hub) -> None:
+    """Where the guests' loop stands still the lease is not renewed: another daemon may take the connection."""
+    stuck = asyncio.Event()
+
+    class Stuck(SameLoop):
+        async def run(self, work: Any) -> Any:
+            if work.__name__ == "_turn":
+                work.close()
+                await stuck.wait()
+                return None
+            return await super().run(work)
+
+    await hub.connect()
+    working = asyncio.ensure_future(hub.sync(Scripted([nap(500)]), guests=Stuck()).run(await hub.claim()))
+    await hub.clock.advance(hub.limits.lease)
+    assert (await hub.claim("another")).fence == 2
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)

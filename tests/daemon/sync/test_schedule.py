@@ -14,17 +14,20 @@ from apscheduler.schedulers import base as apscheduler_base
 from daemon.sync.world import OWNER, Hub, Observed, Scripted, nap, note
 from daemon.virtual import NOW, settle
 
+from oo_daemon.ports import SECOND
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
-from oo_daemon.sync.schedule import Dispatcher, SchedulerTicker
+from oo_daemon.sync.schedule import Dispatcher, Line, SchedulerTicker
 from oo_sdk import Checkpoint
 
 #: No test waits longer for anything.
 PATIENCE = 10.0
 
 
-def dispatcher(hub: Hub, run: Callable[[Run], Awaitable[None]], *, workers: int = 3, storage: Storage | None = None) -> Dispatcher:
+def dispatcher(
+    hub: Hub, run: Callable[[Run], Awaitable[None]], *, workers: int = 3, storage: Storage | None = None, line: Line | None = None
+) -> Dispatcher:
     return Dispatcher(
         storage=storage or hub.storage,
         clock=hub.clock,
@@ -34,6 +37,8 @@ def dispatcher(hub: Hub, run: Callable[[Run], Awaitable[None]], *, workers: int 
         run=run,
         workers=workers,
         lease=hub.limits.lease,
+        chance=hub.chance,
+        line=line or Line(),
     )
 
 
@@ -63,7 +68,7 @@ class Runs:
 async def test_never_more_than_there_are_hands(hub: Hub) -> None:
     """As many run at once as there are workers, the longest due first; the next begin as soon as others have ended."""
     for number in range(7):
-        await hub.connect(f"c{number}", due=NOW - number)
+        await hub.connect(f"c{number}", due=NOW - number, user=f"u{number}")
     runs = Runs(hub)
     dispatch = dispatcher(hub, runs)
     for _ in range(5):
@@ -108,7 +113,7 @@ async def test_never_two_runs_of_one_connection(hub: Hub) -> None:
 async def test_a_dispatcher_that_does_not_know_two_ticks_at_once(hub: Hub) -> None:
     """Two dispatchers on one database share what is due: no connection is run by both."""
     for number in range(20):
-        await hub.connect(f"c{number}")
+        await hub.connect(f"c{number}", user=f"u{number}")
     runs = Runs(hub)
     one, other = dispatcher(hub, runs, workers=8), dispatcher(hub, runs, workers=8)
     await asyncio.gather(one.tick(), other.tick())
@@ -202,6 +207,97 @@ async def test_an_own_fault(hub: Hub) -> None:
     await dispatch.tick()
     await settle()
     assert (1, 2) in tried
+
+
+@pytest.mark.rows("E1")
+async def test_what_was_missed_is_spread(hub: Hub) -> None:
+    """After a day without a daemon 300 connections run once each within five minutes, and not all at the beginning."""
+    for number in range(300):
+        await hub.connect(f"c{number}", user=f"u{number % 50}")
+    hub.clock.shift(86_400)
+    began = hub.clock.now()
+    starts: dict[int, list[int]] = {}
+
+    async def run(claimed: Run) -> None:
+        starts.setdefault(claimed.connection, []).append(hub.clock.now())
+        await hub.end(claimed, hub.clock.now() + 3600 * SECOND)
+
+    dispatch = dispatcher(hub, run, workers=4)
+    for _ in range(500):
+        await dispatch.tick()
+        await hub.clock.advance(0.2)
+    assert sorted(starts) == list(range(1, 301))
+    assert {len(times) for times in starts.values()} == {1}
+    seconds = [(time - began) / SECOND for (time,) in starts.values()]
+    assert max(seconds) <= 80
+    assert max(Counter(second // 10 for second in seconds).values()) < 80
+
+
+@pytest.mark.rows("E10")
+async def test_a_clock_that_is_set_back_stops_nobody(hub: Hub) -> None:
+    """After the clock was set back by an hour connections go on at their pace: none waits an hour, and none runs at once."""
+    for number in range(5):
+        await hub.connect(f"c{number}")
+    connector = Scripted([Checkpoint({"at": 1})])
+    dispatch = dispatcher(hub, hub.sync(connector).run, workers=8)
+    await dispatch.tick()
+    await hub.clock.advance(100)
+    hub.clock.shift(-3600)
+    for _ in range(190):
+        await dispatch.tick()
+        await hub.clock.advance(1)
+    assert len(connector.asked) == 5
+    for _ in range(30):
+        await dispatch.tick()
+        await hub.clock.advance(1)
+    assert len(connector.asked) == 10
+
+
+@pytest.mark.rows("E8")
+async def test_a_user_with_much_to_do_delays_nobody(hub: Hub) -> None:
+    """While one user's connections have pages without end, another's first page comes within five seconds."""
+    line = Line()
+    page = [nap(0.5), note("n"), Checkpoint({})]
+    pages = [act for number in range(100) for act in (nap(0.5), note(f"n{number}"), Checkpoint({"at": number}))]
+    for number in range(40):
+        await hub.connect(f"hog{number}", user="hog")
+    sync = hub.sync(Scripted(pages), line=line)
+    short = hub.sync(Scripted(page), line=line)
+    first: dict[int, int] = {}
+
+    async def run(claimed: Run) -> None:
+        first.setdefault(claimed.connection, hub.clock.now())
+        await (sync if claimed.connection <= 40 else short).run(claimed)
+
+    dispatch = dispatcher(hub, run, workers=4, line=line)
+    made: dict[int, int] = {}
+    for second in range(120):
+        if second % 2 == 1:
+            made[(await hub.connect(f"fresh{second}", user=f"fresh{second}")).number] = hub.clock.now()
+        for _ in range(5):
+            await dispatch.tick()
+            await hub.clock.advance(0.2)
+    waits = [first[number] - time for number, time in made.items()]
+    assert len(waits) == 60
+    assert max(waits) <= 5 * SECOND
+    assert sum(connection <= 40 for connection in first) >= 20, "and the one with much to do is not forgotten"
+    await hub.clock.until(dispatch.stop(0))
+
+
+async def test_who_has_had_a_turn_lets_others_go_first(hub: Hub) -> None:
+    """Where all hands are taken and somebody waits, a run stops at a checkpoint after its turn, and goes on from there later."""
+    line = Line()
+    pages = [act for number in range(100) for act in (nap(1), Checkpoint({"at": number}))]
+    for name in ("a", "b"):
+        await hub.connect(name, user=name)
+    connector = Scripted(pages)
+    dispatch = dispatcher(hub, hub.sync(connector, line=line).run, workers=1, line=line)
+    for _ in range(20):
+        await dispatch.tick()
+        await hub.clock.advance(1)
+    assert [(await hub.schedule(number)).outcome for number in (1, 2)] == ["done", "done"]
+    assert connector.asked[:3] == [None, None, {"at": 4}]
+    await hub.clock.until(dispatch.stop(0))
 
 
 async def test_a_claim_that_fails(hub: Hub) -> None:

@@ -19,7 +19,8 @@ from oo_daemon.store import connections, outbox, schedule
 from oo_daemon.store.accept import Accepted
 from oo_daemon.store.connections import Connection, SignedIn, StateChanged
 from oo_daemon.store.database import Database
-from oo_daemon.store.schedule import Run, Schedule
+from oo_daemon.store.runs import Tally
+from oo_daemon.store.schedule import Run, RunEnded, Schedule
 from oo_daemon.store.storage import InlineStorage, Lane, Prepared, Storage
 from oo_daemon.sync.run import Limits, Sync
 from oo_sdk import Change, Checkpoint, Connector, Context, Cursor, Event, Session, Signal
@@ -97,7 +98,7 @@ class Feed(Connector):
 class Sessions:
     """Gives no session: the connectors of these tests call nobody."""
 
-    async def session(self, connector: Connector, connection: Connection) -> Session:
+    async def session(self, connector: Connector, connection: Connection, **more: Any) -> Session:
         return cast(Session, None)
 
 
@@ -166,11 +167,11 @@ class Hub:
             **changes,
         )
 
-    async def connect(self, name: str = "c1", provider: str = PROVIDER, due: int | None = None) -> Connection:
+    async def connect(self, name: str = "c1", provider: str = PROVIDER, due: int | None = None, user: str = "ada") -> Connection:
         """A connection that is due."""
         signed_in = SignedIn(
             id=name,
-            user="ada",
+            user=user,
             provider=provider,
             account=name,
             registration=None,
@@ -196,6 +197,11 @@ class Hub:
     async def change_state(self, connection: Connection, state: Any) -> None:
         changed = StateChanged(number=connection.number, state=state, reason="", now=self.clock.now())
         await self.storage.write(lambda database: changed.apply(database))
+
+    async def end(self, run: Run, next_run_at: int | None) -> None:
+        """End a run as one that went well."""
+        ended = RunEnded(run=run, now=self.clock.now(), next_run_at=next_run_at, outcome="done", detail="", tally=Tally(), keep_tries=False)
+        await self.storage.write(lambda database: ended.apply(database))
 
     async def once(self, sync: Sync) -> None:
         """Claim the one connection that is due, and run it to its end."""

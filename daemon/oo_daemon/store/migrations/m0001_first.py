@@ -25,8 +25,17 @@ STATEMENTS = (
         connection {int} NOT NULL PRIMARY KEY REFERENCES connection (number) ON DELETE CASCADE,
         next_run_at {int}, cursor TEXT, generation {int} NOT NULL, tries {int} NOT NULL,
         lease_owner TEXT, lease_until {int}, fence {int} NOT NULL,
-        started_at {int}, finished_at {int}, finished_fence {int} NOT NULL, outcome TEXT, detail TEXT, events {int} NOT NULL)""",
+        started_at {int}, finished_at {int}, finished_fence {int} NOT NULL, outcome TEXT, detail TEXT, events {int} NOT NULL,
+        not_before {int} NOT NULL DEFAULT 0, shape {int} NOT NULL DEFAULT 1, unmoved {int} NOT NULL DEFAULT 0,
+        nudged_at {int}, pushed_at {int}, stretch {int} NOT NULL DEFAULT 1, timetable TEXT, zone TEXT)""",
     "CREATE INDEX schedule_due ON schedule (next_run_at) WHERE next_run_at IS NOT NULL",
+    # The last runs of each connection, in a ring of slots; the index allows one that has not ended, whatever a program believes.
+    """CREATE TABLE run (
+        connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, slot {int} NOT NULL, fence {int} NOT NULL,
+        started_at {int} NOT NULL, finished_at {int}, outcome TEXT NOT NULL, detail TEXT NOT NULL, next_run_at {int},
+        calls {int} NOT NULL, bytes {int} NOT NULL, pages {int} NOT NULL, events {int} NOT NULL, unreadable {int} NOT NULL,
+        PRIMARY KEY (connection, slot)) {compact}""",
+    "CREATE UNIQUE INDEX run_live ON run (connection) WHERE finished_at IS NULL",
     """CREATE TABLE credential (
         connection {int} NOT NULL PRIMARY KEY REFERENCES connection (number) ON DELETE CASCADE,
         key_id TEXT NOT NULL, sealed {blob} NOT NULL, token_version {int} NOT NULL, expires_at {int}, state TEXT NOT NULL,

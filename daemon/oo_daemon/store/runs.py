@@ -1,0 +1,107 @@
+"""The run log: the last runs of each connection, also those that nobody ended. A ring of slots, so that it is bounded without tidying."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from oo_daemon.store.database import Database
+
+#: Runs of one connection that are remembered.
+KEPT = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a run came to, in numbers."""
+
+    calls: int = 0  #: requests to the provider
+    bytes: int = 0  #: of answers
+    pages: int = 0  #: checkpoints
+    events: int = 0
+    unreadable: int = 0  #: items that were set aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """One run."""
+
+    connection: str  #: the random id
+    started_at: int
+    finished_at: int | None  #: None: it has not ended
+    outcome: str  #: "running" until then; "lost" where its process died
+    detail: str
+    next_run_at: int | None  #: as it was planned at the end
+    tally: Tally
+
+
+def begin(database: Database, runs: Iterable[tuple[int, int]], now: int) -> None:
+    """Note runs that were just claimed, by connection and fence. What was under way there before is lost."""
+    runs = list(runs)
+    database.many(
+        "UPDATE run SET finished_at = ?, outcome = 'lost', detail = 'the daemon ended before it did' "
+        "WHERE connection = ? AND finished_at IS NULL",
+        [(now, connection) for connection, _ in runs],
+    )
+    database.many(
+        "INSERT INTO run (connection, slot, fence, started_at, outcome, detail, calls, bytes, pages, events, unreadable) "
+        "VALUES (?, ?, ?, ?, 'running', '', 0, 0, 0, 0, 0) ON CONFLICT (connection, slot) DO UPDATE SET fence = excluded.fence, "
+        "started_at = excluded.started_at, finished_at = NULL, outcome = 'running', detail = '', next_run_at = NULL, "
+        "calls = 0, bytes = 0, pages = 0, events = 0, unreadable = 0",
+        [(connection, fence % KEPT, fence, now) for connection, fence in runs],
+    )
+
+
+def end(
+    database: Database, connection: int, fence: int, *, now: int, outcome: str, detail: str, next_run_at: int | None, tally: Tally
+) -> None:
+    """Note how a run ended."""
+    database.rows(
+        "UPDATE run SET finished_at = ?, outcome = ?, detail = ?, next_run_at = ?, calls = ?, bytes = ?, pages = ?, events = ?, "
+        "unreadable = ? WHERE connection = ? AND slot = ? AND fence = ?",
+        (
+            now,
+            outcome,
+            detail,
+            next_run_at,
+            tally.calls,
+            tally.bytes,
+            tally.pages,
+            tally.events,
+            tally.unreadable,
+            connection,
+            fence % KEPT,
+            fence,
+        ),
+    )
+
+
+def lose(database: Database, connections: Iterable[int], now: int, reason: str) -> None:
+    """Note that the runs under way of these connections came to no end."""
+    database.many(
+        "UPDATE run SET finished_at = ?, outcome = 'lost', detail = ? WHERE connection = ? AND finished_at IS NULL",
+        [(now, reason, connection) for connection in connections],
+    )
+
+
+def listed(database: Database, *, connection: int | None = None, limit: int = 100) -> list[Logged]:
+    """The newest runs, of one connection or of all, newest first."""
+    where, values = ("r.connection = ?", (connection,)) if connection is not None else ("1 = 1", ())
+    rows = database.rows(
+        "SELECT c.id, r.started_at, r.finished_at, r.outcome, r.detail, r.next_run_at, r.calls, r.bytes, r.pages, r.events, r.unreadable "
+        f"FROM run r JOIN connection c ON c.number = r.connection WHERE {where} "
+        "ORDER BY r.started_at DESC, r.connection, r.fence DESC LIMIT ?",
+        (*values, limit),
+    )
+    return [
+        Logged(
+            connection=id_,
+            started_at=started_at,
+            finished_at=finished_at,
+            outcome=outcome,
+            detail=detail,
+            next_run_at=next_run_at,
+            tally=Tally(calls=calls, bytes=bytes_, pages=pages, events=events, unreadable=unreadable),
+        )
+        for id_, started_at, finished_at, outcome, detail, next_run_at, calls, bytes_, pages, events, unreadable in rows
+    ]

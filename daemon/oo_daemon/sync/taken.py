@@ -1,0 +1,187 @@
+"""What a run takes from its connector: events on their way to the waist, checkpoints, and what will be said of the run.
+
+Events commit in batches with the cursor unmoved; the last batch before a checkpoint carries its cursor. A crash repeats at most what lies
+behind the last checkpoint, and the object index swallows the repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from oo_daemon.connections.guest import sentence
+from oo_daemon.connections.session import Calls
+from oo_daemon.ports import Clock, Metrics
+from oo_daemon.store.accept import Accepted, Batch, Draft, Mark, Sweep
+from oo_daemon.store.connections import Connection
+from oo_daemon.store.runs import Tally
+from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run
+from oo_daemon.store.storage import Storage
+from oo_sdk import Checkpoint, Connector, ConnectorBug, Cursor, Event, Listing, Log, Signal, Unreadable
+
+#: A batch is committed early when its payloads come to this (bytes): memory, and the writer's time, are shared.
+HEAVY = 4 * 1024 * 1024
+#: Largest cursor (bytes of JSON).
+LARGEST_CURSOR = 64 * 1024
+#: Parts that one checkpoint may say were listed.
+MOST_PARTS = 100
+#: How many unreadable items of a run are named with their reason; all are counted.
+NAMED = 5
+
+#: (connector id, event) → the event as the waist takes it. Raises `ConnectorBug`, and `Unreadable` for one to set aside.
+MakeDraft = Callable[[str, Event], Draft]
+
+
+class GaveWay(Exception):
+    """The run has had its turn, and others wait."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Taken:
+    """What one run has taken so far."""
+
+    storage: Storage
+    clock: Clock
+    metrics: Metrics
+    make_draft: MakeDraft
+    batch: int  #: events in one commit
+    run: Run
+    connection: Connection
+    connector: Connector
+    log: Log
+    had_its_turn: Callable[[], bool] = lambda: False
+    calls: Calls = field(default_factory=Calls)
+    drafts: list[Draft] = field(default_factory=list)
+    weight: int = 0  #: bytes of the drafts' payloads
+    events: int = 0
+    pages: int = 0
+    unreadable: int = 0
+    reasons: list[str] = field(default_factory=list)  #: why the first of them could not be read
+    since: Cursor | None = None  #: where the run began
+    cursor: Cursor | None = None  #: the last checkpoint's; before it, where the run began
+    open_end: bool = False  #: events came after the last checkpoint
+    listing: bool = False
+    kept_back: set[str] = field(default_factory=set)  #: types of which the listing has an event that could not be kept
+
+    def begin(self, since: Cursor | None) -> None:
+        """Say where the run begins."""
+        self.since = self.cursor = since
+
+    @property
+    def moved(self) -> bool:
+        """The cursor is elsewhere than at the beginning."""
+        return self.cursor != self.since
+
+    @property
+    def tally(self) -> Tally:
+        """The run in numbers."""
+        return Tally(calls=self.calls.made, bytes=self.calls.bytes, pages=self.pages, events=self.events, unreadable=self.unreadable)
+
+    async def take(self, signal: Signal) -> None:
+        """Take one signal. Raises `ConnectorBug`, `LeaseLost`, `CannotStore`, and `GaveWay` after a checkpoint."""
+        match signal:
+            case Event():
+                self.open_end = True
+                await self._take_event(signal)
+            case Checkpoint():
+                await self._take_checkpoint(signal)
+            case Listing():
+                await self.keep()  # what came before it is no part of it
+                await self._commit(ListingBegun(run=self.run))
+                self.listing = True
+                self.kept_back.clear()
+            case Unreadable():
+                self._set_aside(signal)
+            case _:
+                raise ConnectorBug(f"{self.connection.provider} yielded a {type(signal).__name__}, which is no signal")
+
+    async def keep(self) -> None:
+        """Commit what was taken since the last checkpoint, the cursor unmoved."""
+        if self.drafts:
+            await self._commit(Held(run=self.run))
+
+    async def _take_checkpoint(self, checkpoint: Checkpoint) -> None:
+        place = _plain(checkpoint.cursor)
+        self._refuse_going_back(place)
+        if checkpoint.listed:
+            await self._sweep(checkpoint.listed, checkpoint.within)
+        await self._commit(CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape))
+        self.cursor, self.open_end = place, False
+        self.pages += 1
+        if self.had_its_turn():
+            raise GaveWay
+
+    def _refuse_going_back(self, place: Cursor) -> None:
+        before = None if self.cursor is None else self.connector.cursor_order(self.cursor)
+        after = self.connector.cursor_order(place)
+        if before is not None and after is not None and after < before:
+            raise ConnectorBug("the cursor went backwards: the provider's answer, or the connector, is wrong")
+
+    async def _take_event(self, event: Event) -> None:
+        try:
+            draft = self.make_draft(self.connection.provider, event)
+        except Unreadable as item:
+            self._set_aside(item)
+            self.kept_back.add(self._type(event.name))
+            return
+        self.drafts.append(draft)
+        self.weight += len(draft.payload)
+        if len(self.drafts) >= self.batch or self.weight >= HEAVY:
+            await self.keep()
+
+    def _set_aside(self, item: Unreadable) -> None:
+        self.unreadable += 1
+        self.metrics.count("items_unreadable", provider=self.connection.provider)
+        if self.unreadable <= NAMED:
+            self.reasons.append(sentence(item))
+            self.log.warning("item_unreadable", reason=sentence(item))
+
+    async def _sweep(self, listed: tuple[str, ...], within: tuple[str, ...]) -> None:
+        """End a listing: what it did not show is gone, except of types of which it showed more than could be kept."""
+        if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
+            raise ConnectorBug("a checkpoint's `listed` must be a tuple of names")
+        if isinstance(within, str) or not all(isinstance(text, str) and text for text in within) or len(within) > MOST_PARTS:
+            raise ConnectorBug(f"a checkpoint's `within` must be a tuple of at most {MOST_PARTS} texts, none of them empty")
+        if not self.listing and self.run.cursor is None:
+            raise ConnectorBug("a checkpoint says what was listed, but no Listing() came before it")
+        await self.keep()
+        types = tuple(type_ for type_ in map(self._type, listed) if type_ not in self.kept_back)
+        sweep = Sweep(types=types, within=tuple(within), limit=self.batch)
+        while types and (await self._commit(Held(run=self.run), sweep)).swept == sweep.limit:
+            pass
+
+    async def _commit(self, mark: Mark, sweep: Sweep | None = None) -> Accepted:
+        batch = Batch(connection=self.connection, observed_at=self.clock.now(), drafts=tuple(self.drafts), marks=(mark,), sweep=sweep)
+        accepted = await self.storage.accept(batch)
+        self.drafts.clear()
+        self.weight = 0
+        self.events += accepted.events
+        if accepted.events:
+            self.metrics.count("events_accepted", accepted.events, provider=self.connection.provider)
+        return accepted
+
+    def _type(self, name: str) -> str:
+        return f"{self.connection.provider}.{name}"
+
+    def aside(self) -> str:
+        """What people read of the items that were set aside."""
+        if not self.unreadable:
+            return ""
+        return f"{self.unreadable} items could not be read and were set aside: {'; '.join(dict.fromkeys(self.reasons))}"
+
+
+def _plain(cursor: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The cursor as it will come back. Raises `ConnectorBug` where it could not be kept."""
+    if not isinstance(cursor, Mapping):
+        raise ConnectorBug(f"a cursor must be a JSON object, not a {type(cursor).__name__}")
+    try:
+        text = msgspec.json.encode(cursor)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ConnectorBug("a cursor must be a JSON object: it holds something that JSON does not know") from None
+    if len(text) > LARGEST_CURSOR:
+        raise ConnectorBug(f"a cursor may have {LARGEST_CURSOR // 1024} KiB, and this one has {len(text) // 1024}")
+    plain: Mapping[str, Any] = msgspec.json.decode(text)
+    return plain
