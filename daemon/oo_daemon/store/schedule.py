@@ -153,7 +153,7 @@ def overdue(database: Database, before: int) -> int:
 def spread(database: Database, before: int, now: int, over: int, salt: int, limit: int) -> int:
     """Have some of those that are overdue run at different times within `over`; gives how many. None is dropped, none runs twice."""
     rows = database.rows(
-        "UPDATE schedule SET next_run_at = ? + (connection * 7919 + ?) % ? WHERE connection IN (SELECT connection FROM schedule "
+        "UPDATE schedule SET next_run_at = ? + (connection * 2654435761 + ?) % ? WHERE connection IN (SELECT connection FROM schedule "
         "WHERE next_run_at < ? AND lease_owner IS NULL ORDER BY next_run_at LIMIT ?) RETURNING connection",
         (now, salt, over, before, limit),
     )

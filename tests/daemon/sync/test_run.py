@@ -491,7 +491,7 @@ async def test_too_large(hub: Hub) -> None:
     planned = await hub.schedule()
     assert [subject for subject, _, _ in hub.told()] == ["n1", "n3"]
     assert (planned.outcome, planned.cursor) == ("done", {"at": 3})
-    assert planned.detail.startswith("1 items could not be read and were set aside: a note is too large for an event")
+    assert (planned.detail or "").startswith("1 items could not be read and were set aside: a note is too large for an event")
 
 
 # --- listings --------------------------------------------------------------------------------------------------------
