@@ -41,7 +41,9 @@ from oo_daemon.ops import memory as memory_
 from oo_daemon.ops import metrics as numbers
 from oo_daemon.ops.backup import Backups
 from oo_daemon.ops.disk import Disk
+from oo_daemon.ops.fatal import Fatal
 from oo_daemon.ops.health import Health, LoopTurns, PluginsLoaded, WriterWrites
+from oo_daemon.ops.integrity import NIGHTLY, Integrity
 from oo_daemon.ops.memory import Memory, unit_limit
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
@@ -80,6 +82,7 @@ class App:
     clock: ports.Clock
     metrics: MemoryMetrics
     health: Health
+    fatal: Fatal
     public: Listening
     private: Listening
     public_url: str
@@ -118,6 +121,8 @@ async def build(
         stack.enter_context(lock.held(settings.places.database))
         storage = ThreadedStorage(open_database(settings.places.database), wire.encode)
         stack.push_async_callback(storage.close)
+        fatal = Fatal()
+        storage.on_damage(fatal.tell)
         await check(storage, keyring, clock)
         # The lock says that no other daemon lives on this file: leases that are left belong to the dead.
         if rescued := await storage.write(schedule.rescue, clock.now()):
@@ -283,9 +288,11 @@ async def build(
             metrics=metrics,
             log=out,
         )
+        integrity = Integrity(database=settings.places.database, metrics=metrics, log=out, fatal=fatal.tell)
         health = Health(
             looks={
                 "database": WriterWrites(storage=storage, clock=clock),
+                "integrity": integrity,
                 "disk": disk,
                 "memory": memory,
                 "loop": turns,
@@ -293,6 +300,8 @@ async def build(
             }
         )
         await disk.look()
+        looking = asyncio.ensure_future(integrity.look())
+        stack.callback(looking.cancel)
         beating = asyncio.ensure_future(turns.run())
         stack.callback(beating.cancel)
 
@@ -358,6 +367,7 @@ async def build(
         ticker.every(disk_.LOOK, disk.look, "disk")
         ticker.every(memory_.LOOK, memory.look, "memory")
         ticker.every(60, backups.look, "backups")
+        ticker.every(NIGHTLY, integrity.look, "integrity")
         ticker.start()
         stack.push_async_callback(ticker.stop)
         out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
@@ -369,6 +379,7 @@ async def build(
             clock=clock,
             metrics=metrics,
             health=health,
+            fatal=fatal,
             public=public,
             private=private,
             public_url=public_url,

@@ -63,6 +63,7 @@ class FakeDaemon:
     #: Answers given instead, one for each request: a status and a body, with headers.
     instead: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
+    health: dict[str, Json] = field(default_factory=lambda: {"database": {"status": "ok", "says": ""}})
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -150,7 +151,8 @@ class FakeDaemon:
         return _json({"status": "ok"})
 
     async def _health(self, request: web.Request) -> web.Response:
-        return _json({"status": "ok", "parts": {"database": {"status": "ok", "says": ""}}})
+        failing = any(part["status"] == "failing" for part in self.health.values())
+        return _json({"status": "not_ready" if failing else "ok", "parts": self.health})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(text="oo_integrations_syncs_total 1.0\n")

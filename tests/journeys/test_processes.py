@@ -189,3 +189,21 @@ def test_the_search_finds() -> None:
         "none": re.sub("s3", "", secret).encode(),
     }
     assert {place for place, _ in found(places, {secret})} == {"plain", "base64", "url"}
+
+
+@pytest.mark.rows("B12", "H9")
+async def test_a_database_that_is_damaged_under_us(tmp_path: Path) -> None:
+    """The daemon does not live on: it ends with an exit code of its own, which systemd does not restart."""
+    async with stage(tmp_path) as here:
+        here.write_settings()
+        await here.oo("vault", "init")
+        await here.start_daemon()
+        await here.processes["daemon"].stop()
+        path = tmp_path / "oo.sqlite3"
+        whole = bytearray(path.read_bytes())
+        for page in range(2, len(whole) // 4096):
+            whole[page * 4096 : page * 4096 + 64] = b"\xff" * 64
+        path.write_bytes(bytes(whole))
+        code, _, said = await here.ended("run")
+        assert code == 70, said
+        assert "restore a backup" in said

@@ -33,6 +33,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "inbox": "Look at webhooks as they arrived, replay them, and drop them.",
         "token": "Make, list and revoke tokens for the private API over TCP.",
         "vault": "Make, change and look at the keys that seal credentials.",
+        "doctor": "Look at each part of this installation, and say what to do.",
         "backup": "Make an encrypted backup, restored beside and checked.",
         "restore": "Put a backup in the place of the database.",
         "config": "Check, show and explain the settings.",

@@ -32,6 +32,7 @@ def run(call: Call) -> None:
         from oo_daemon.app import build
 
         stop = asyncio.Event()
+        ended: BaseException | None = None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -39,9 +40,16 @@ def run(call: Call) -> None:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(reload(app.keys)))
             systemd.say(READY="1", STATUS=f"Listening at {app.public.address}")
             watching = tasks.create_task(systemd.watch(app.health.alive, app.clock, log.logger()))
-            await stop.wait()
+            stopping, broken = tasks.create_task(stop.wait()), tasks.create_task(app.fatal.happened())
+            await asyncio.wait({stopping, broken}, return_when=asyncio.FIRST_COMPLETED)
             systemd.say(STOPPING="1", STATUS="Finishing what is under way")
-            watching.cancel()
+            for task in (watching, stopping):
+                task.cancel()
+            if broken.done():
+                ended = broken.result()
+            broken.cancel()
+        if ended is not None:
+            raise ended
 
     async def reload(keys: Keys) -> None:
         with suppress(VaultError):  # the log has told of it, and the daemon goes on with the keys it has

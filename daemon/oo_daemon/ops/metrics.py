@@ -45,6 +45,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
 GAUGES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "backup_age_seconds": "Age of the newest backup; each was restored and checked when it was made.",
+        "database_well": "1 where the last look over the database found no damage, else 0.",
         "disk_free_bytes": "Bytes left where the database is.",
         "inbox_depth": "Deliveries that are still to become events.",
         "resident_bytes": "Bytes of the daemon that are in memory.",

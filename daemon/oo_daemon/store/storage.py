@@ -305,6 +305,7 @@ class ThreadedStorage:
         self._encode = encode
         self._queue = _Queue()
         self._listeners: list[Callable[[], None]] = []
+        self._on_damage: Callable[[Corrupt], None] = lambda _: None
         database.close()  # the opener's connection; each thread brings its own
         self._reader_count = readers
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader", initializer=database.read_only)
@@ -328,6 +329,10 @@ class ThreadedStorage:
         """Have the listener called after each commit that put events into the outbox; from any thread."""
         self._listeners.append(listener)
 
+    def on_damage(self, listener: Callable[[Corrupt], None]) -> None:
+        """Have the listener called when a write meets a damaged file; from any thread."""
+        self._on_damage = listener
+
     async def _submit(self, work: Callable[[Database], T], lane: Lane) -> T:
         loop = asyncio.get_running_loop()
         item = _Item(work, loop, loop.create_future())
@@ -346,6 +351,9 @@ class ThreadedStorage:
             for listener in self._listeners:
                 with suppress(Exception):  # it must not stop the writer; what it missed, it hears of with the next events
                     listener()
+        for item in items:
+            if isinstance(item.error, Corrupt):
+                self._on_damage(item.error)
         by_loop: dict[asyncio.AbstractEventLoop, list[_Item]] = {}
         for item in items:
             by_loop.setdefault(item.loop, []).append(item)

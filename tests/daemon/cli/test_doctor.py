@@ -1,0 +1,83 @@
+"""`oo doctor`: each part is looked at, and each finding says what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from client.fake_daemon import FakeDaemon
+from daemon.cli.conftest import Oo
+
+from oo_daemon.store.storage import open_database
+
+
+def findings(oo: Oo, *more: str, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    ended = oo("doctor", "--json", *more, **environ)
+    return ended.exit_code, {each["part"]: each for each in json.loads(ended.stdout)["findings"]}
+
+
+def test_an_installation_that_is_well(oo: Oo, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """Everything is there, and the daemon is well."""
+    assert oo("vault", "init").exit_code == 0
+    open_database(tmp_path / "oo.sqlite3").close()
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups" / "oo-20261122T093000Z-1-7.backup").write_bytes(b"")
+    tmp_path.chmod(0o700)
+    code, found = findings(oo)
+    assert code == 0
+    assert {part: each["says"] for part, each in found.items() if each["state"] != "well"} == {}
+    assert {"settings", "folder", "key", "database", "backups", "plugins", "daemon: database"} <= set(found)
+
+
+def test_what_is_missing_is_said(oo: Oo, tmp_path: Path) -> None:
+    """A fresh machine: each finding names the command that helps, and the daemon that does not run is broken."""
+    code, found = findings(oo)
+    assert code == 1
+    assert "oo vault init" in found["key"]["says"]
+    assert "oo run" in found["database"]["says"]
+    assert (found["daemon"]["state"], "oo run" in found["daemon"]["says"]) == ("broken", True)
+
+
+def test_what_is_broken_is_said(oo: Oo, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """A key that others may read and a file that is no database."""
+    assert oo("vault", "init").exit_code == 0
+    (tmp_path / "root.key").chmod(0o644)
+    (tmp_path / "oo.sqlite3").write_bytes(b"no database at all" * 500)
+    code, found = findings(oo)
+    assert code == 1
+    assert (found["key"]["state"], "root.key" in found["key"]["says"]) == ("broken", True)
+    assert (found["database"]["state"], "damaged" in found["database"]["says"]) == ("broken", True)
+
+
+@pytest.mark.parametrize("status", ["warning", "failing"])
+def test_what_the_daemon_says_of_itself(oo: Oo, daemon: FakeDaemon, status: str) -> None:
+    """Its parts are findings, too."""
+    daemon.health["disk"] = {"status": status, "says": "less than 512 MiB are left"}
+    _, found = findings(oo)
+    assert found["daemon: disk"] == {
+        "part": "daemon: disk",
+        "state": {"warning": "worth a look", "failing": "broken"}[status],
+        "says": "less than 512 MiB are left",
+    }
+
+
+def test_settings_that_do_not_hold(oo: Oo) -> None:
+    """They are the first finding and the only one."""
+    code, found = findings(oo, OO_SYNC_BATCH="many")
+    assert (code, list(found)) == (1, ["settings"])
+
+
+def test_the_public_address(oo: Oo, daemon: FakeDaemon) -> None:
+    """An address that nobody answers at is broken, and plain http is worth a word."""
+    _, found = findings(oo, "--public", OO_PUBLIC_PORT="9")
+    assert found["public address"]["state"] == "broken"
+    assert "public.url" in found["TLS"]["says"]
+    assert found["redirect addresses"]["state"] in {"well", "broken"}
+
+
+def test_people_see_a_table(oo: Oo) -> None:
+    """A line for each part."""
+    ended = oo("doctor")
+    assert ended.stdout.splitlines()[0].split() == ["Part", "It", "is", "What", "it", "says"]
