@@ -21,10 +21,12 @@ from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.guest import Contexts, LogFor
+from oo_daemon.connections.keep_alive import KeepAlive
 from oo_daemon.connections.keys import Keys, check
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.transport import AiohttpTransport, Transport
+from oo_daemon.connections.uses import Uses
 from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.ingress import server
 from oo_daemon.ingress.api import Api, Rehearse, in_its_words
@@ -69,6 +71,8 @@ CHECKPOINT_EVERY = 0.25
 #: How often the inbox is looked at; what arrives is worked on at once.
 INTAKE_EVERY = 1.0
 TIDY_EVERY = 3600.0
+#: How often the counted uses of credentials are written.
+USES_EVERY = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +187,12 @@ async def build(
             log=out,
         )
         stack.push_async_callback(keys.stop)
-        sessions = Credentials(refresher=refresher, registrations=registrations, transport=transport, clock=clock, metrics=metrics)
+        uses = Uses(storage=storage, clock=clock)
+        stack.push_async_callback(uses.write)
+        sessions = Credentials(
+            refresher=refresher, registrations=registrations, transport=transport, clock=clock, metrics=metrics, used=uses.used
+        )
+        keep_alive = KeepAlive(storage=storage, registry=registry, credentials=sessions, guests=guests, clock=clock)
         log_for = _log_for(keyring)
         line = Line()
         sync = Sync(
@@ -362,6 +371,9 @@ async def build(
         _tick(ticker, settings, dispatcher, storage, connect, disk)
         ticker.every(settings.sync.tick, worker.tick, "jobs")
         ticker.every(INTAKE_EVERY, intake.tick, "intake")
+        ticker.every(USES_EVERY, uses.write, "uses")
+        ticker.every(TIDY_EVERY, uses.tidy, "tidy_uses")
+        ticker.every(TIDY_EVERY, keep_alive.tick, "keep_alive")
         ticker.every(TIDY_EVERY, intake.tidy, "tidy_inbox")
         ticker.every(TIDY_EVERY, actions.tidy, "tidy_actions")
         ticker.every(disk_.LOOK, disk.look, "disk")

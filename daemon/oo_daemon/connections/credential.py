@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from oo_daemon.connections import token_endpoint
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.session import Authority, Calls, Client, SignedSession
 from oo_daemon.connections.transport import Transport
-from oo_daemon.ports import Clock, Metrics
+from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.store.connections import Connection
 from oo_sdk import Connector, ConnectorBug, OAuth2, Session, SignInAgain
 from oo_vault import Answer, ClientRefused, Grant, GrantDead, NotSent, Refresher, Renewed, Rotation, Secret, Unclear
@@ -24,6 +26,10 @@ _OUTCOMES: Mapping[type[Answer], str] = {
 }
 
 
+#: Seconds for which a session uses a grant without looking at its row again, and the life that it must have left for that.
+_HELD, _LONG = 1.0, 60 * SECOND
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """Gives signed-in sessions. Used on the guests' loop only: a refresh has one flight per loop."""
@@ -33,24 +39,40 @@ class Credentials:
     transport: Transport
     clock: Clock
     metrics: Metrics
+    used: Callable[[int, str], None] = lambda _, __: None  #: told of each request that a credential goes with: connection and host
 
     async def session(self, connector: Connector, connection: Connection, *, calls: Calls | None = None) -> Session:
         """A session that acts as this connection; what it sends is counted in `calls`."""
         if connector.auth is None:
             return self._session(connector, None, NoCredential(), calls)
+        kept = await self._kept(connector.auth, connection)
+        return self._session(connector, kept.client, kept, calls, partial(self.used, connection.number))
+
+    def _session(
+        self,
+        connector: Connector,
+        client: Client | None,
+        authority: Authority,
+        calls: Calls | None,
+        used: Callable[[str], None] = lambda _: None,
+    ) -> Session:
+        return SignedSession(
+            connector=connector, client=client, authority=authority, transport=self.transport, clock=self.clock, calls=calls, used=used
+        )
+
+    async def renew(self, connector: Connector, connection: Connection) -> None:
+        """Renew a grant whose access token has run out, whether or not anybody needs it now. Raises as a session's use does."""
+        if connector.auth is not None:
+            await (await self._kept(connector.auth, connection)).grant()
+
+    async def _kept(self, auth: OAuth2, connection: Connection) -> _Kept:
         if connection.registration is None:
             raise ConnectorBug("the connection has no registration to sign with")
         try:
             client = await self.registrations.client(connection.registration)
         except Declined as gone:
             raise SignInAgain(gone.message) from None
-        authority = _Kept(self, connector.auth, client, connection)
-        return self._session(connector, client, authority, calls)
-
-    def _session(self, connector: Connector, client: Client | None, authority: Authority, calls: Calls | None) -> Session:
-        return SignedSession(
-            connector=connector, client=client, authority=authority, transport=self.transport, clock=self.clock, calls=calls
-        )
+        return _Kept(self, auth, client, connection)
 
 
 class NoCredential:
@@ -61,17 +83,34 @@ class NoCredential:
         raise ConnectorBug("there is no credential to sign with: use sign=Sign.NOBODY")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class _Kept:
-    """The credential that the vault keeps for a connection."""
+    """The credential that the vault keeps for a connection.
 
-    credentials: Credentials
-    auth: OAuth2
-    client: Client
-    connection: Connection
+    A grant that lives is used for a second without a look at its row: a sync makes many calls in one, and each look costs more than the
+    call itself needs of the processor. What that can miss is a new sign-in or a disconnect, for as long.
+    """
+
+    __slots__ = ("_held", "_until", "auth", "client", "connection", "credentials")
+
+    def __init__(self, credentials: Credentials, auth: OAuth2, client: Client, connection: Connection) -> None:
+        self.credentials = credentials
+        self.auth = auth
+        self.client = client
+        self.connection = connection
+        self._held: Grant | None = None
+        self._until = -math.inf
 
     async def grant(self, *, force_after: int | None = None) -> Grant:
         """A grant that can be used now."""
+        clock = self.credentials.clock
+        if self._held is not None and force_after is None and clock.monotonic() < self._until:
+            return self._held
+        self._held = grant = await self._looked_up(force_after)
+        lives = grant.expires_at is None or grant.expires_at - clock.now() > _LONG
+        self._until = clock.monotonic() + _HELD if lives else -math.inf
+        return grant
+
+    async def _looked_up(self, force_after: int | None) -> Grant:
         rotation = self.auth.rotation
         return await self.credentials.refresher.grant(
             self.connection.id,

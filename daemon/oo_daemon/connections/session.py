@@ -82,8 +82,8 @@ class Calls:
 class SignedSession:
     """The SDK's `Session` for one connection.
 
-    It holds one function, in whose closure the rest is: no attribute leads to a credential, and an error that leaves has neither a
-    context nor frames in which one could be found.
+    `used` is told the host of each request that a credential goes with. The session holds one function, in whose closure the rest is: no
+    attribute leads to a credential, and an error that leaves has neither a context nor frames in which one could be found.
     """
 
     __slots__ = ("_answer",)
@@ -97,9 +97,10 @@ class SignedSession:
         transport: Transport,
         clock: Clock,
         calls: Calls | None = None,
+        used: Callable[[str], None] = lambda _: None,
     ) -> None:
         revoke = connector.auth.revoke if connector.auth else None
-        signer = _Signer(connector, tuple(connector.hosts), revoke, client, authority, transport, clock, calls or Calls())
+        signer = _Signer(connector, tuple(connector.hosts), revoke, client, authority, transport, clock, calls or Calls(), used)
 
         async def answer(asked: _Asked) -> Response:
             return await signer.answer(asked)
@@ -162,7 +163,7 @@ class _Asked:
     accept: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class _Signer:
     """Signs requests, sends them, and says what the answers mean."""
 
@@ -174,14 +175,21 @@ class _Signer:
     transport: Transport
     clock: Clock
     calls: Calls
+    used: Callable[[str], None]
+    secret: int = 0  #: which of our client's secrets the provider takes
+    spelled: tuple[Grant | None, _Secrets] | None = None
 
     async def answer(self, asked: _Asked) -> Response:
         bounds.check(asked.url, self._hosts(asked))
         version: int | None = None
         while True:
             grant = await self._grant(version) if asked.sign is Sign.USER or _holds_token((asked.form, asked.json)) else None
-            values = self._values(grant)
-            response = _scrubbed(await self._send(_signed(asked, values)), values)
+            secrets = self._secrets(grant)
+            response = _scrubbed(await self._send(_signed(asked, secrets.values)), secrets.spellings)
+            if grant is not None:
+                self.used(bounds.declared(asked.url))
+            if response.status == 401 and asked.sign is Sign.CLIENT and self._next_secret():
+                continue
             if response.status != 401 or asked.sign is not Sign.USER or grant is None or version is not None:
                 break
             version = grant.token_version
@@ -206,11 +214,25 @@ class _Signer:
         except ClientBroken as broken:
             raise RetryLater(str(broken), after=_CLIENT_BROKEN) from None
 
+    def _next_secret(self) -> bool:
+        """Go on with the next of our client's secrets: newest first, and the provider may not know that one yet. False after the last."""
+        known = len(self.client.secrets) if self.client else 0
+        self.secret = self.secret + 1 if self.secret + 1 < known else 0
+        self.spelled = None
+        return self.secret > 0
+
+    def _secrets(self, grant: Grant | None) -> _Secrets:
+        """What is filled in with this grant; spelled out once for each."""
+        if self.spelled is None or self.spelled[0] is not grant:
+            values = self._values(grant)
+            self.spelled = grant, _Secrets(values, tuple(_spellings(values)))
+        return self.spelled[1]
+
     def _values(self, grant: Grant | None) -> dict[Placeholder, Secret]:
         values = {}
         if self.client is not None:
             values[Placeholder.CLIENT_ID] = Secret(self.client.id)
-            values[Placeholder.CLIENT_SECRET] = self.client.secrets[0] if self.client.secrets else Secret("")
+            values[Placeholder.CLIENT_SECRET] = self.client.secrets[self.secret] if self.client.secrets else Secret("")
         if grant is not None:
             values[Placeholder.ACCESS_TOKEN] = grant.access_token
             values[Placeholder.REFRESH_TOKEN] = grant.refresh_token or Secret("")
@@ -347,20 +369,32 @@ def _filled(value: Any, values: Mapping[Placeholder, Secret]) -> Any:
             return value
 
 
-def _scrubbed(response: Response, values: Mapping[Placeholder, Secret]) -> Response:
+@dataclass(frozen=True, slots=True)
+class _Secrets:
+    """What is secret of ours in a request, and every spelling of it that an echo could have."""
+
+    values: Mapping[Placeholder, Secret]
+    spellings: Sequence[tuple[str, bytes]] = field(repr=False)
+
+
+def _scrubbed(response: Response, spellings: Sequence[tuple[str, bytes]]) -> Response:
     """The answer without what is secret of ours, should a provider echo it: as it is, or as it was sent."""
-    body, headers = response.body, dict(response.headers)
-    for text in _spellings(values):
-        if text.encode() in body:
-            body = body.replace(text.encode(), b"...")
-        headers = {name: value.replace(text, "...") for name, value in headers.items()}
+    body, headers = response.body, response.headers
+    all_headers = "\n".join(headers.values())
+    for text, encoded in spellings:
+        if encoded in body:
+            body = body.replace(encoded, b"...")
+        if text in all_headers:
+            headers = {name: value.replace(text, "...") for name, value in headers.items()}
     return Response(status=response.status, headers=headers, body=body)
 
 
-def _spellings(values: Mapping[Placeholder, Secret]) -> Iterator[str]:
+def _spellings(values: Mapping[Placeholder, Secret]) -> Iterator[tuple[str, bytes]]:
     plain = {placeholder: secret.reveal() for placeholder, secret in values.items()}
     if plain.get(Placeholder.CLIENT_SECRET):
-        yield basic(plain[Placeholder.CLIENT_ID], plain[Placeholder.CLIENT_SECRET]).removeprefix("Basic ")
+        text = basic(plain[Placeholder.CLIENT_ID], plain[Placeholder.CLIENT_SECRET]).removeprefix("Basic ")
+        yield text, text.encode()
     for placeholder, text in plain.items():
         if text and placeholder is not Placeholder.CLIENT_ID:
-            yield from dict.fromkeys((text, quote_plus(text), msgspec.json.encode(text).decode()[1:-1]))
+            for spelled in dict.fromkeys((text, quote_plus(text), msgspec.json.encode(text).decode()[1:-1])):
+                yield spelled, spelled.encode()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from oo_daemon.store import connections
+from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_vault import CredentialGone, CredentialRow, Intent, LeaseLost, Sealed, VersionMoved
 from oo_vault.credential import State
@@ -62,6 +64,16 @@ def read(database: Database, connection: str) -> CredentialRow:
         lease_until=until,
         fence=fence,
     )
+
+
+def idle(database: Database, before: int, limit: int) -> list[Connection]:
+    """Connections whose grant could be renewed and whose last access token ran out before this, the longest idle first."""
+    rows = database.rows(
+        "SELECT k.connection FROM credential k JOIN connection c ON c.number = k.connection WHERE k.expires_at < ? "
+        "AND k.state IN ('good', 'verify') AND c.state IN ('active', 'paused') ORDER BY k.expires_at LIMIT ?",
+        (before, limit),
+    )
+    return [found for (number,) in rows if (found := connections.by_number(database, number)) is not None]
 
 
 _OF = "connection = (SELECT number FROM connection WHERE id = ?)"

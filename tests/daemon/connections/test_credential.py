@@ -7,23 +7,28 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import web
 from daemon.connections.world import CANARIES, NOW, PATIENCE, REFRESH, SECRET, TOKEN, Acme, Chance, Clock, seen
 
 from oo_daemon.connections.credential import Credentials
+from oo_daemon.connections.keep_alive import KeepAlive
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.token_endpoint import basic
 from oo_daemon.connections.transport import AiohttpTransport
+from oo_daemon.connections.uses import Uses
+from oo_daemon.host import SameLoop
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, credentials, schedule
+from oo_daemon.store import connections, credentials, schedule, uses
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.database import Database
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
 from oo_sdk import Connector, ConnectorBug, OAuth2, RetryLater, Rotation, Session, Sign, SignInAgain
 from oo_vault import CREDENTIAL, Context, CredentialRow, Grant, Keyring, Refresher, Secret
@@ -42,9 +47,12 @@ class Provider:
     says: list[tuple[int, dict[str, object]]] = field(default_factory=list)  #: what the token endpoint says instead, in order
     refuses_all: bool = False
     gate: asyncio.Event | None = None
+    takes: set[str] = field(default_factory=lambda: {SECRET})  #: secrets of our client
 
     async def token(self, request: web.Request) -> web.Response:
         form = await request.post()
+        if request.headers["Authorization"] not in {basic("our-client", secret) for secret in self.takes}:
+            return web.json_response({"error": "invalid_client"}, status=401)
         self.renewals += 1
         if self.gate is not None:
             async with asyncio.timeout(PATIENCE):
@@ -52,7 +60,6 @@ class Provider:
         if self.says:
             status, body = self.says.pop(0)
             return web.json_response(body, status=status)
-        assert request.headers["Authorization"] == basic("our-client", SECRET)
         if form["grant_type"] != "refresh_token" or form["refresh_token"] != self.refresh:
             return web.json_response({"error": "invalid_grant"}, status=400)
         self.refresh, access = f"canary-refresh-{self.renewals}", f"canary-access-{self.renewals}"
@@ -61,7 +68,7 @@ class Provider:
 
     async def notes(self, request: web.Request) -> web.Response:
         self.calls += 1
-        token = request.headers["Authorization"].removeprefix("Bearer ")
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self.refuses_all or token not in self.good:
             return web.json_response({"error": "unauthorized"}, status=401)
         return web.json_response({"notes": []})
@@ -345,3 +352,120 @@ async def test_nothing_on_a_connection_s_session_shows_a_secret(world: World) ->
         await session.get(f"{world.url}/notes")
     for thing in (session, refused.value, later.value, world.connection):
         assert "canary" not in seen(thing)
+
+
+# --- in use ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_looks_at_its_row_once_a_second(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many calls in a second cost one look; a sign-in or disconnect is noticed within one; a short life is always looked at."""
+    looks = 0
+    read = credentials.read
+
+    def counted(database: Database, connection: str) -> CredentialRow:
+        nonlocal looks
+        looks += 1
+        return read(database, connection)
+
+    monkeypatch.setattr(credentials, "read", counted)
+    session = await world.session()
+    for _ in range(10):
+        await session.get(f"{world.url}/notes")
+    assert looks == 1
+    world.clock.time += SECOND
+    await session.get(f"{world.url}/notes")
+    assert looks == 2
+    world.clock.time += (HOUR - 301) * SECOND  # its margin has not begun, but soon
+    await world.storage.write(credentials.delete, world.connection.number)
+    with pytest.raises(SignInAgain):
+        await session.get(f"{world.url}/notes")
+
+
+@pytest.mark.rows("F12")
+async def test_each_use_is_counted(world: World) -> None:
+    """By connection, host and hour, also a use that was refused; a request that carries nothing is none, and no token is in it."""
+    counts = Uses(storage=world.storage, clock=world.clock)
+    credentials_ = replace(world.credentials, used=counts.used)
+    session = await credentials_.session(world.connector, world.connection)
+    for _ in range(3):
+        await session.get(f"{world.url}/notes")
+    await session.request("GET", f"{world.url}/notes", sign=Sign.NOBODY, accept=(401,))
+    await counts.write()
+    world.clock.time += HOUR * SECOND
+    world.provider.good.clear()
+    await session.get(f"{world.url}/notes")
+    await counts.write()
+    await counts.write()
+    found = await world.storage.read(uses.of, world.connection.number, 0)
+    host = world.url.removeprefix("http://")
+    assert [(use.host, use.uses) for use in found] == [(host, 1), (host, 3)]
+    assert found[0].hour - found[1].hour == HOUR * SECOND
+    world.clock.time += 91 * 24 * HOUR * SECOND
+    await counts.tidy()
+    assert await world.storage.read(uses.of, world.connection.number, 0) == []
+
+
+async def test_uses_of_a_connection_that_is_gone(world: World) -> None:
+    """What was counted for a connection that is erased meanwhile is forgotten; what the disk refused is counted with the next."""
+    counts = Uses(storage=world.storage, clock=world.clock)
+    counts.used(world.connection.number, "a.example")
+    counts.used(world.connection.number + 1, "a.example")
+    real, world.storage.write = world.storage.write, AsyncMock(side_effect=CannotStore("full"))  # type: ignore[method-assign]
+    with pytest.raises(CannotStore):
+        await counts.write()
+    world.storage.write = real  # type: ignore[method-assign]
+    counts.used(world.connection.number, "a.example")
+    await counts.write()
+    assert await world.storage.read(lambda database: database.rows("SELECT connection, uses FROM credential_use")) == [
+        (world.connection.number, 2)
+    ]
+
+
+@pytest.mark.rows("C13")
+async def test_a_grant_that_lies_idle_is_kept_alive(world: World) -> None:
+    """A month after its last token ran out a grant is renewed, once, also while paused; where the provider is down, again."""
+    keep = KeepAlive(
+        storage=world.storage,
+        registry=Registry(plugins=(), connectors={"acme": world.connector}),
+        credentials=world.credentials,
+        guests=SameLoop(),
+        clock=world.clock,
+    )
+    await world.storage.write(lambda database: database.rows("UPDATE connection SET state = 'paused'"))
+    world.clock.time += (29 * 24 * HOUR) * SECOND
+    await keep.tick()
+    assert world.provider.renewals == 0
+    world.clock.time += (2 * 24 * HOUR) * SECOND
+    world.provider.says = [(500, {})]
+    await keep.tick()
+    world.clock.time += HOUR * SECOND
+    await keep.tick()
+    await keep.tick()
+    assert world.provider.renewals == 2
+    assert (await world.kept())[2] == 2
+    await world.storage.write(lambda database: database.rows("UPDATE connection SET state = 'disconnected'"))
+    world.clock.time += (40 * 24 * HOUR) * SECOND
+    await keep.tick()
+    assert world.provider.renewals == 2
+
+
+@pytest.mark.rows("C12")
+async def test_our_secret_is_changed_without_a_refused_refresh(world: World) -> None:
+    """New secret added here, then at the provider, then the old one taken away there and here: every renewal succeeds."""
+    provider = world.provider
+
+    async def renewed() -> None:
+        world.clock.time += HOUR * SECOND
+        before = provider.renewals
+        assert await world.ask() == {"notes": []}
+        assert provider.renewals == before + 1
+
+    await renewed()
+    await world.credentials.registrations.add("acme", "our-client", [Secret("newer-secret"), Secret(SECRET)])
+    await renewed()
+    provider.takes.add("newer-secret")
+    await renewed()
+    provider.takes.discard(SECRET)
+    await renewed()
+    await world.credentials.registrations.add("acme", "our-client", [Secret("newer-secret")])
+    await renewed()

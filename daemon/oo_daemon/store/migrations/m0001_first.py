@@ -41,6 +41,11 @@ STATEMENTS = (
         key_id TEXT NOT NULL, sealed {blob} NOT NULL, token_version {int} NOT NULL, expires_at {int}, state TEXT NOT NULL,
         intent_digest TEXT, intent_at {int}, intent_tries {int} NOT NULL, reserve {blob},
         lease_owner TEXT, lease_until {int}, fence {int} NOT NULL)""",
+    # How often each was used, and where.
+    """CREATE TABLE credential_use (
+        connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, hour {int} NOT NULL, host TEXT NOT NULL,
+        uses {int} NOT NULL,
+        PRIMARY KEY (connection, hour, host)) {compact}""",
     "CREATE INDEX credential_by_key ON credential (key_id)",
     # A sign-in under way; rows outlive it a little, so that its result can be shown.
     """CREATE TABLE flow (
