@@ -28,6 +28,7 @@ from oo_sdk.sandbox import Sandbox
 from oo_sdk.session import Placeholder, Response, Session, Sign
 from oo_sdk.sinks import Sink
 from oo_sdk.structs import Raw, Struct, decode
+from oo_sdk.uploads import Occurrences, Takes, Told, Upload
 from oo_sdk.webhooks import (
     BodyChallenge,
     Delivery,
@@ -77,6 +78,7 @@ __all__ = [
     "NormalizedEvent",
     "Nudge",
     "OAuth2",
+    "Occurrences",
     "Placeholder",
     "QueryChallenge",
     "QuotaSpent",
@@ -100,8 +102,11 @@ __all__ = [
     "Stamp",
     "StoredCredential",
     "Struct",
+    "Takes",
     "TokenScheme",
+    "Told",
     "Unreadable",
+    "Upload",
     "decode",
     "hookimpl",
 ]

@@ -3,6 +3,7 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from oo_sdk._schema.oo.vocabulary.v1.vocabulary_pb2 import (
+    ActivitySummary,
     Alarm,
     Attendee,
     Calendar,
@@ -11,12 +12,15 @@ from oo_sdk._schema.oo.vocabulary.v1.vocabulary_pb2 import (
     Conference,
     Document,
     Due,
+    Electrocardiogram,
+    HealthGroup,
     HealthSample,
     Label,
     Person,
     Project,
     Record,
     Reminder,
+    Route,
     Section,
     Task,
     When,
@@ -24,6 +28,7 @@ from oo_sdk._schema.oo.vocabulary.v1.vocabulary_pb2 import (
 )
 
 __all__ = [
+    "ActivitySummary",
     "Alarm",
     "Attendee",
     "Calendar",
@@ -32,12 +37,15 @@ __all__ = [
     "Conference",
     "Document",
     "Due",
+    "Electrocardiogram",
+    "HealthGroup",
     "HealthSample",
     "Label",
     "Person",
     "Project",
     "Record",
     "Reminder",
+    "Route",
     "Section",
     "Task",
     "Timestamp",

@@ -17,14 +17,14 @@ from oo_daemon.ingress.health import HealthRoutes
 
 GOLDEN = """\
 Action ActionKind ActionRefused ActionResult ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
-ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme KeySource Listing Log News
-NoScheme NormalizedEvent Nudge OAuth2 Placeholder QueryChallenge QuotaSpent RateLimit Raw Redirect Response RetryLater
-Revocation Revoked Rotation Sandbox Scheme Scope Session Sign SignInAgain Signal SignedScheme Sink Stamp StoredCredential Struct
-TokenScheme Unreadable decode hookimpl
+ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme KeySource Listing Log
+News NoScheme NormalizedEvent Nudge OAuth2 Occurrences Placeholder QueryChallenge QuotaSpent RateLimit Raw Redirect Response
+RetryLater Revocation Revoked Rotation Sandbox Scheme Scope Session Sign SignInAgain Signal SignedScheme Sink Stamp
+StoredCredential Struct Takes TokenScheme Told Unreadable Upload decode hookimpl
 """
 VOCABULARY = (
-    "Alarm Attendee Calendar CalendarEntry Comment Conference Document Due HealthSample Label Person Project Record Reminder Section "
-    "Task Timestamp When Workout"
+    "ActivitySummary Alarm Attendee Calendar CalendarEntry Comment Conference Document Due Electrocardiogram HealthGroup HealthSample "
+    "Label Person Project Record Reminder Route Section Task Timestamp When Workout"
 )
 
 

@@ -27,7 +27,13 @@ DOORS = {
     "click": {"daemon/oo_daemon/cli/"},
 }
 #: The generated protobuf, and Google's runtime, are met only where events become bytes and where connectors name their payloads.
-PROTOBUF_DOORS = {"plugins/oo_sdk/events.py", "plugins/oo_sdk/vocabulary.py", "plugins/oo_sdk/_schema/", "daemon/oo_daemon/outbox/wire.py"}
+PROTOBUF_DOORS = {
+    "plugins/oo_sdk/events.py",
+    "plugins/oo_sdk/uploads.py",
+    "plugins/oo_sdk/vocabulary.py",
+    "plugins/oo_sdk/_schema/",
+    "daemon/oo_daemon/outbox/wire.py",
+}
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

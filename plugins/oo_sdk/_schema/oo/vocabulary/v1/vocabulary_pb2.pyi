@@ -1011,6 +1011,50 @@ class HealthSample(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Beat(_message.Message):
+        """One beat of a series of heart beats."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        BEATS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+        CLOCK_FIELD_NUMBER: _builtins.int
+        beats_per_minute: _builtins.float
+        """Beats per minute, from one beat to the next."""
+        clock: _builtins.str
+        """The time of day on the source's clock, as written: without a day and without a zone."""
+        def __init__(
+            self,
+            *,
+            beats_per_minute: _builtins.float = ...,
+            clock: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["beats_per_minute", b"beats_per_minute", "clock", b"clock"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KIND_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
@@ -1018,16 +1062,30 @@ class HealthSample(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     CATEGORY_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    CANONICAL_VALUE_FIELD_NUMBER: _builtins.int
+    CANONICAL_UNIT_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    BEATS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """What was measured, in the source's own name, such as "HKQuantityTypeIdentifierHeartRate"."""
     value: _builtins.float
     """The number, in the unit as written; unset for a category."""
     unit: _builtins.str
-    """The unit as written, such as "count/min"."""
+    """The unit as written, such as "count/min" or "mi"."""
     category: _builtins.str
     """The value of a category, in the source's own name; may be empty."""
     source: _builtins.str
     """The app or device that wrote it, as the source names it."""
+    canonical_value: _builtins.float
+    """The same number in the canonical unit; unset where the unit has none."""
+    canonical_unit: _builtins.str
+    """m, kg, kJ, s, degC, kPa, m/s, mmol/L, W, V, 1 for shares and counts, count/min for rates; empty where the unit as written has none."""
+    device: _builtins.str
+    """What measured it, such as "Apple Watch, Watch7,2"; may be empty."""
+    time_zone: _builtins.str
+    """IANA name of the zone that the person was in, where the source says; may be empty."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -1035,6 +1093,14 @@ class HealthSample(_message.Message):
     @_builtins.property
     def end(self) -> _timestamp_pb2.Timestamp:
         """When it ended; the same as the start for an instant."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What else the source says of it, in its own names."""
+
+    @_builtins.property
+    def beats(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthSample.Beat]:
+        """The beats that a variability was computed from."""
 
     def __init__(
         self,
@@ -1046,34 +1112,67 @@ class HealthSample(_message.Message):
         unit: _builtins.str = ...,
         category: _builtins.str = ...,
         source: _builtins.str = ...,
+        canonical_value: _builtins.float | None = ...,
+        canonical_unit: _builtins.str = ...,
+        device: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        beats: _abc.Iterable[Global___HealthSample.Beat] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "end", b"end", "start", b"start", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_canonical_value", b"_canonical_value", "_value", b"_value", "canonical_value", b"canonical_value", "end", b"end", "start", b"start", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "category", b"category", "end", b"end", "kind", b"kind", "source", b"source", "start", b"start", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_canonical_value", b"_canonical_value", "_value", b"_value", "beats", b"beats", "canonical_unit", b"canonical_unit", "canonical_value", b"canonical_value", "category", b"category", "device", b"device", "end", b"end", "kind", b"kind", "metadata", b"metadata", "source", b"source", "start", b"start", "time_zone", b"time_zone", "unit", b"unit", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__canonical_value: _TypeAlias = _typing.Literal["canonical_value"]  # noqa: Y015
+    _WhichOneofArgType__canonical_value: _TypeAlias = _typing.Literal["_canonical_value", b"_canonical_value"]  # noqa: Y015
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__canonical_value) -> _WhichOneofReturnType__canonical_value | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___HealthSample: _TypeAlias = HealthSample  # noqa: Y015
 
 @_typing.final
-class Workout(_message.Message):
-    """One session of exercise."""
+class HealthGroup(_message.Message):
+    """Several measurements that belong together, such as the two of a blood pressure or those of a meal."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     KIND_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
-    DURATION_SECONDS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """What was done, in the source's own name, such as "HKWorkoutActivityTypeRunning"."""
-    duration_seconds: _builtins.float
-    """How long it was active, in seconds."""
+    """What it is, in the source's own name, such as "HKCorrelationTypeIdentifierBloodPressure"."""
     source: _builtins.str
     """The app or device that wrote it, as the source names it."""
+    device: _builtins.str
+    """What measured it; may be empty."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -1081,6 +1180,277 @@ class Workout(_message.Message):
     @_builtins.property
     def end(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
+
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthSample]:
+        """Its measurements; each is an event of its own, too."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What else the source says of it, in its own names."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        end: _timestamp_pb2.Timestamp | None = ...,
+        source: _builtins.str = ...,
+        device: _builtins.str = ...,
+        samples: _abc.Iterable[Global___HealthSample] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "end", b"end", "kind", b"kind", "metadata", b"metadata", "samples", b"samples", "source", b"source", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HealthGroup: _TypeAlias = HealthGroup  # noqa: Y015
+
+@_typing.final
+class Workout(_message.Message):
+    """One session of exercise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Statistic(_message.Message):
+        """A number over the whole of a session or of one of its parts, such as its distance or its heart rate."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        UNIT_FIELD_NUMBER: _builtins.int
+        SUM_FIELD_NUMBER: _builtins.int
+        AVERAGE_FIELD_NUMBER: _builtins.int
+        MINIMUM_FIELD_NUMBER: _builtins.int
+        MAXIMUM_FIELD_NUMBER: _builtins.int
+        CANONICAL_UNIT_FIELD_NUMBER: _builtins.int
+        CANONICAL_FACTOR_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """What was measured, in the source's own name."""
+        unit: _builtins.str
+        """The unit as written."""
+        sum: _builtins.float
+        """All of it together, in the unit as written."""
+        average: _builtins.float
+        """Its average, in the unit as written."""
+        minimum: _builtins.float
+        """Its lowest, in the unit as written."""
+        maximum: _builtins.float
+        """Its highest, in the unit as written."""
+        canonical_unit: _builtins.str
+        """The unit that all four are multiplied into by canonical_factor; empty where the unit as written has none."""
+        canonical_factor: _builtins.float
+        """Multiply by it to have the canonical unit; 0 where there is none."""
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            unit: _builtins.str = ...,
+            sum: _builtins.float | None = ...,
+            average: _builtins.float | None = ...,
+            minimum: _builtins.float | None = ...,
+            maximum: _builtins.float | None = ...,
+            canonical_unit: _builtins.str = ...,
+            canonical_factor: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_average", b"_average", "_maximum", b"_maximum", "_minimum", b"_minimum", "_sum", b"_sum", "average", b"average", "maximum", b"maximum", "minimum", b"minimum", "sum", b"sum"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_average", b"_average", "_maximum", b"_maximum", "_minimum", b"_minimum", "_sum", b"_sum", "average", b"average", "canonical_factor", b"canonical_factor", "canonical_unit", b"canonical_unit", "kind", b"kind", "maximum", b"maximum", "minimum", b"minimum", "sum", b"sum", "unit", b"unit"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__average: _TypeAlias = _typing.Literal["average"]  # noqa: Y015
+        _WhichOneofArgType__average: _TypeAlias = _typing.Literal["_average", b"_average"]  # noqa: Y015
+        _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
+        _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015
+        _WhichOneofReturnType__minimum: _TypeAlias = _typing.Literal["minimum"]  # noqa: Y015
+        _WhichOneofArgType__minimum: _TypeAlias = _typing.Literal["_minimum", b"_minimum"]  # noqa: Y015
+        _WhichOneofReturnType__sum: _TypeAlias = _typing.Literal["sum"]  # noqa: Y015
+        _WhichOneofArgType__sum: _TypeAlias = _typing.Literal["_sum", b"_sum"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__average) -> _WhichOneofReturnType__average | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__maximum) -> _WhichOneofReturnType__maximum | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum) -> _WhichOneofReturnType__minimum | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__sum) -> _WhichOneofReturnType__sum | None: ...
+
+    @_typing.final
+    class Moment(_message.Message):
+        """Something that took place during it: a pause, a lap, a segment."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        AT_FIELD_NUMBER: _builtins.int
+        DURATION_SECONDS_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """What, in the source's own name."""
+        duration_seconds: _builtins.float
+        """How long, in seconds; 0 for an instant."""
+        @_builtins.property
+        def at(self) -> _timestamp_pb2.Timestamp:
+            """When."""
+
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            at: _timestamp_pb2.Timestamp | None = ...,
+            duration_seconds: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "duration_seconds", b"duration_seconds", "kind", b"kind"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Part(_message.Message):
+        """One of several activities of a session, such as the swim of a triathlon."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class MetadataEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        ID_FIELD_NUMBER: _builtins.int
+        START_FIELD_NUMBER: _builtins.int
+        END_FIELD_NUMBER: _builtins.int
+        DURATION_SECONDS_FIELD_NUMBER: _builtins.int
+        STATISTICS_FIELD_NUMBER: _builtins.int
+        MOMENTS_FIELD_NUMBER: _builtins.int
+        METADATA_FIELD_NUMBER: _builtins.int
+        id: _builtins.str
+        """The source's own id of it."""
+        duration_seconds: _builtins.float
+        """How long it was active, in seconds."""
+        @_builtins.property
+        def start(self) -> _timestamp_pb2.Timestamp:
+            """When it began."""
+
+        @_builtins.property
+        def end(self) -> _timestamp_pb2.Timestamp:
+            """When it ended."""
+
+        @_builtins.property
+        def statistics(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workout.Statistic]:
+            """Its numbers."""
+
+        @_builtins.property
+        def moments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workout.Moment]:
+            """What took place during it."""
+
+        @_builtins.property
+        def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """What else the source says of it, in its own names."""
+
+        def __init__(
+            self,
+            *,
+            id: _builtins.str = ...,
+            start: _timestamp_pb2.Timestamp | None = ...,
+            end: _timestamp_pb2.Timestamp | None = ...,
+            duration_seconds: _builtins.float = ...,
+            statistics: _abc.Iterable[Global___Workout.Statistic] | None = ...,
+            moments: _abc.Iterable[Global___Workout.Moment] | None = ...,
+            metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_seconds", b"duration_seconds", "end", b"end", "id", b"id", "metadata", b"metadata", "moments", b"moments", "start", b"start", "statistics", b"statistics"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KIND_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    DURATION_SECONDS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DISTANCE_M_FIELD_NUMBER: _builtins.int
+    ENERGY_KJ_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    MOMENTS_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What was done, in the source's own name, such as "HKWorkoutActivityTypeRunning"."""
+    duration_seconds: _builtins.float
+    """How long it was active, in seconds: without pauses, where the source knows them."""
+    source: _builtins.str
+    """The app or device that wrote it, as the source names it."""
+    distance_m: _builtins.float
+    """How far it went, in metres; unset where the source does not say."""
+    energy_kj: _builtins.float
+    """The energy it took beyond rest, in kilojoules; unset where the source does not say."""
+    device: _builtins.str
+    """What measured it; may be empty."""
+    time_zone: _builtins.str
+    """IANA name of the zone that the person was in, where the source says; may be empty."""
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def end(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    @_builtins.property
+    def statistics(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workout.Statistic]:
+        """Its numbers."""
+
+    @_builtins.property
+    def moments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workout.Moment]:
+        """What took place during it."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workout.Part]:
+        """Its activities, where it had several."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What else the source says of it, in its own names."""
 
     def __init__(
         self,
@@ -1090,14 +1460,233 @@ class Workout(_message.Message):
         end: _timestamp_pb2.Timestamp | None = ...,
         duration_seconds: _builtins.float = ...,
         source: _builtins.str = ...,
+        distance_m: _builtins.float | None = ...,
+        energy_kj: _builtins.float | None = ...,
+        statistics: _abc.Iterable[Global___Workout.Statistic] | None = ...,
+        moments: _abc.Iterable[Global___Workout.Moment] | None = ...,
+        parts: _abc.Iterable[Global___Workout.Part] | None = ...,
+        device: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance_m", b"_distance_m", "_energy_kj", b"_energy_kj", "distance_m", b"distance_m", "end", b"end", "energy_kj", b"energy_kj", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_seconds", b"duration_seconds", "end", b"end", "kind", b"kind", "source", b"source", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance_m", b"_distance_m", "_energy_kj", b"_energy_kj", "device", b"device", "distance_m", b"distance_m", "duration_seconds", b"duration_seconds", "end", b"end", "energy_kj", b"energy_kj", "kind", b"kind", "metadata", b"metadata", "moments", b"moments", "parts", b"parts", "source", b"source", "start", b"start", "statistics", b"statistics", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__distance_m: _TypeAlias = _typing.Literal["distance_m"]  # noqa: Y015
+    _WhichOneofArgType__distance_m: _TypeAlias = _typing.Literal["_distance_m", b"_distance_m"]  # noqa: Y015
+    _WhichOneofReturnType__energy_kj: _TypeAlias = _typing.Literal["energy_kj"]  # noqa: Y015
+    _WhichOneofArgType__energy_kj: _TypeAlias = _typing.Literal["_energy_kj", b"_energy_kj"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__distance_m) -> _WhichOneofReturnType__distance_m | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__energy_kj) -> _WhichOneofReturnType__energy_kj | None: ...
+
+Global___Workout: _TypeAlias = Workout  # noqa: Y015
+
+@_typing.final
+class Route(_message.Message):
+    """Where a session of exercise went, or a stretch of that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Point(_message.Message):
+        """One place on the way."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LATITUDE_FIELD_NUMBER: _builtins.int
+        LONGITUDE_FIELD_NUMBER: _builtins.int
+        ELEVATION_M_FIELD_NUMBER: _builtins.int
+        AT_FIELD_NUMBER: _builtins.int
+        SPEED_MPS_FIELD_NUMBER: _builtins.int
+        latitude: _builtins.float
+        """Degrees north."""
+        longitude: _builtins.float
+        """Degrees east."""
+        elevation_m: _builtins.float
+        """Metres above the sea; unset where the source does not say."""
+        speed_mps: _builtins.float
+        """Metres per second; unset where the source does not say."""
+        @_builtins.property
+        def at(self) -> _timestamp_pb2.Timestamp:
+            """When."""
+
+        def __init__(
+            self,
+            *,
+            latitude: _builtins.float = ...,
+            longitude: _builtins.float = ...,
+            elevation_m: _builtins.float | None = ...,
+            at: _timestamp_pb2.Timestamp | None = ...,
+            speed_mps: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_elevation_m", b"_elevation_m", "_speed_mps", b"_speed_mps", "at", b"at", "elevation_m", b"elevation_m", "speed_mps", b"speed_mps"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_elevation_m", b"_elevation_m", "_speed_mps", b"_speed_mps", "at", b"at", "elevation_m", b"elevation_m", "latitude", b"latitude", "longitude", b"longitude", "speed_mps", b"speed_mps"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__elevation_m: _TypeAlias = _typing.Literal["elevation_m"]  # noqa: Y015
+        _WhichOneofArgType__elevation_m: _TypeAlias = _typing.Literal["_elevation_m", b"_elevation_m"]  # noqa: Y015
+        _WhichOneofReturnType__speed_mps: _TypeAlias = _typing.Literal["speed_mps"]  # noqa: Y015
+        _WhichOneofArgType__speed_mps: _TypeAlias = _typing.Literal["_speed_mps", b"_speed_mps"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__elevation_m) -> _WhichOneofReturnType__elevation_m | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__speed_mps) -> _WhichOneofReturnType__speed_mps | None: ...
+
+    WORKOUT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    workout: _builtins.str
+    """Subject of the session."""
+    part: _builtins.int
+    """Which stretch it is, from 1: a long way is told in several."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route.Point]:
+        """The places, in order."""
+
+    def __init__(
+        self,
+        *,
+        workout: _builtins.str = ...,
+        part: _builtins.int = ...,
+        points: _abc.Iterable[Global___Route.Point] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "points", b"points", "workout", b"workout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Workout: _TypeAlias = Workout  # noqa: Y015
+Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class ActivitySummary(_message.Message):
+    """How active a person was in one day. It grows until the day is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    ENERGY_KJ_FIELD_NUMBER: _builtins.int
+    ENERGY_GOAL_KJ_FIELD_NUMBER: _builtins.int
+    MOVE_MINUTES_FIELD_NUMBER: _builtins.int
+    MOVE_GOAL_MINUTES_FIELD_NUMBER: _builtins.int
+    EXERCISE_MINUTES_FIELD_NUMBER: _builtins.int
+    EXERCISE_GOAL_MINUTES_FIELD_NUMBER: _builtins.int
+    STAND_HOURS_FIELD_NUMBER: _builtins.int
+    STAND_GOAL_HOURS_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """The day, "2026-11-22"."""
+    energy_kj: _builtins.float
+    """Energy beyond rest, in kilojoules."""
+    energy_goal_kj: _builtins.float
+    """How much of it was meant."""
+    move_minutes: _builtins.float
+    """Minutes in motion, for those who count these instead of energy."""
+    move_goal_minutes: _builtins.float
+    """How many were meant."""
+    exercise_minutes: _builtins.float
+    """Minutes of exercise."""
+    exercise_goal_minutes: _builtins.float
+    """How many were meant."""
+    stand_hours: _builtins.float
+    """Hours with some standing in them."""
+    stand_goal_hours: _builtins.float
+    """How many were meant."""
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        energy_kj: _builtins.float | None = ...,
+        energy_goal_kj: _builtins.float | None = ...,
+        move_minutes: _builtins.float | None = ...,
+        move_goal_minutes: _builtins.float | None = ...,
+        exercise_minutes: _builtins.float | None = ...,
+        exercise_goal_minutes: _builtins.float | None = ...,
+        stand_hours: _builtins.float | None = ...,
+        stand_goal_hours: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_energy_goal_kj", b"_energy_goal_kj", "_energy_kj", b"_energy_kj", "_exercise_goal_minutes", b"_exercise_goal_minutes", "_exercise_minutes", b"_exercise_minutes", "_move_goal_minutes", b"_move_goal_minutes", "_move_minutes", b"_move_minutes", "_stand_goal_hours", b"_stand_goal_hours", "_stand_hours", b"_stand_hours", "energy_goal_kj", b"energy_goal_kj", "energy_kj", b"energy_kj", "exercise_goal_minutes", b"exercise_goal_minutes", "exercise_minutes", b"exercise_minutes", "move_goal_minutes", b"move_goal_minutes", "move_minutes", b"move_minutes", "stand_goal_hours", b"stand_goal_hours", "stand_hours", b"stand_hours"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_energy_goal_kj", b"_energy_goal_kj", "_energy_kj", b"_energy_kj", "_exercise_goal_minutes", b"_exercise_goal_minutes", "_exercise_minutes", b"_exercise_minutes", "_move_goal_minutes", b"_move_goal_minutes", "_move_minutes", b"_move_minutes", "_stand_goal_hours", b"_stand_goal_hours", "_stand_hours", b"_stand_hours", "date", b"date", "energy_goal_kj", b"energy_goal_kj", "energy_kj", b"energy_kj", "exercise_goal_minutes", b"exercise_goal_minutes", "exercise_minutes", b"exercise_minutes", "move_goal_minutes", b"move_goal_minutes", "move_minutes", b"move_minutes", "stand_goal_hours", b"stand_goal_hours", "stand_hours", b"stand_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__energy_goal_kj: _TypeAlias = _typing.Literal["energy_goal_kj"]  # noqa: Y015
+    _WhichOneofArgType__energy_goal_kj: _TypeAlias = _typing.Literal["_energy_goal_kj", b"_energy_goal_kj"]  # noqa: Y015
+    _WhichOneofReturnType__energy_kj: _TypeAlias = _typing.Literal["energy_kj"]  # noqa: Y015
+    _WhichOneofArgType__energy_kj: _TypeAlias = _typing.Literal["_energy_kj", b"_energy_kj"]  # noqa: Y015
+    _WhichOneofReturnType__exercise_goal_minutes: _TypeAlias = _typing.Literal["exercise_goal_minutes"]  # noqa: Y015
+    _WhichOneofArgType__exercise_goal_minutes: _TypeAlias = _typing.Literal["_exercise_goal_minutes", b"_exercise_goal_minutes"]  # noqa: Y015
+    _WhichOneofReturnType__exercise_minutes: _TypeAlias = _typing.Literal["exercise_minutes"]  # noqa: Y015
+    _WhichOneofArgType__exercise_minutes: _TypeAlias = _typing.Literal["_exercise_minutes", b"_exercise_minutes"]  # noqa: Y015
+    _WhichOneofReturnType__move_goal_minutes: _TypeAlias = _typing.Literal["move_goal_minutes"]  # noqa: Y015
+    _WhichOneofArgType__move_goal_minutes: _TypeAlias = _typing.Literal["_move_goal_minutes", b"_move_goal_minutes"]  # noqa: Y015
+    _WhichOneofReturnType__move_minutes: _TypeAlias = _typing.Literal["move_minutes"]  # noqa: Y015
+    _WhichOneofArgType__move_minutes: _TypeAlias = _typing.Literal["_move_minutes", b"_move_minutes"]  # noqa: Y015
+    _WhichOneofReturnType__stand_goal_hours: _TypeAlias = _typing.Literal["stand_goal_hours"]  # noqa: Y015
+    _WhichOneofArgType__stand_goal_hours: _TypeAlias = _typing.Literal["_stand_goal_hours", b"_stand_goal_hours"]  # noqa: Y015
+    _WhichOneofReturnType__stand_hours: _TypeAlias = _typing.Literal["stand_hours"]  # noqa: Y015
+    _WhichOneofArgType__stand_hours: _TypeAlias = _typing.Literal["_stand_hours", b"_stand_hours"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__energy_goal_kj) -> _WhichOneofReturnType__energy_goal_kj | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__energy_kj) -> _WhichOneofReturnType__energy_kj | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exercise_goal_minutes) -> _WhichOneofReturnType__exercise_goal_minutes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exercise_minutes) -> _WhichOneofReturnType__exercise_minutes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__move_goal_minutes) -> _WhichOneofReturnType__move_goal_minutes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__move_minutes) -> _WhichOneofReturnType__move_minutes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stand_goal_hours) -> _WhichOneofReturnType__stand_goal_hours | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stand_hours) -> _WhichOneofReturnType__stand_hours | None: ...
+
+Global___ActivitySummary: _TypeAlias = ActivitySummary  # noqa: Y015
+
+@_typing.final
+class Electrocardiogram(_message.Message):
+    """The electric activity of a heart over some seconds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    CLASSIFICATION_FIELD_NUMBER: _builtins.int
+    SAMPLES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MICROVOLTS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    classification: _builtins.str
+    """What the device takes it for, in its own words and language; may be empty."""
+    samples_per_second: _builtins.float
+    """Samples per second."""
+    device: _builtins.str
+    """What recorded it; may be empty."""
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp:
+        """When it was recorded."""
+
+    @_builtins.property
+    def microvolts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The voltages, in microvolts."""
+
+    def __init__(
+        self,
+        *,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        classification: _builtins.str = ...,
+        samples_per_second: _builtins.float = ...,
+        microvolts: _abc.Iterable[_builtins.float] | None = ...,
+        device: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "device", b"device", "microvolts", b"microvolts", "samples_per_second", b"samples_per_second", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Electrocardiogram: _TypeAlias = Electrocardiogram  # noqa: Y015
 
 @_typing.final
 class Record(_message.Message):
