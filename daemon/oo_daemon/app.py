@@ -38,14 +38,16 @@ from oo_daemon.ingress.tokens import Tokens, guard
 from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops import disk as disk_
+from oo_daemon.ops import levels as levels_
 from oo_daemon.ops import log
 from oo_daemon.ops import memory as memory_
 from oo_daemon.ops import metrics as numbers
 from oo_daemon.ops.backup import Backups
 from oo_daemon.ops.disk import Disk
 from oo_daemon.ops.fatal import Fatal
-from oo_daemon.ops.health import Health, LoopTurns, PluginsLoaded, WriterWrites
+from oo_daemon.ops.health import CommitTimes, Health, LoopTurns, PluginsLoaded, WriterWrites
 from oo_daemon.ops.integrity import NIGHTLY, Integrity
+from oo_daemon.ops.levels import Levels
 from oo_daemon.ops.memory import Memory, unit_limit
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
@@ -127,6 +129,7 @@ async def build(
         stack.push_async_callback(storage.close)
         fatal = Fatal()
         storage.on_damage(fatal.tell)
+        storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
         await check(storage, keyring, clock)
         # The lock says that no other daemon lives on this file: leases that are left belong to the dead.
         if rescued := await storage.write(schedule.rescue, clock.now()):
@@ -379,6 +382,8 @@ async def build(
         ticker.every(disk_.LOOK, disk.look, "disk")
         ticker.every(memory_.LOOK, memory.look, "memory")
         ticker.every(60, backups.look, "backups")
+        levels = Levels(storage=storage, database=settings.places.database, clock=clock, metrics=metrics)
+        ticker.every(levels_.LOOK, levels.look, "levels")
         ticker.every(NIGHTLY, integrity.look, "integrity")
         ticker.start()
         stack.push_async_callback(ticker.stop)

@@ -80,7 +80,15 @@ class Webhooks:
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """The routes on the public listener: every method, and all that lies below, since a refusal looks the same everywhere."""
-        return [web.route("*", "/webhooks/{token:.*}", self.hear, expect_handler=_expected)]
+        return [web.route("*", "/webhooks/{token:.*}", self.timed, expect_handler=_expected)]
+
+    async def timed(self, request: web.Request) -> web.Response:
+        """Take one delivery, and measure how long that takes."""
+        began = self.clock.monotonic()
+        try:
+            return await self.hear(request)
+        finally:
+            self.metrics.observe("webhook_seconds", self.clock.monotonic() - began)
 
     async def hear(self, request: web.Request) -> web.Response:
         """Take one delivery. 200: it is kept for good, or was before; 404: refused; 429, 503: not now, to be sent again."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from oo_daemon.ports import Clock, Metrics
@@ -104,3 +105,18 @@ class PluginsLoaded:
         if not aside:
             return Finding(well=True)
         return Finding(well=False, warning=True, says=f"set aside: {', '.join(aside)}; see `oo plugins`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitTimes:
+    """Measures commits; called around each, in the writer's thread."""
+
+    clock: Clock
+    metrics: Metrics
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Measure one."""
+        began = self.clock.monotonic()
+        yield
+        self.metrics.observe("commit_seconds", self.clock.monotonic() - began)

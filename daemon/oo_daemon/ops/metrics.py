@@ -45,17 +45,26 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
 GAUGES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "backup_age_seconds": "Age of the newest backup; each was restored and checked when it was made.",
+        "connections": "Connections, by provider and state.",
+        "consumer_lag": "Events that a consumer has still to read.",
         "database_well": "1 where the last look over the database found no damage, else 0.",
         "disk_free_bytes": "Bytes left where the database is.",
         "inbox_depth": "Deliveries that are still to become events.",
+        "inbox_oldest_seconds": "Age of the oldest delivery that is still to become events.",
+        "outbox_depth": "Events that are kept.",
+        "outbox_oldest_seconds": "Age of the oldest event that is kept.",
         "resident_bytes": "Bytes of the daemon that are in memory.",
+        "sync_stalest_seconds": "Time since the active connection that waits longest was last synced to its end, by provider.",
         "syncs_running": "Syncs under way.",
+        "wal_bytes": "Bytes of the write-ahead log.",
     }
 )
 HISTOGRAMS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "commit_seconds": "How long commits take, the disk's sync included.",
         "loop_lag_seconds": "How late the main loop is.",
         "sync_seconds": "How long syncs take, by provider.",
+        "webhook_seconds": "How long a webhook waits for its answer, from its headers on.",
     }
 )
 

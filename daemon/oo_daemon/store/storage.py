@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -306,6 +306,7 @@ class ThreadedStorage:
         self._queue = _Queue()
         self._listeners: list[Callable[[], None]] = []
         self._on_damage: Callable[[Corrupt], None] = lambda _: None
+        self._on_commit: Callable[[], AbstractContextManager[object]] = nullcontext
         database.close()  # the opener's connection; each thread brings its own
         self._reader_count = readers
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader", initializer=database.read_only)
@@ -333,6 +334,10 @@ class ThreadedStorage:
         """Have the listener called when a write meets a damaged file; from any thread."""
         self._on_damage = listener
 
+    def around_commits(self, watch: Callable[[], AbstractContextManager[object]]) -> None:
+        """Have each commit made inside what `watch` gives; in the writer's thread."""
+        self._on_commit = watch
+
     async def _submit(self, work: Callable[[Database], T], lane: Lane) -> T:
         loop = asyncio.get_running_loop()
         item = _Item(work, loop, loop.create_future())
@@ -342,7 +347,8 @@ class ThreadedStorage:
     def _write(self) -> None:
         transactions = Transactions(self._database)
         while items := self._queue.take(self.MOST, self.BULK):
-            transactions.run(items)
+            with self._on_commit():
+                transactions.run(items)
             self._tell(items)
         _close(self._database)
 

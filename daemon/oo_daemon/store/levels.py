@@ -1,0 +1,45 @@
+"""How much there is, and how old: what numbers are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from oo_daemon.store.accept import STREAM
+from oo_daemon.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """One look over the tables; times are those of the store."""
+
+    inbox_oldest: int | None  #: when the oldest delivery arrived that is still to become events
+    outbox: int  #: events that are kept
+    outbox_oldest: int | None  #: when the oldest was accepted
+    behind: Mapping[str, int]  #: events that each consumer has still to read
+    connections: Mapping[tuple[str, str], int]  #: by provider and state
+    stalest: Mapping[str, int]  #: by provider, when the active connection that waits longest was last synced to its end
+
+
+def looked_at(database: Database) -> Levels:
+    """Look, on one state of the database."""
+    ((inbox_oldest,),) = database.rows("SELECT min(received_at) FROM delivery WHERE state = 'received'")
+    ((position,),) = database.rows("SELECT position FROM stream WHERE id = ?", (STREAM,))
+    oldest = database.rows("SELECT position, accepted_at FROM outbox ORDER BY position LIMIT 1")
+    return Levels(
+        inbox_oldest=inbox_oldest,
+        # Counted by positions, since counting the rows of a long log takes long: erased and expired ones in between are few.
+        outbox=position - oldest[0][0] + 1 if oldest else 0,
+        outbox_oldest=oldest[0][1] if oldest else None,
+        behind={name: position - read for name, read in database.rows("SELECT name, position FROM consumer")},
+        connections={
+            (provider, state): count
+            for provider, state, count in database.rows("SELECT provider, state, count(*) FROM connection GROUP BY provider, state")
+        },
+        stalest=dict(
+            database.rows(
+                "SELECT c.provider, min(COALESCE(s.finished_at, c.created_at)) FROM connection c "
+                "JOIN schedule s ON s.connection = c.number WHERE c.state = 'active' AND s.next_run_at IS NOT NULL GROUP BY c.provider"
+            )
+        ),
+    )
