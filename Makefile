@@ -76,8 +76,31 @@ test: $(VENV)/installed-dev build/npm/installed build/authorization-server/insta
 	$(BIN)/python -m pytest
 
 .PHONY: test-long
-test-long: $(VENV)/installed-long build/npm/installed build/authorization-server/installed ## the same with the counts of the long run, and what is heavy to install
-	OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 $(BIN)/python -m pytest tests tests/key_sources/long_aws_kms.py
+LONGEST := 2h
+test-long: $(VENV)/installed-long build/npm/installed build/authorization-server/installed ## the same with the counts of the long run, and what is heavy to install; then the safeguards
+	OO_TEST_CRASH_POINTS=100000 OO_TEST_KILLS=1000 OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 \
+	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
+	$(MAKE) --no-print-directory safeguards
+
+.PHONY: crash kills safeguards coverage
+POINTS := 5000
+crash: $(VENV)/installed-dev ## cut the power at POINTS=5000 moments of each workload
+	cd tests && ../$(BIN)/python -m faults.run crash $(POINTS)
+
+KILLS := 50
+kills: $(VENV)/installed-dev ## kill a daemon under load KILLS=50 times, fill its disk, set its clock
+	cd tests && ../$(BIN)/python -m faults.run kills $(KILLS)
+
+safeguards: $(VENV)/installed-dev ## switch each safeguard off in turn: its tests must turn red
+	cd tests && ../$(BIN)/python -m safeguards.run
+
+coverage: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed ## run every test and count the branches that were taken, room by room
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report > build/coverage/report.txt
+	$(BIN)/coverage json -q -o build/coverage/figures.json
+	cd tests && ../$(BIN)/python -m covered ../build/coverage/figures.json
 
 check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated code
 	$(BIN)/ruff format --check .

@@ -103,6 +103,7 @@ def test_settings(site: Site) -> None:
 # --- strangers -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("C8")
 def test_a_stranger_is_not_loaded(site: Site) -> None:
     """A stranger's plugin is not even imported until the operator names its distribution, and the reason says how."""
     module = site.install(GOOD, "acme-notes")

@@ -7,13 +7,21 @@ there, is missing, or is torn by sector.
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import apsw
+
+#: `make crash POINTS=…` sets it; 5,000 in the ordinary run, 100,000 in the long one.
+POINTS = int(os.environ.get("OO_TEST_CRASH_POINTS", "5000"))
+#: For the mutation: enough to find what NORMAL loses.
+SOME = 1500
 
 SECTOR = 512
 #: What becomes of unsynced writes: all there, all gone, or each as the seed says, torn by sector.
@@ -96,6 +104,30 @@ class Disk:
             yield Crash(point, "kept", {name: bytes(content) for name, content in live.items()})
             yield Crash(point, "dropped", {name: durable.get(name, b"") for name in live})
             yield Crash(point, "torn", {name: _torn(durable.get(name, b""), pending.get(name, []), chance) for name in live})
+
+
+async def hunt(disk: Disk, count: int, check: Callable[[Crash, Path], Awaitable[str]], what: str) -> list[str]:
+    """Crash so often, and check the file that is left each time; gives what was wrong, and prints the figures."""
+    began, tried, wrong = time.perf_counter(), 0, []
+    # In memory where there is such a folder: what is tested is what SQLite makes of the files.
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        place = Path(folder)
+        for crash in disk.crashes(count):
+            tried += 1
+            for name, content in crash.files.items():
+                (place / name).write_bytes(content)
+            try:
+                fault = await check(crash, place / "oo.sqlite3")
+            except (apsw.CorruptError, apsw.NotADBError) as damaged:
+                fault = f"corrupt: {damaged}"
+            if fault:
+                wrong.append(f"after {crash.point} operations, unsynced writes {crash.fate}: {fault}")
+            for path in place.iterdir():
+                path.unlink()
+    rate = tried / (time.perf_counter() - began)
+    print(f"\ncrash: {what}: {tried} points over {disk.now} operations, {len(wrong)} wrong, {rate:.0f} a second")
+    assert tried == count
+    return wrong
 
 
 def _torn(durable: bytes, pending: Sequence[Operation], chance: random.Random) -> bytes:

@@ -67,6 +67,7 @@ async def test_a_folder_that_cannot_be_written(here: Stage) -> None:
     assert "/proc/oo" in words
 
 
+@pytest.mark.rows("C6")
 async def test_keys_that_do_not_fit(here: Stage) -> None:
     """A missing, an exposed and another database's key refuse the start; nothing is made anew."""
     await here.start_daemon()
@@ -88,6 +89,7 @@ async def test_keys_that_do_not_fit(here: Stage) -> None:
     await here.start_daemon()
 
 
+@pytest.mark.rows("B2")
 async def test_a_second_daemon(here: Stage) -> None:
     """A second daemon on the same file is refused, and the first one goes on."""
     await here.start_daemon()
@@ -113,6 +115,7 @@ async def test_an_unknown_provider(here: Stage) -> None:
     assert "oo plugins" in words
 
 
+@pytest.mark.rows("C7")
 async def test_no_secret_anywhere(tmp_path: Path) -> None:
     """Of a whole run with sign-in, syncs, refreshes, refusals and a kill, no token, code, state or client secret is readable anywhere."""
     sandbox = TodoistSandbox()

@@ -34,7 +34,7 @@ def test_wrap_and_unwrap() -> None:
         ring.unwrap(PLACE, ring.seal(PLACE, b"plain text"))
 
 
-@pytest.mark.rows("C1")
+@pytest.mark.rows("C1", "C2")
 @pytest.mark.parametrize("kind", ["seal", "wrap"])
 def test_move_integrity_matrix(kind: str) -> None:
     """C1: in a vault of 50 rows no ciphertext opens in the place of another row, column, version or key id."""

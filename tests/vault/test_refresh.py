@@ -95,6 +95,7 @@ async def test_an_end_of_zero_seconds_is_no_end() -> None:
     assert (first.expires_at, second.token_version) == (None, 2)
 
 
+@pytest.mark.rows("C13")
 async def test_a_401_forces_exactly_one_refresh() -> None:
     """However many callers saw the same version refused, the provider is called once, and once is enough."""
     world = World(GRACE)
@@ -170,6 +171,7 @@ TABLE: list[tuple[Rotation, list[Fault], bool, str, str, int, bool]] = [
 ]
 
 
+@pytest.mark.rows("C12")
 @pytest.mark.parametrize(("rotation", "script", "alive", "outcome", "state", "calls", "intent"), TABLE)
 async def test_answers(rotation: Rotation, script: list[Fault], alive: bool, outcome: str, state: str, calls: int, intent: bool) -> None:
     """C12: each answer leaves the row and the caller as the table says; the sealed grant is never dropped."""
@@ -211,6 +213,7 @@ async def test_a_long_outage_ends_nothing(rotation: Rotation, fault: Fault) -> N
     assert world.row.state == "good"
 
 
+@pytest.mark.rows("C11")
 async def test_a_token_that_may_be_spent_waits_while_there_is_something_to_lose() -> None:
     """After the grace, a lost answer is not asked for again before the access token has run out or is refused."""
     world = World(GRACE)
@@ -344,6 +347,7 @@ async def test_a_refused_registration_is_not_asked_again_at_once() -> None:
 # --- many callers, many processes ------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("C10")
 @pytest.mark.parametrize("rotation", EVERY)
 async def test_twenty_callers_make_one_call(rotation: Rotation) -> None:
     """C10: twenty callers in one process share one refresh, and nobody polls."""
@@ -355,6 +359,7 @@ async def test_twenty_callers_make_one_call(rotation: Rotation) -> None:
     assert world.rows.steps.count("before lease") == 1
 
 
+@pytest.mark.rows("C10")
 @pytest.mark.parametrize("rotation", EVERY)
 async def test_twenty_processes_make_one_call(rotation: Rotation) -> None:
     """C10: twenty processes share one refresh through the lease; who has a live token does not wait for it."""
@@ -420,6 +425,7 @@ async def test_tokens_are_kept_although_the_lease_ended() -> None:
     assert world.row.state == "good"
 
 
+@pytest.mark.rows("C12")
 async def test_a_dead_answer_to_an_old_version_is_no_death() -> None:
     """When a sign-in replaced the row during the call, `invalid_grant` concerns nobody: the new grant is given."""
     world = World(GRACE)
@@ -539,6 +545,7 @@ async def test_the_grace_counts_from_the_first_use() -> None:
 # --- crashes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("C11")
 @pytest.mark.parametrize("rotation", EVERY)
 @pytest.mark.parametrize("script", [["ok"], ["lost", "ok"], ["500", "ok"], ["lost", "500"], ["500", "500"], ["not sent"], ["dead"]])
 @pytest.mark.parametrize("away", [1.0, 30.0, 3600.0])
@@ -653,6 +660,7 @@ async def test_an_intent_of_another_token_means_nothing() -> None:
 # --- disk, keys, rows ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("C11")
 @pytest.mark.parametrize("call", ["intend", "probe"])
 async def test_a_full_disk_is_found_before_the_provider_rotates(call: str) -> None:
     """The disk's error reaches the caller, the provider was not called, and no intent stays behind."""
@@ -678,6 +686,7 @@ async def test_a_disk_that_also_refuses_to_settle_shows_its_first_error() -> Non
     assert world.row.state == "good"
 
 
+@pytest.mark.rows("C11")
 async def test_new_tokens_are_offered_to_a_failing_disk_again() -> None:
     """A commit that fails is tried again before the tokens are given up; then the error reaches the caller."""
     world = World(GRACE)
@@ -743,6 +752,7 @@ async def test_no_row() -> None:
 # --- the clock -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("C15")
 async def test_a_clock_set_back_does_not_revive_a_token() -> None:
     """C15: an hour back, the token is renewed when its life is over by the monotonic clock; no dead token is given."""
     world = World(STEADY)
@@ -754,6 +764,7 @@ async def test_a_clock_set_back_does_not_revive_a_token() -> None:
     assert len(world.provider.used) == 3
 
 
+@pytest.mark.rows("C15")
 async def test_a_clock_set_back_between_two_processes() -> None:
     """C15: a token that seems to come from the future is renewed once, and not again and again."""
     world = World(STEADY)
@@ -783,6 +794,7 @@ async def test_a_lease_from_before_the_clock_was_set_back() -> None:
     assert world.clock.time == before
 
 
+@pytest.mark.rows("C13")
 async def test_two_days_of_a_hundred_connections() -> None:
     """C13: over two days no token is dead when used, each is renewed about hourly, and no half hour has twice the mean."""
     chance = random.Random(13)

@@ -93,6 +93,7 @@ def test_newest_first(tmp_path: Path) -> None:
     assert ring.ids == Keyring([TWO, ONE]).ids
 
 
+@pytest.mark.rows("C4")
 @pytest.mark.parametrize("mode", [0o440, 0o404, 0o420, 0o402, 0o410, 0o644, 0o640, 0o666])
 def test_refused_when_open_to_others(tmp_path: Path, mode: int) -> None:
     """A file that group or others can touch is refused with the command that helps."""
@@ -107,6 +108,7 @@ def test_accepted_when_ours_alone(tmp_path: Path, mode: int) -> None:
     assert read_key_file(write(tmp_path / "vault.key", key_text(ONE), mode)).ids == Keyring([ONE]).ids
 
 
+@pytest.mark.rows("C4")
 def test_refused_when_somebody_else_owns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of a user who is neither this one nor root is refused."""
     path = write(tmp_path / "vault.key", key_text(ONE))

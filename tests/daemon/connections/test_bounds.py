@@ -113,6 +113,7 @@ def test_addresses_of_declared_hosts_are_within(url: str) -> None:
     bounds.check(url, HOSTS)
 
 
+@pytest.mark.rows("C8")
 @pytest.mark.parametrize("url", OUTSIDE)
 def test_all_others_are_outside(url: str) -> None:
     """Another host or port, plain http, user information, a fragment, an odd spelling of a host: none is within bounds."""

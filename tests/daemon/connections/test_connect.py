@@ -199,6 +199,7 @@ async def test_the_whole_way(world: World) -> None:
     assert (sign_in.status, sign_in.connection, sign_in.verifier) == ("connected", connection.id, None)
 
 
+@pytest.mark.rows("D6")
 async def test_what_is_sent(world: World) -> None:
     """The address asks for the required scopes at our redirect address; the code is exchanged with it, the verifier and our secret."""
     opened = await world.connect.open("acme", "ada")
@@ -390,6 +391,7 @@ async def test_a_connector_that_cannot_begin_leaves_the_link(world: World) -> No
 # ---- states
 
 
+@pytest.mark.rows("D1")
 async def test_a_hundred_callbacks_give_one_exchange(tmp_path: Path) -> None:
     """Of a hundred callbacks with one state at once, one is exchanged, over the threaded store, and the others are refused."""
     async with threaded(tmp_path / "oo.sqlite3") as storage:
@@ -412,6 +414,7 @@ async def test_a_state_that_is_none(world: World, state: str) -> None:
     await world.finish(good)
 
 
+@pytest.mark.rows("D1")
 async def test_a_state_runs_out(world: World) -> None:
     """A state that is too old is refused, and nothing is asked of the provider."""
     state, _ = await world.begun()
@@ -421,6 +424,7 @@ async def test_a_state_runs_out(world: World) -> None:
     assert world.script.sent == []
 
 
+@pytest.mark.rows("D2")
 @pytest.mark.parametrize("browser", ["", "another", ME + "x", ME[:-1], "é"])
 async def test_another_browser_is_refused(world: World, browser: str) -> None:
     """A callback in another browser is refused without a token request, and the state is spent."""
@@ -456,6 +460,7 @@ async def test_another_user_s_state_finishes_another_user_s_sign_in(world: World
     assert await world.storage.read(connections.of, "ada", "acme", "default") is None
 
 
+@pytest.mark.rows("D5", "D6")
 @pytest.mark.parametrize("how", [{"registration": "other"}, {"registration": ""}, {"iss": "https://evil.example"}, {"iss": ""}])
 async def test_an_answer_from_elsewhere_is_refused(world: World, how: Mapping[str, Any]) -> None:
     """An answer at another registration's address, or of another issuer, is refused before any code leaves; also where it says error."""
@@ -539,6 +544,7 @@ FAILURES: dict[str, tuple[Any, Finish | None, str, str]] = {
 }
 
 
+@pytest.mark.rows("D14")
 @pytest.mark.parametrize(("answer", "finish", "words", "kind"), FAILURES.values(), ids=FAILURES)
 async def test_an_exchange_that_fails(world: World, answer: Any, finish: Finish | None, words: str, kind: str) -> None:
     """A failed exchange ends the sign-in with a sentence for a person and a line for the operator; nothing is stored or tried twice."""
@@ -666,6 +672,7 @@ async def test_reconnecting_keeps_what_there_is(world: World) -> None:
     assert await world.events() == ["connection.connected", "connection.recovered"]
 
 
+@pytest.mark.rows("C14")
 async def test_another_account_is_refused(world: World) -> None:
     """Signing in with another account under the same name is refused in words that say what to do, and changes nothing."""
     await world.signed_in()
@@ -763,6 +770,7 @@ async def test_a_connector_that_is_gone(world: World) -> None:
     assert (await bare.connect.outcome(ended, ME)).provider_title == "acme"
 
 
+@pytest.mark.rows("C1")
 async def test_a_verifier_moved_to_another_sign_in_is_refused(world: World) -> None:
     """A verifier that was sealed for another sign-in does not open: the exchange never begins."""
     state, id_ = await world.begun()

@@ -209,6 +209,7 @@ async def test_everything_stops_at_once(hub: Hub) -> None:
     assert len(world.told()) == 1
 
 
+@pytest.mark.rows("D13")
 async def test_the_grant_is_given_back(hub: Hub) -> None:
     """Both tokens are revoked there (RFC 7009), then the credential is erased here; the outcome is kept, told, and holds no token."""
     world = await a_world(hub)
@@ -272,6 +273,7 @@ async def test_a_provider_that_is_down(hub: Hub) -> None:
     assert hub.clock.monotonic() == pytest.approx(40.5)
 
 
+@pytest.mark.rows("D13")
 async def test_a_provider_that_stays_down(hub: Hub) -> None:
     """After a day the credential is erased whatever the provider says, and it is kept that it was not told."""
     world = await a_world(hub)

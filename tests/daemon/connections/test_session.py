@@ -147,6 +147,7 @@ TRIES: dict[str, Mapping[str, Any]] = {
 }
 
 
+@pytest.mark.rows("C8")
 @pytest.mark.parametrize("how", TRIES.values(), ids=TRIES)
 async def test_nothing_leaves_for_elsewhere(how: Mapping[str, Any]) -> None:
     """Of all the ways to send a credential elsewhere, none sends anything, or even looks at the credential."""
@@ -270,6 +271,7 @@ async def test_tokens_are_given_back_where_the_connector_says() -> None:
 # ---- what never comes out
 
 
+@pytest.mark.rows("C7")
 async def test_nothing_on_the_session_leads_to_a_token() -> None:
     """Neither what it prints nor any attribute of a session, nor a copy of it, shows a token or our secret; it cannot be pickled."""
     session = signed().session
@@ -299,6 +301,7 @@ ASKED: dict[str, Mapping[str, Any]] = {
 }
 
 
+@pytest.mark.rows("C7")
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 async def test_an_echo_shows_no_secret(asked: Mapping[str, Any]) -> None:
     """A provider that sends everything back shows the connector none of our secrets, as they are or as they were written."""
@@ -324,6 +327,7 @@ FAULTS: dict[str, Say] = {
 }
 
 
+@pytest.mark.rows("C9")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 async def test_no_error_carries_a_secret(fault: Say, asked: Mapping[str, Any]) -> None:
@@ -351,6 +355,7 @@ async def test_a_body_that_cannot_be_encoded_shows_nothing(asked: Mapping[str, A
     assert there.script.sent == []
 
 
+@pytest.mark.rows("C9")
 async def test_real_faults_carry_and_log_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     """Real connections that are refused, cut, garbled or given up leave no secret in errors, nor in any log at its most talkative."""
     caplog.set_level(logging.DEBUG)
@@ -458,6 +463,7 @@ async def test_a_connector_s_own_content_type_stands() -> None:
 # ---- what answers mean
 
 
+@pytest.mark.rows("C13")
 async def test_a_401_renews_once_and_asks_once_more() -> None:
     """After a 401 the credential is renewed and the same request is sent once more, with its form."""
     there = signed(says(401), says(ok=1))

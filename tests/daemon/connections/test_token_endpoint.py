@@ -191,6 +191,7 @@ def test_claims_are_what_is_no_secret() -> None:
     assert got.extra == {"id": "https://login.example/id/1", "email": "ada@example.org", "instance_url": "https://eu.example"}
 
 
+@pytest.mark.rows("C7")
 def test_no_answer_prints_a_token() -> None:
     """What came of an answer does not print its tokens."""
     assert "0123456789" not in repr(classify(AUTH, answer(200, {**GOOD, "refresh_token": R.reveal()}), now=NOW))

@@ -147,6 +147,7 @@ BAD: dict[str, Serve] = {
 }
 
 
+@pytest.mark.rows("C8")
 @pytest.mark.parametrize("serve", BAD.values(), ids=BAD)
 async def test_what_does_not_arrive_whole_is_no_answer(cast: Cast, serve: Serve) -> None:
     """Whatever a server does but give a whole answer in time and size, the request may have arrived; and the error tells nothing of it."""
@@ -164,6 +165,7 @@ async def test_an_answer_at_the_limit_is_whole(cast: Cast) -> None:
     assert len((await net.ask()).body) == LIMIT
 
 
+@pytest.mark.rows("C8")
 async def test_a_bomb_is_cut_short(cast: Cast) -> None:
     """The limit is on what comes out of decompression, and little more than it is ever held."""
     bomb = gzip.compress(b"\0" * 50_000_000)
@@ -276,6 +278,7 @@ async def test_no_cookie_is_kept(cast: Cast) -> None:
     assert b"cookie" not in heard[1].lower()
 
 
+@pytest.mark.rows("C8")
 async def test_no_proxy_comes_from_the_environment(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxies and passwords that the environment names are not used."""
     async with listening(answering(ok(b"proxied"))) as proxy:
@@ -288,6 +291,7 @@ async def test_no_proxy_comes_from_the_environment(cast: Cast, monkeypatch: pyte
         assert proxy.connections == 0
 
 
+@pytest.mark.rows("C8")
 async def test_a_redirect_is_an_answer(cast: Cast) -> None:
     """A redirect is given as it is."""
     async with listening(answering(ok())) as elsewhere:

@@ -116,6 +116,7 @@ async def test_the_whole_way(visit: Visit, hub: Hub) -> None:
     assert "ada@example.org" in ended.text
 
 
+@pytest.mark.rows("D14")
 async def test_a_reload_shows_the_outcome_again(visit: Visit, hub: Hub) -> None:
     """Loading the outcome again shows the same and asks the provider nothing; the callback itself works once."""
     browser: Browser = await visit()
@@ -127,6 +128,7 @@ async def test_a_reload_shows_the_outcome_again(visit: Visit, hub: Hub) -> None:
     assert (await browser.get(BACK)).status == 400
 
 
+@pytest.mark.rows("D2")
 @pytest.mark.parametrize(
     ("public_url", "name", "secure"),
     [
@@ -202,6 +204,7 @@ async def test_a_link_that_is_gone_is_said_to_be(visit: Visit, link: str, method
     assert link not in gone.text
 
 
+@pytest.mark.rows("D3")
 async def test_a_link_works_once(visit: Visit) -> None:
     """After the button was pressed, the link is gone."""
     browser: Browser = await visit()
@@ -245,6 +248,7 @@ async def test_a_doubled_answer_is_handed_to_nobody(visit: Visit, hub: Hub, name
     assert (await browser.get(BACK)).status == 303
 
 
+@pytest.mark.rows("D9")
 @pytest.mark.parametrize("query", ["error=access_denied&error_description={}", "error={}", "code={}&iss={}&scope={}&hd={}"])
 async def test_the_provider_s_words_are_not_shown(visit: Visit, hub: Hub, query: str) -> None:
     """Whatever a provider, or somebody in its name, puts into the address appears on no page and in no header."""
@@ -260,6 +264,7 @@ async def test_the_provider_s_words_are_not_shown(visit: Visit, hub: Hub, query:
     assert CANARY not in repr([back, ended, wrong])
 
 
+@pytest.mark.rows("D8")
 async def test_code_and_state_are_never_written_down(visit: Visit, hub: Hub, notebook: Notebook) -> None:
     """Neither the log of a good answer, of a refused one nor of one that breaks the hub holds code, state, link or cookie."""
     browser: Browser = await visit()
@@ -285,6 +290,7 @@ async def test_code_and_state_are_never_written_down(visit: Visit, hub: Hub, not
     assert CANARY not in repr(notebook.lines)
 
 
+@pytest.mark.rows("D8")
 async def test_every_page_carries_the_guards(visit: Visit, hub: Hub) -> None:
     """All pages and redirects keep to our own stylesheet, tell nobody where they were and are kept nowhere."""
     browser: Browser = await visit()

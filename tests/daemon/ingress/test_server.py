@@ -121,6 +121,7 @@ async def test_a_connection_that_says_nothing_is_closed(open_door: Open, dial: D
     assert await wire.rest() == b""
 
 
+@pytest.mark.rows("A16")
 async def test_headers_that_do_not_end_are_refused(open_door: Open, dial: Dial, public: web.Application, reached: list[str]) -> None:
     """Headers that trickle in are cut off after their time, however many more bytes keep coming."""
     wire = await dial(await open_door(public, limits=replace(QUICK, headers_within=0.1)))
@@ -188,6 +189,7 @@ async def test_who_leaves_half_way_reaches_nothing(
     assert notebook.events("request_failed") == []
 
 
+@pytest.mark.rows("A16")
 async def test_a_trickling_body_is_refused(open_door: Open, dial: Dial, public: web.Application, reached: list[str]) -> None:
     """A body below the rate is refused long before its time is over."""
     wire = await dial(await open_door(public, limits=replace(QUICK, body_within=60.0, body_rate=1000, rate_window=0.1)))
@@ -228,6 +230,7 @@ async def test_who_does_not_read_is_cut_off(open_door: Open, dial: Dial, public:
 # --- many and large --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("A16")
 async def test_an_address_has_so_many_connections(open_door: Open, dial: Dial, public: web.Application) -> None:
     """One connection too many from an address gets 503; when one is closed, there is room again."""
     listening = await open_door(public, limits=replace(QUICK, per_address=3))
@@ -555,6 +558,7 @@ async def test_who_never_ends_is_cut_in_the_end(open_door: Open, dial: Dial, pub
     assert await wire.rest() == b""
 
 
+@pytest.mark.rows("A25")
 @pytest.mark.parametrize(("version", "works"), [("3.14.4", False), ("3.9.11", False), ("3.14.5", True), ("3.15.0rc1", True), ("4.0", True)])
 def test_an_old_aiohttp_is_refused(version: str, works: bool) -> None:
     """Only an aiohttp with the known holes closed opens a door."""
@@ -565,6 +569,7 @@ def test_an_old_aiohttp_is_refused(version: str, works: bool) -> None:
             require_aiohttp(version)
 
 
+@pytest.mark.rows("A25")
 def test_the_python_parser_is_refused() -> None:
     """Without the C parser no door opens."""
     from aiohttp.http_parser import HttpRequestParserPy
@@ -592,6 +597,7 @@ async def test_a_unix_socket_is_ours_to_use(dial: Dial, private: web.Application
     assert not place.exists()
 
 
+@pytest.mark.rows("H4")
 @pytest.mark.parametrize(("uid", "status"), [(4242, 403), (777, 200), (0, 200)])
 async def test_only_admins_are_let_in(dial: Dial, private: web.Application, place: Path, reached: list[str], uid: int, status: int) -> None:
     """Another uid than ours, root's and the admins' gets 403 as JSON and reaches nothing."""

@@ -133,6 +133,7 @@ def test_what_changes_something_takes_more_than_reading() -> None:
     assert ("POST", "/v1/registrations") in by_scope["admin"]
 
 
+@pytest.mark.rows("D3")
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_token_opens_what_its_scope_names(tokens: Tokens, ask: Ask, scope: Scope) -> None:
     """Over all routes: a token with one scope is let in where that scope or less is asked for, and answered 403 elsewhere."""
@@ -194,6 +195,7 @@ async def test_wrong_revoked_and_expired_look_alike(tokens: Tokens, ask: Ask) ->
     assert (await ask("GET", "/v1/status", Authorization=f"bearer  {good}"))[0] == 200
 
 
+@pytest.mark.rows("D3")
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -243,6 +245,7 @@ async def test_a_full_disk_keeps_no_reader_out(tokens: Tokens) -> None:
     assert await tokens.known(f"Bearer {made.token}") is not None
 
 
+@pytest.mark.rows("C7")
 async def test_a_token_is_kept_as_a_hash(tokens: Tokens, database: SqliteDatabase) -> None:
     """A token has 256 random bits, of which the database holds nothing, and no repr shows it."""
     made = await tokens.create("reader", ["read"], None)

@@ -194,6 +194,7 @@ async def test_an_older_secret_is_taken_too(door: Door, ask: Ask) -> None:
     assert len(await door.kept()) == 2
 
 
+@pytest.mark.rows("A4")
 async def test_a_redelivery_is_answered_alike(door: Door, ask: Ask) -> None:
     """Twenty at once of one id are one delivery, and each of them hears 200."""
     for answer in await asyncio.gather(*(ask() for _ in range(20))):
@@ -211,6 +212,7 @@ async def test_a_body_in_pieces(door: Door, dial: Dial) -> None:
     assert (await door.claimed())[0].body == b"ab" + b"c" * 1000 + b"d"
 
 
+@pytest.mark.rows("A6")
 @pytest.mark.parametrize("ids", [{}, {"X-Id": ""}, {"X-Id": "i" * 201}, {"X-Id": "ä"}, {"X-Id": "\udcff"}, {"X-Id": "a\tb"}])
 async def test_without_an_id_a_hash_stands_in(door: Door, ask: Ask, ids: dict[str, str]) -> None:
     """A delivery without a usable id is known by what is kept of it, and is marked so; another body or another kind is another one."""
@@ -256,6 +258,7 @@ async def test_what_cannot_be_unpacked_is_refused(door: Door, ask: Ask, coding: 
 # --- too large -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("A15")
 async def test_the_limit_is_exact(door: Door, ask: Ask) -> None:
     """A body of the limit is taken, one byte more is not; so also unpacked."""
     fits, over = bytes(LIMIT), bytes(LIMIT + 1)
@@ -275,6 +278,7 @@ async def test_an_announced_flood_is_not_waited_for(door: Door, dial: Dial) -> N
         assert (await wire.answer())[0] == 413
 
 
+@pytest.mark.rows("A15")
 async def test_an_unannounced_flood_is_cut_off(door: Door, dial: Dial) -> None:
     """A chunked body is refused as soon as it is too large, and nothing is kept."""
     wire = await dial(door.listening)
@@ -284,6 +288,7 @@ async def test_an_unannounced_flood_is_cut_off(door: Door, dial: Dial) -> None:
     assert await door.kept() == []
 
 
+@pytest.mark.rows("A15")
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "deflate"])
 async def test_a_bomb_is_not_unpacked(door: Door, dial: Dial, pack: Callable[[bytes], bytes]) -> None:
     """What would become 50 MiB is given up at the limit: memory rises by little more than that."""
@@ -334,6 +339,7 @@ async def answer_of(wire: Wire, sent: bytes) -> bytes:
         return b"\r\n".join(lines) + await wire.reader.readexactly(length)
 
 
+@pytest.mark.rows("A7", "A9", "A13", "A14")
 async def test_all_refusals_are_the_same_bytes(door: Door, dial: Dial) -> None:
     """Whoever tries addresses, methods and signatures learns nothing: every answer is the same, and the connection stays open."""
     wire = await dial(door.listening)
@@ -347,6 +353,7 @@ async def test_all_refusals_are_the_same_bytes(door: Door, dial: Dial) -> None:
     assert sum(door.counted("refused", provider) for provider in ("acme", "")) == len(answers)
 
 
+@pytest.mark.rows("A13")
 async def test_all_refusals_take_the_same_way(door: Door, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is verified once, with a secret, whether or not there is a source; and nothing is read from the database for it."""
     seen: list[int] = []
@@ -371,6 +378,7 @@ header_values = st.text(st.characters(exclude_characters="\r\n\0", exclude_categ
 )
 
 
+@pytest.mark.rows("A8")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=st.binary(max_size=200) | st.binary(max_size=200).map(gzip.compress),
@@ -415,6 +423,7 @@ class Refusing:
         await asyncio.Event().wait()
 
 
+@pytest.mark.rows("A18")
 async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, a database that does not answer, a fault of ours and too much at once: 503 with a time, and nothing is promised."""
     monkeypatch.setattr(webhooks, "PATIENCE", 0.05)
@@ -437,6 +446,7 @@ async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, mo
     assert await door.kept() == []
 
 
+@pytest.mark.rows("A12")
 async def test_a_stopped_store_is_our_fault(door: Door, ask: Ask) -> None:
     """What arrives while the daemon stops is not lost: its sender hears 503, and sends it again."""
     door.storage._queue.close()
@@ -455,6 +465,7 @@ async def test_room_is_given_back(door: Door, ask: Ask, monkeypatch: pytest.Monk
     assert (await ask())[0] == 200
 
 
+@pytest.mark.rows("A1")
 async def test_the_answer_comes_after_the_commit(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as the commit is not through, nothing is answered; a sender that gives up and comes again finds its delivery kept."""
     arrived, let = asyncio.Event(), asyncio.Event()

@@ -212,6 +212,7 @@ def failing() -> Exception:
         return error
 
 
+@pytest.mark.rows("C9")
 @pytest.mark.parametrize("style", ["json", "console"])
 @pytest.mark.parametrize("how", ["instance", "tuple", "true", "exception", "others"])
 def test_an_exception(style: Any, how: str) -> None:
@@ -251,6 +252,7 @@ def test_no_exception() -> None:
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("C9")
 @pytest.mark.parametrize(
     ("text", "becomes"),
     [
@@ -351,6 +353,7 @@ PLACES: dict[str, Callable[[Any, str], None]] = {
 }
 
 
+@pytest.mark.rows("C9")
 @pytest.mark.parametrize("style", ["json", "console"])
 @pytest.mark.parametrize("place", PLACES)
 @given(secret=keys)
@@ -379,6 +382,7 @@ CONTEXTS: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.rows("C9")
 @pytest.mark.parametrize("context", CONTEXTS)
 @given(secret=anything)
 def test_no_secret_where_it_is_named(context: str, secret: str) -> None:

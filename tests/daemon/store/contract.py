@@ -204,6 +204,7 @@ class StoreContract(InboxContract):
         assert await _schedule(storage, connection, NOW + LEASE) == replace(planned, running=False)
         assert await storage.read(schedule.of, connection.number + 1, NOW) is None
 
+    @pytest.mark.rows("E2")
     async def test_an_expired_lease_is_claimed_again_under_a_higher_fence(self, storage: Storage) -> None:
         """Who did not hold on is replaced when its time is up, not before; then its writes are refused, and its tries go on."""
         connection = await storage.write(connect)
@@ -221,6 +222,7 @@ class StoreContract(InboxContract):
         await storage.accept(_batch(connection, upsert("n1"), marks=(Held(run=new),)))
         assert len(await _told(storage)) == 1
 
+    @pytest.mark.rows("E10")
     async def test_a_lease_from_a_clock_that_was_set_back_does_not_stand(self, storage: Storage) -> None:
         """A lease that ends later than any could is from before the clock was set back: it keeps nobody out for hours."""
         await storage.write(connect)
@@ -267,6 +269,7 @@ class StoreContract(InboxContract):
         with pytest.raises(LeaseLost):
             await storage.write(schedule.heartbeat, run, NOW + LEASE)
 
+    @pytest.mark.rows("H10")
     async def test_tries_count_up_until_a_run_ends_well(self, storage: Storage) -> None:
         """Each claim counts, also one that nobody ended; only a good end starts the count again."""
         connection = await storage.write(connect)
@@ -352,6 +355,7 @@ class StoreContract(InboxContract):
         with pytest.raises(CredentialGone):
             await rows.read("c1")
 
+    @pytest.mark.rows("C10")
     async def test_one_owner_refreshes_at_a_time(self, storage: Storage) -> None:
         """A lease keeps others out while it stands; its owner may take it again; a new one has a higher fence."""
         rows = await _credential(storage)
@@ -370,6 +374,7 @@ class StoreContract(InboxContract):
         assert await rows.lease("c1", "you", NOW - LEASE, NOW) is None
         assert await rows.lease("c1", "you", NOW - LEASE - 1, NOW - 1) == 2
 
+    @pytest.mark.rows("C10")
     async def test_many_lease_at_once_and_one_gets_it(self, storage: Storage) -> None:
         """Of many owners at one instant, one has the lease."""
         rows = await _credential(storage)
@@ -390,6 +395,7 @@ class StoreContract(InboxContract):
         assert (row.sealed, row.token_version, row.expires_at, row.state) == (SECOND_GRANT, 2, None, "consent_soon")
         assert (row.intent, row.lease_owner, row.lease_until, row.fence) == (None, None, None, fence)
 
+    @pytest.mark.rows("C11")
     async def test_a_commit_compares_the_version_alone(self, storage: Storage) -> None:
         """New tokens exist once: they are kept though the lease has passed on, which is left to its new owner."""
         rows = await _credential(storage)
@@ -403,6 +409,7 @@ class StoreContract(InboxContract):
             await rows.commit("c1", old, 1, FIRST, NOW, "good")
         assert await rows.read("c1") == row
 
+    @pytest.mark.rows("C10")
     @pytest.mark.parametrize("passed", ["taken over", "ended", "signed in again"])
     async def test_a_refresh_without_its_lease_is_refused(self, storage: Storage, passed: str) -> None:
         """Intent, probe and settle insist on the lease."""
@@ -469,6 +476,7 @@ class StoreContract(InboxContract):
         await storage.write(flows.end, "f1", "connected", "", "c1")
         assert await storage.read(flows.by_id, "f1") == replace(begun, status="connected", verifier=None, connection="c1")
 
+    @pytest.mark.rows("D3")
     async def test_a_link_is_one_browsers(self, storage: Storage) -> None:
         """Of many browsers, one gets the link; it may begin again with a new state, until the state is used."""
         await storage.write(registrations.put, TODOIST)

@@ -105,6 +105,7 @@ class InboxContract:
 
     # --- the inbox ---------------------------------------------------------------------------------------------------
 
+    @pytest.mark.rows("A4")
     async def test_a_delivery_is_kept_once(self, storage: Storage) -> None:
         """The second of the same id and source is known for what it is, also when both come at once; the first one's body stays."""
         await storage.write(furnish, "acme", "other")
@@ -151,6 +152,7 @@ class InboxContract:
         (suspect,) = await _claim_again(storage, later)
         assert (suspect.delivery_id, suspect.tries, suspect.fence) == ("d1", 2, 2)
 
+    @pytest.mark.rows("E10")
     async def test_a_clock_that_was_set_back_does_not_stop_the_inbox(self, storage: Storage) -> None:
         """A lease from the future does not stand, and what is new is due at any time."""
         await _filled(storage, "d1", "d2")
@@ -159,6 +161,7 @@ class InboxContract:
         assert [each.delivery_id for each in await _claim(storage, past)] == ["d2"]
         assert [each.delivery_id for each in await _claim_again(storage, past - LEASE)] == ["d1"]
 
+    @pytest.mark.rows("E2")
     async def test_whoever_lost_the_claim_changes_nothing(self, storage: Storage) -> None:
         """The fence is insisted on by every end of a claim; and after the first end there is no second."""
         (old,) = await _filled_and_claimed(storage)
@@ -327,6 +330,7 @@ class InboxContract:
         assert (entry and entry.delivery_id, headers, body) == ("done", {}, None)
         assert await storage.read(inbox.shown, 99) is None
 
+    @pytest.mark.rows("A5")
     async def test_bodies_go_after_a_week_and_ids_after_five(self, storage: Storage) -> None:
         """A redelivery is known for 35 days, a body is kept for 7 after the delivery was done; what is not done is never forgotten."""
         await storage.write(furnish)

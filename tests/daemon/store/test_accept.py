@@ -39,6 +39,7 @@ def test_first_sight_is_an_event(book: Book) -> None:
     assert event.id == identity("c1", "acme.note", "n1", 1)
 
 
+@pytest.mark.rows("B6")
 def test_the_same_again_is_nothing(book: Book) -> None:
     """An object that did not change makes no event and takes no position."""
     connection = book.connect()
@@ -48,6 +49,7 @@ def test_the_same_again_is_nothing(book: Book) -> None:
     assert outbox.end(book.database).number == 1
 
 
+@pytest.mark.rows("B6")
 def test_there_and_back_is_three_events(book: Book) -> None:
     """A → B → A gives three events, under three ids."""
     connection = book.connect()
@@ -91,6 +93,7 @@ def test_an_empty_version_equals_none(book: Book) -> None:
     assert book.take(connection, upsert("n1", "B")).events == 1
 
 
+@pytest.mark.rows("A21")
 def test_a_lower_order_is_dropped(book: Book) -> None:
     """An older state never follows a newer one; the same order may."""
     connection = book.connect()
@@ -110,6 +113,7 @@ def test_an_equal_state_raises_the_order(book: Book) -> None:
     assert book.take(connection, upsert("n1", "B", order=5)).events == 0
 
 
+@pytest.mark.rows("A21")
 def test_a_lower_order_is_dropped_after_a_tombstone_too(book: Book) -> None:
     """What is gone does not come back by an old message."""
     connection = book.connect()
@@ -164,6 +168,7 @@ def test_the_same_key_is_another_object_elsewhere(book: Book) -> None:
     assert len({event.id for event in book.told()}) == 4
 
 
+@pytest.mark.rows("B6")
 def test_what_occurred_is_told_once(book: Book) -> None:
     """An occurrence is known by its key, in one batch and over all, whatever its content says later."""
     connection = book.connect()
@@ -197,6 +202,7 @@ def test_a_batch_may_be_larger_than_one_look_up(book: Book) -> None:
     assert [event.subject for event in book.told()] == [draft.subject for draft in drafts], "in the order in which they came"
 
 
+@pytest.mark.rows("B5")
 def test_positions_are_never_used_twice(book: Book) -> None:
     """Erasing the newest events frees no position."""
     connection = book.connect()
@@ -206,6 +212,7 @@ def test_positions_are_never_used_twice(book: Book) -> None:
     assert [event.position for event in book.told()] == [3, 4]
 
 
+@pytest.mark.rows("B6")
 def test_retention_forgets_no_identity(book: Book) -> None:
     """An object whose events are gone from the outbox goes on counting its revisions."""
     connection = book.connect()
@@ -216,6 +223,7 @@ def test_retention_forgets_no_identity(book: Book) -> None:
     assert book.told()[0].id == identity("c1", "acme.note", "n1", 2)
 
 
+@pytest.mark.rows("B6")
 def test_a_new_connection_after_an_erasure_starts_afresh(book: Book) -> None:
     """With the connection go its index and its keys; the next one has new ids for the same objects."""
     connection = book.connect()
@@ -239,6 +247,7 @@ def test_a_connection_that_is_gone_takes_no_events(book: Book) -> None:
 # --- marks -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("B4")
 def test_events_and_cursor_go_together(book: Book) -> None:
     """A batch moves the cursor in the transaction that holds its events."""
     connection = book.connect()
@@ -250,6 +259,7 @@ def test_events_and_cursor_go_together(book: Book) -> None:
     assert len(book.told()) == 1
 
 
+@pytest.mark.rows("E2")
 @pytest.mark.parametrize("kind", ["held", "cursor", "listing", "end"])
 def test_a_lost_lease_writes_nothing(book: Book, kind: str) -> None:
     """When another has taken over, each mark refuses the whole: no event, no index row, no position, no earlier mark."""
@@ -367,6 +377,7 @@ def _final(database: Database, connection: Connection) -> tuple[object, ...]:
     return change, bytes(digest), order
 
 
+@pytest.mark.rows("A21")
 @pytest.mark.parametrize("last", [upsert("n1", "last", order=8), delete("n1", order=8)], ids=["upserted", "deleted"])
 def test_eight_deliveries_end_in_one_state_whatever_their_order(book: Book, last: Draft) -> None:
     """Of 8 deliveries of one object, the one with the highest order is the final state, in each order of arrival that was drawn."""
@@ -487,6 +498,7 @@ class Waist(RuleBasedStateMachine):
         ]
 
 
+@pytest.mark.rows("B4", "B6")
 def test_the_waist_agrees_with_a_model(book: Book) -> None:
     """On random walks of batches, listings and sweeps, events, ids, positions and index are those of a small model."""
     connection = book.connect()

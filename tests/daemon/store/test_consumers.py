@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from daemon.store.world import NOW, Book
 
 from oo_daemon.store import consumers
@@ -17,6 +18,7 @@ def test_joining_twice_changes_nothing(book: Book) -> None:
         assert consumers.join(database, "sink:b", NOW) == 0
 
 
+@pytest.mark.rows("B7")
 def test_only_who_knows_the_place_moves_it(book: Book) -> None:
     """A position moves forward, and only from where the reader thinks it is."""
     with book.transaction() as database:

@@ -33,6 +33,7 @@ def test_a_repaired_sqlite_is_taken(version: str) -> None:
     refuse_affected(version)
 
 
+@pytest.mark.rows("B1")
 @pytest.mark.parametrize("version", ["3.51.2", "3.51.0", "3.50.6", "3.45.9", "3.46.1", "3.44.5", "3.40.1", "3.7.0", "3.6.23"])
 def test_a_sqlite_that_can_lose_its_log_is_refused(version: str) -> None:
     """Versions with the WAL-reset bug, and those too old for a write-ahead log, are named together with the remedy."""
@@ -46,6 +47,7 @@ def test_the_sqlite_here_is_taken() -> None:
     assert sqlite_version() == apsw.sqlite_lib_version()
 
 
+@pytest.mark.rows("B1")
 def test_the_start_is_refused_with_an_affected_sqlite(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No file is opened by a SQLite that could damage it."""
     monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
@@ -53,6 +55,7 @@ def test_the_start_is_refused_with_an_affected_sqlite(path: Path, monkeypatch: p
         open_database(path)
 
 
+@pytest.mark.rows("B2")
 @pytest.mark.parametrize(
     "folder", ["/srv/nfs", "/srv/nfs/oo", "/srv/my share/oo", "/home/me/far", r"/srv/back\slash/oo", "/srv/over", "/srv/over/deep/er"]
 )

@@ -15,6 +15,7 @@ from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import InlineStorage, open_database
 
 
+@pytest.mark.rows("A1", "B12")
 @pytest.mark.parametrize("call", range(1, 12))
 async def test_a_disk_that_refuses_half_way_keeps_nothing(path: Path, call: int) -> None:
     """At whichever write or sync the disk is full, the delivery is refused and not there; once there is room it is taken as a new one."""

@@ -81,6 +81,7 @@ def test_a_lease_from_a_clock_that_was_set_back_does_not_stand(book: Book) -> No
     assert len(claim(book, owner="you")) == 1
 
 
+@pytest.mark.rows("A21")
 def test_jobs_of_a_connection_keep_their_order(book: Book) -> None:
     """The next one is claimed when the one before it has ended, not while it runs or waits for another try; others do not wait."""
     connection, other = book.connect(), book.connect("c2")
@@ -113,6 +114,7 @@ def test_an_end_comes_with_its_events(book: Book) -> None:
     assert claim(book, now=NOW + 9 * LEASE) == []
 
 
+@pytest.mark.rows("E2")
 def test_who_lost_the_lease_ends_nothing(book: Book) -> None:
     """Neither the end nor the event nor a delay is written by one whose job was claimed by another or ended meanwhile."""
     connection = book.connect()

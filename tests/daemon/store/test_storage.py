@@ -13,12 +13,13 @@ import pytest
 from daemon.store.faulty import Faults, FaultyVfs
 from daemon.store.world import NOW, Book, connect, encode, occur, signed_in, upsert
 
-from oo_daemon.store import connections, database, outbox, schedule
+from oo_daemon.store import connections, credentials, database, outbox, schedule
 from oo_daemon.store import storage as storage_module
 from oo_daemon.store.accept import Accepted, Batch
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.errors import CannotStore, Corrupt
 from oo_daemon.store.storage import InlineStorage, Lane, ThreadedStorage, open_database
+from oo_vault import Sealed
 
 PATIENCE = 10.0  #: seconds after which a test gives up
 
@@ -86,6 +87,7 @@ async def test_many_writes_share_few_commits(storage: ThreadedStorage) -> None:
     assert len(await _names(storage)) == storage.MOST + 10
 
 
+@pytest.mark.rows("A1")
 async def test_who_waits_is_told_after_the_commit(storage: ThreadedStorage) -> None:
     """A caller hears of success only when a reader can see what it wrote, and not while the commit is under way."""
     reached, go = threading.Event(), threading.Event()
@@ -129,6 +131,7 @@ async def test_one_that_fails_takes_no_other_with_it(storage: ThreadedStorage) -
     assert await _names(storage) == ["c1", "c2", "c3"]
 
 
+@pytest.mark.rows("B12")
 async def test_a_disk_that_fills_up_within_a_commit_fails_only_what_does_not_fit(storage: ThreadedStorage) -> None:
     """SQLITE_FULL inside a savepoint ends the whole transaction: the items are run again one by one, and nobody is told too early."""
     ran: list[str] = []
@@ -319,6 +322,7 @@ async def test_a_read_sees_one_state(storage: ThreadedStorage) -> None:
     assert len(await _names(storage)) == 1
 
 
+@pytest.mark.rows("B2")
 async def test_readers_cannot_write(storage: ThreadedStorage) -> None:
     """By raw statement, by model, and by asking for it: a reader's connection refuses."""
     for write in (
@@ -331,6 +335,7 @@ async def test_readers_cannot_write(storage: ThreadedStorage) -> None:
     assert await storage.write(_put("c1")) == "c1"
 
 
+@pytest.mark.rows("B2")
 async def test_every_connection_has_the_profile(storage: ThreadedStorage) -> None:
     """The writer and the readers run with the settings that keep what was promised."""
 
@@ -406,6 +411,7 @@ async def _on_a_faulty_disk(path: Path, faults: Faults) -> AsyncIterator[Threade
         vfs.unregister()
 
 
+@pytest.mark.rows("B12")
 @pytest.mark.parametrize("error", [apsw.IOError, apsw.FullError, apsw.CorruptError])
 @pytest.mark.parametrize("lasting", [1, 3, 1000])
 async def test_what_is_acknowledged_is_there_whatever_the_disk_refuses(path: Path, error: type[apsw.Error], lasting: int) -> None:
@@ -457,6 +463,7 @@ async def test_a_crash_inside_a_query_leaves_no_transaction(path: Path) -> None:
     assert await storage.accept(batch) == Accepted(events=1, last_position=1)
 
 
+@pytest.mark.rows("E4")
 async def test_two_dispatchers_never_own_one_connection(path: Path, storage: ThreadedStorage) -> None:
     """Two daemons' threads that claim from one file at once share out what is due, without overlap."""
     other = ThreadedStorage(open_database(path), encode)
@@ -470,3 +477,32 @@ async def test_two_dispatchers_never_own_one_connection(path: Path, storage: Thr
         assert len(claimed) == len(set(claimed)) == 60
     finally:
         await other.close()
+
+
+@pytest.mark.rows("B3")
+async def test_two_writers_wait_for_each_other(path: Path, storage: ThreadedStorage) -> None:
+    """Two programs that read and then write in one transaction both get through: neither is told that the other was there first."""
+    other = ThreadedStorage(open_database(path), encode)
+    try:
+        made = {each: await each.write(connect, name) for each, name in ((storage, "c1"), (other, "c2"))}
+
+        async def write(each: ThreadedStorage, number: int) -> None:
+            await each.accept(Batch(connection=made[each], observed_at=NOW, drafts=[upsert(f"n{number}")]))
+
+        await asyncio.gather(*(write(each, number) for number in range(40) for each in made))
+        assert await storage.read(lambda database: database.rows("SELECT count(*), max(position) FROM outbox")) == [(80, 80)]
+    finally:
+        await other.close()
+
+
+@pytest.mark.rows("B2")
+async def test_what_is_deleted_is_overwritten(path: Path, storage: ThreadedStorage) -> None:
+    """A credential that was deleted cannot be read from the file any more, once the log has been moved into it."""
+    canary = b"canary-of-a-credential" * 20
+    connection = await storage.write(connect)
+    await storage.write(credentials.put, connection.number, 1, Sealed(key_id="k", blob=canary), None)
+    await storage.checkpoint(truncate=True)
+    assert canary in path.read_bytes()
+    await storage.write(credentials.delete, connection.number)
+    await storage.checkpoint(truncate=True)
+    assert canary not in path.read_bytes()

@@ -303,6 +303,7 @@ async def test_what_occurred_is_remembered_as_long_as_it_may_come_again(world: W
     assert until == world.clock.now() + inbox.KEEP_IDS
 
 
+@pytest.mark.rows("A21")
 async def test_the_order_of_arrival_does_not_matter(world: World) -> None:
     """Five states of one note in all 120 orders: the newest stands in the end, each revision is newer than the last, none is told twice."""
     for place, orders in enumerate(itertools.permutations(range(5))):
@@ -322,6 +323,7 @@ async def test_the_order_of_arrival_does_not_matter(world: World) -> None:
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows("A19")
 async def test_what_cannot_be_read_is_dead_at_once(world: World) -> None:
     """With the connector's reason, its body kept, and never tried again."""
     await world.connect()
@@ -337,6 +339,7 @@ async def test_what_cannot_be_read_is_dead_at_once(world: World) -> None:
     assert world.storage.database.rows("SELECT count(*) FROM delivery WHERE body IS NULL") == [(0,)]
 
 
+@pytest.mark.rows("A20")
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -388,6 +391,7 @@ async def test_the_connector_may_say_when(world: World) -> None:
     assert entry.next_try_at == world.clock.now() + 7200 * SECOND
 
 
+@pytest.mark.rows("A20")
 async def test_a_poisoned_delivery_does_not_stop_the_others(world: World) -> None:
     """One that always fails among three hundred: all others are told, in the order in which they came, without waiting for it."""
     await world.connect()
@@ -529,6 +533,7 @@ async def test_a_nudge_does_not_wait_for_the_signed_out(world: World) -> None:
     assert await world.states() == ["done"]
 
 
+@pytest.mark.rows("F2")
 async def test_a_connection_that_ends_in_the_middle_hears_nothing(world: World) -> None:
     """Between looking and writing it was disconnected: nothing is told, and the delivery is looked at again."""
     connection = await world.connect()
@@ -610,6 +615,7 @@ async def test_what_we_do_wrong_ends_with_the_lease(world: World, fault: Excepti
     assert (await world.states()) == ["done", "done"]
 
 
+@pytest.mark.rows("H10")
 async def test_what_ends_the_process_each_time_takes_nothing_with_it(world: World) -> None:
     """After the fifth death in a delivery it is dead; those that were claimed with it lost one try and are done."""
     await world.connect()

@@ -61,6 +61,7 @@ def test_each_outcome_has_its_step(outcome: Outcome, expected: Step) -> None:
     assert step(outcome) == expected
 
 
+@pytest.mark.rows("E5")
 @pytest.mark.parametrize(("tries", "window"), [(0, 30), (1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (9, 3600), (10_000, 3600)])
 def test_back_off_doubles_up_to_a_cap(tries: int, window: float) -> None:
     """The window of the back-off is 30 s, doubles with each try, and ends at an hour."""
@@ -85,6 +86,7 @@ spreads = st.floats(0, 1)
 counts = st.integers(1, 10_000)
 
 
+@pytest.mark.rows("E5")
 @given(after=st.floats(0, 10 * DAY), tries=counts, spread=spreads)
 def test_never_earlier_than_asked(after: float, tries: int, spread: float) -> None:
     """A connection is never tried earlier than its provider asks, up to a day, and not much later than the longest wait."""
@@ -103,6 +105,7 @@ def test_never_before_the_quota_is_back(until: int, spread: float) -> None:
     assert later(1) <= at <= later(DAY * (1 + LATE)) + 1
 
 
+@pytest.mark.rows("E5")
 @given(tries=counts, spread=spreads)
 def test_full_jitter(tries: int, spread: float) -> None:
     """The wait is spread over the whole window: it is the drawn part of it."""

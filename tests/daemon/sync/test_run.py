@@ -171,6 +171,7 @@ async def finish(hub: Hub, feed: Feed) -> None:
     raise AssertionError("the sync never ended well")
 
 
+@pytest.mark.rows("B4")
 async def test_a_failure_at_every_event(hub: Hub, reference: list[str]) -> None:
     """Whichever event a connector fails at, the next run goes on: nothing is lost or doubled, and ids are the same."""
     feed = Feed(changes(), every=4)
@@ -188,6 +189,7 @@ class PowerCut(BaseException):
     """The process is gone."""
 
 
+@pytest.mark.rows("B4")
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_crash_at_every_write(hub: Hub, reference: list[str], when: str) -> None:
     """Whether the process dies before or after any commit, the run is claimed again once its lease is over, and nothing is lost or
@@ -224,6 +226,7 @@ async def test_a_crash_at_every_write(hub: Hub, reference: list[str], when: str)
 UNTIL = datetime.fromtimestamp(NOW / SECOND + 1000, UTC)
 
 
+@pytest.mark.rows("C9")
 @pytest.mark.parametrize(
     ("error", "outcome", "detail", "wait"),
     [
@@ -614,6 +617,7 @@ async def test_the_lease_is_held(hub: Hub) -> None:
     assert (await hub.schedule()).outcome == "done"
 
 
+@pytest.mark.rows("E2")
 async def test_a_lost_lease(hub: Hub) -> None:
     """A run that stood still past its lease writes nothing more; the run that took over is not disturbed."""
     await hub.connect()
@@ -636,6 +640,7 @@ async def test_a_lost_lease(hub: Hub) -> None:
     assert hub.log.said("sync_lost_lease")
 
 
+@pytest.mark.rows("E2")
 async def test_a_lost_lease_is_noticed_by_the_heartbeat(hub: Hub) -> None:
     """A run that has lost its lease is ended by its next heartbeat, even if its connector waits for ever."""
     await hub.connect()
@@ -651,6 +656,7 @@ async def test_a_lost_lease_is_noticed_by_the_heartbeat(hub: Hub) -> None:
     assert (await hub.schedule()).running
 
 
+@pytest.mark.rows("E9")
 async def test_a_run_too_long(hub: Hub) -> None:
     """A run is cut when it has run as long as one may: what it has is kept, and it goes on from there behind those that wait."""
     await hub.connect()

@@ -85,6 +85,7 @@ async def test_never_more_than_there_are_hands(hub: Hub) -> None:
     assert runs.most == 3
 
 
+@pytest.mark.rows("E4")
 async def test_never_two_runs_of_one_connection(hub: Hub) -> None:
     """However often a connection is asked to sync while it does, one run of it is under way; the next comes after it."""
     connector = Scripted([nap(100), note("n1"), Checkpoint({})])
@@ -322,6 +323,7 @@ async def test_a_claim_that_fails(hub: Hub) -> None:
     await settle()
 
 
+@pytest.mark.rows("E1")
 @pytest.mark.parametrize("away", [timedelta(hours=1), timedelta(days=30)], ids=["an hour", "30 days"])
 async def test_after_a_long_time_away(hub: Hub, away: timedelta) -> None:
     """A daemon that was down for an hour or a month runs each due connection exactly once, soon, and then at the usual interval."""
@@ -341,6 +343,7 @@ async def test_after_a_long_time_away(hub: Hub, away: timedelta) -> None:
     assert len(connector.asked) == 40
 
 
+@pytest.mark.rows("E10")
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_clock_that_is_set(hub: Hub, hours: int) -> None:
     """When the clock is set forward or back by an hour each connection runs at most once more than it would have."""

@@ -1,0 +1,78 @@
+"""Lab: a provider that is one growing file, and pushes of messages. A line of the file says what a note is from now on."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from oo_sdk import (
+    Change,
+    Checkpoint,
+    Connector,
+    Context,
+    Cursor,
+    Delivery,
+    Event,
+    HmacScheme,
+    News,
+    Nudge,
+    OAuth2,
+    Scope,
+    Signal,
+    Struct,
+    decode,
+    hookimpl,
+)
+from oo_sdk.vocabulary import Document
+
+#: Lines between two checkpoints.
+EVERY = 10
+
+
+class Pushed(Struct):
+    """The body of a push."""
+
+    account: str
+    message: str
+
+
+class Lab(Connector):
+    """Knows the file."""
+
+    id = "lab"
+    title = "Lab"
+    auth = OAuth2(authorize="https://lab.example/authorize", token="https://lab.example/token", revoke="https://lab.example/revoke")
+    scopes = (Scope("read", "Read your notes."),)
+    hosts = ("lab.example",)
+    webhooks = HmacScheme(header="X-Lab-Signature", id_header="X-Lab-Delivery")
+
+    class Settings(Connector.Settings):
+        """Where the file is."""
+
+        feed: str
+
+    settings: Settings
+
+    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
+        """Read on."""
+        begin: int = since["read"] if since else 0
+        lines = [line for line in Path(self.settings.feed).read_text().splitlines(keepends=True) if line.endswith("\n")]
+        for number, line in enumerate(lines[begin:], begin + 1):
+            subject, title = line.split()
+            yield Event("note", subject, Change.UPSERTED, payload=Document(title=title), order=number)
+            if number % EVERY == 0:
+                yield Checkpoint({"read": number})
+        yield Checkpoint({"read": len(lines)})
+
+    async def route(self, delivery: Delivery) -> Sequence[str]:
+        """Say whose it is."""
+        return [decode(delivery.body, Pushed).account]
+
+    async def read(self, delivery: Delivery) -> Sequence[News]:
+        """A message, and a sign that the file may have grown."""
+        message = decode(delivery.body, Pushed).message
+        return [Event("message", message, Change.OCCURRED, payload=Document(title=message)), Nudge()]
+
+
+@hookimpl
+def oo_connectors() -> list[Connector]:
+    """Offer it."""
+    return [Lab()]
