@@ -37,7 +37,10 @@ ROTATING = Rotation(rotates=True, reuse_kills=True)
 GRACE = Rotation(rotates=True, grace=60, reuse_kills=True)
 STEADY = Rotation()
 
-Fault = Literal["ok", "lost", "500", "not sent", "dead", "client"]
+Fault = Literal["ok", "slow", "lost", "500 after", "time-out", "500", "not sent", "dead", "client"]
+"""slow: longer than the lease of a test that crashes; lost, 500 after, time-out: done, and nobody hears of it."""
+
+SLOW, TIME_OUT = 20.0, 30.0
 T = TypeVar("T")
 
 
@@ -125,8 +128,8 @@ class Provider:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            if self.takes:
-                await self.clock.sleep(self.takes)
+            if takes := {"slow": SLOW, "time-out": TIME_OUT}.get(fault, self.takes):
+                await self.clock.sleep(takes)
             return self._answer(refresh_token.reveal(), fault)
         finally:
             self._at_once -= 1
@@ -141,10 +144,10 @@ class Provider:
                 return Unclear(reason="status 500")
             case "dead":
                 return GrantDead(reason="invalid_grant")
-            case "lost":
+            case "lost" | "500 after" | "time-out":
                 self._renew(token)
                 return Unclear(reason="no answer in time")
-            case "ok":
+            case "ok" | "slow":
                 return self._renew(token)
 
     def _renew(self, token: str) -> Answer:

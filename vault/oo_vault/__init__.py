@@ -29,7 +29,7 @@ from oo_vault.grant import Grant
 from oo_vault.keyring import Keyring, Sealed
 from oo_vault.recovery import key_text, parse_key
 from oo_vault.refresh import Chance, Clock, Refresher
-from oo_vault.secret import Secret
+from oo_vault.secret import Secret, watch_secrets
 from oo_vault.sources import add_key, create_key_file, parse_key_lines, read_key_file
 from oo_vault.wrapped import Wraps, create_wrapped_key, key_context, read_wrapped_keys
 
@@ -84,5 +84,6 @@ __all__ = [
     "read_key_file",
     "read_wrapped_keys",
     "signed_by",
+    "watch_secrets",
     "write_backup",
 ]

@@ -5,7 +5,16 @@ each place where the text comes out is a visible call of `reveal()`.
 """
 
 import hmac
+from collections.abc import Callable
 from typing import Never, NoReturn
+
+_told: Callable[[str], None] | None = None
+
+
+def watch_secrets(told: Callable[[str], None] | None) -> None:
+    """Have each secret told to this from now on, so that a log can blot it out wherever it turns up. One for the process, as its log is."""
+    global _told  # the alternative is to hand it to every place that makes a secret, and to forget one
+    _told = told
 
 
 class Secret:
@@ -17,6 +26,8 @@ class Secret:
         if not isinstance(text, str):
             raise TypeError("A secret is a text.")  # never the value: it would end up in a log
         self._text = text
+        if _told is not None:
+            _told(text)
 
     def reveal(self) -> str:
         """Give the text itself."""

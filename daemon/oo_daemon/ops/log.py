@@ -1,6 +1,7 @@
 """Logs: one line of JSON (or of colour, on a terminal) for each thing that happened. Ids as tags, never bodies, never secrets.
 
-Whatever is logged is looked through before it is written: what looks like a credential is blotted out. That is a second line of defence,
+Whatever is logged is looked through before it is written: every secret that this process works with, in any spelling, and what only
+looks like a credential are blotted out. That is a second line of defence,
 since nothing of the kind should get here. Of an exception only its kind and its place are told, because what it says may quote what was
 being worked on (an aiohttp error shows the request's Authorization header). What other libraries log below a warning is dropped, since
 they log what they are given, and of a warning its first line is kept: in the others they quote exceptions.
@@ -18,6 +19,12 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
+
+from oo_daemon.ops.live import Live
+from oo_vault import watch_secrets
+
+#: One for the process, as what it is written to is.
+_live = Live()
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _GONE = "[redacted]"
@@ -53,7 +60,8 @@ _SECRET_NAME = re.compile(rf"(?:{_NAMES})s?", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
-    """The text with what looks like a credential blotted out."""
+    """The text without the secrets that this process works with, and with what looks like a credential blotted out."""
+    text = _live.blot(text, _GONE)
     for pattern, becomes in _SECRETS:
         text = pattern.sub(becomes, text)
     return _RUN.sub(lambda run: run[0] if _WORDS.fullmatch(run[0]) else _GONE, text)
@@ -62,6 +70,7 @@ def redact(text: str) -> str:
 def configure(*, level: str = "info", style: Literal["auto", "json", "console"] = "auto", stream: TextIO | None = None) -> None:
     """Set up logging for the process; standard-library loggers come out in the same form, from warnings on."""
     stream = stream or sys.stderr
+    watch_secrets(_live.add)
     console = style == "console" or (style == "auto" and stream.isatty())
     render: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer()
     finish: list[Any] = [structlog.processors.TimeStamper(fmt="iso", utc=True), _kind_and_place, _Safe(stream.encoding or "utf-8"), render]

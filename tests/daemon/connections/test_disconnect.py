@@ -260,6 +260,7 @@ async def test_what_remains_is_kept(hub: Hub) -> None:
     assert world.told() == [("connection.disconnected", kept)]
 
 
+@pytest.mark.rows("D13")
 async def test_a_provider_that_is_down(hub: Hub) -> None:
     """It is told as soon as it can be, by the credential that is kept for that, and not before it asked to be."""
     world = await a_world(hub)
@@ -338,6 +339,7 @@ async def test_a_connector_that_is_not_loaded(hub: Hub) -> None:
     assert (await world.state(connection), world.sealed()) == ("disconnected", 0)
 
 
+@pytest.mark.rows("F10")
 @pytest.mark.parametrize(
     ("other", "state", "shared"),
     [

@@ -17,8 +17,9 @@ from oo_daemon.connections.keys import Keys, Vault, check
 from oo_daemon.outbox import wire
 from oo_daemon.store import credentials, sealed, vault_keys
 from oo_daemon.store.credentials import CredentialRows
+from oo_daemon.store.database import Database
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
-from oo_vault import Answer, KeyFileRefused, Keyring, Refresher, Renewed, Rotation, Secret, WrongKey
+from oo_vault import Answer, KeyFileRefused, Keyring, Refresher, Renewed, Rotation, Secret, VaultError, WrongKey
 
 ROWS = 300
 OTHERS = 3
@@ -216,3 +217,39 @@ async def test_the_service_goes_on(world: World) -> None:
     for name, times in renewals.items():
         kept = (await world.storage.read(credentials.read, name)).open(Keyring([NEW]))
         assert kept.access_token == Secret(f"{name}-{times}")
+
+
+@pytest.mark.rows("C1", "C2")
+async def test_what_was_moved_in_the_database_does_not_open(world: World) -> None:
+    """Who can write the table moves sealed values between rows, versions, keys and tables of a vault of fifty: none opens."""
+    rows = await world.storage.read(lambda database: database.rows("SELECT connection, key_id, sealed FROM credential LIMIT 50"))
+    wrapped = await world.storage.read(lambda database: database.rows("SELECT sealed FROM source"))
+    names = [f"c{number:06}" for number in range(50)]
+    forged = [world.keyring.newest._sealing.encrypt(grant(1).pack())]  # all that takes is the public key
+
+    def tried(database: Database, change: str, *values: object) -> int:
+        database.rows("SAVEPOINT trial")
+        database.rows(f"UPDATE credential SET {change} WHERE connection = ?", values)
+        count = 0
+        name = names[int(str(values[-1])) - 1]
+        try:
+            credentials.read(database, name).open(world.keyring)
+            count = 1
+        except VaultError:
+            pass
+        database.rows("ROLLBACK TO trial")
+        database.rows("RELEASE trial")
+        return count
+
+    def attack(database: Database) -> int:
+        found = 0
+        for number, _, own in rows:
+            for _, _, blob in rows:
+                found += tried(database, "sealed = ?", blob, number) if blob != own else 0
+            for blob in (*(each for (each,) in wrapped), *forged, b"\x01" + bytes(32) + forged[0]):
+                found += tried(database, "sealed = ?", blob, number)
+            found += tried(database, "token_version = 2", number) + tried(database, "key_id = '00000000'", number)
+        return found
+
+    assert await world.storage.write(attack) == 0
+    assert len(await world.storage.read(opened, world.keyring)) == ROWS

@@ -139,6 +139,7 @@ LIVES: list[tuple[object, int | None]] = [
 ]
 
 
+@pytest.mark.rows("C12")
 @pytest.mark.parametrize(("response", "meaning"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_what_an_answer_means(response: Response, meaning: Answer) -> None:
     """An answer means what its `error` says, else what its tokens say, and anything else is unclear; reasons quote nobody."""

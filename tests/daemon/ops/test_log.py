@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oo_daemon.ops import log
+from oo_daemon.ops.live import MOST, Live
 from oo_daemon.ops.log import redact
+from oo_vault import Secret, watch_secrets
 
 GONE = "[redacted]"
 
@@ -28,6 +30,7 @@ def _as_before() -> Iterator[None]:
     root = logging.getLogger()
     before = root.handlers[:], root.level, logging.raiseExceptions
     yield
+    watch_secrets(None)
     structlog.reset_defaults()
     root.handlers[:], root.level, logging.raiseExceptions = before
 
@@ -390,6 +393,53 @@ def test_no_secret_where_it_is_named(context: str, secret: str) -> None:
     said = redact(CONTEXTS[context](f"s3_{secret}"))
     assert f"s3_{secret}" not in said
     assert quote(f"s3_{secret}", safe="") not in said
+
+
+#: How a secret may be spelled where it should not be.
+SPELLED: dict[str, Callable[[str], str]] = {
+    "as it is": lambda secret: secret,
+    "quoted": lambda secret: quote(secret, safe=""),
+    "in a form": lambda secret: urlencode({"x": secret}),
+    "in JSON": lambda secret: json.dumps({"x": secret}),
+    "printed": lambda secret: repr({"x": secret}),
+    "in Basic": lambda secret: base64.b64encode(f"id:{secret}".encode()).decode(),
+    "in base64url": lambda secret: base64.urlsafe_b64encode(f"x{secret}.".encode()).decode(),
+    "at a third place": lambda secret: base64.b64encode(f"xx{secret}yy".encode()).decode(),
+    "in hex": lambda secret: secret.encode().hex(),
+}
+
+
+#: Of any look, but for what each quotation would quote once more.
+looks = st.text([letter for letter in string.ascii_letters + string.digits + string.punctuation if letter not in "'\"\\"], min_size=12)
+
+
+@pytest.mark.rows("C9")
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("place", PLACES)
+@given(secret=looks, spelled=st.sampled_from([*SPELLED]))
+def test_no_live_secret_in_any_field(style: Any, place: str, secret: str, spelled: str) -> None:
+    """A secret that the process works with does not come out, whatever it looks like, wherever in a line and however it is spelled."""
+    out = configured(style=style)
+    Secret(secret)
+    form = SPELLED[spelled](secret)
+    PLACES[place](log.logger(), form)
+    said = out.getvalue()
+    assert out.lines()
+    cores = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1], secret.encode().hex(), form[6:-6]}
+    assert not any(core in said for core in cores if len(core) >= 12)
+
+
+@pytest.mark.rows("C9")
+def test_only_the_latest_secrets_are_known() -> None:
+    """Memory is bounded: what was met long ago, and what is too short to tell from a word, is no longer looked for by its value."""
+    live = Live()
+    for number in range(3 * MOST):
+        live.add(f"secret-number-{number}-")
+    live.add("short")
+    assert live.blot(f"secret-number-{3 * MOST - 1}- short secret-number-1-", "…") == "… short secret-number-1-"
+    assert len(live._spelled) == MOST
+    live.add(f"secret-number-{3 * MOST - 1}-")
+    assert sum(map(len, live._by_head.values())) < 20 * MOST
 
 
 @given(text=st.text())
