@@ -93,7 +93,10 @@ class Public:
     max_connections_per_address: Count = setting(100, "open sockets per client address, so that one client cannot have them all")
     body_limit: Bytes = setting(1 * MIB, "largest webhook body, unpacked; a bigger one gets 413")
     source_rate: Count = setting(1000, "deliveries a second that one source may send on and on; above it 429")
-    trusted_proxies: Networks = setting((), "proxies whose X-Forwarded-For is believed; none are unless named")
+    trusted_proxies: Networks = setting((), "proxies whose word on the client's address is believed; none are unless named")
+    forwarded_by: Literal["X-Forwarded-For", "Forwarded"] = setting(
+        "X-Forwarded-For", "header in which they name it; the other one is never read, since a client may have written it"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

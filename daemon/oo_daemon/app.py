@@ -463,6 +463,7 @@ async def _listen(
         port=settings.public.port,
         limits=limits,
         trusted_proxies=settings.public.trusted_proxies,
+        forwarded_by=settings.public.forwarded_by,
         sock=door,
     )
     stack.push_async_callback(public.close)

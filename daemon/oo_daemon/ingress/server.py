@@ -15,13 +15,13 @@ import socket
 import struct
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import aiohttp
 from aiohttp import StreamReader, http_parser, web
@@ -32,6 +32,8 @@ from oo_daemon.ingress import pages
 from oo_sdk import Log
 
 Network = IPv4Network | IPv6Network
+#: The header in which proxies name the client.
+Forwarded = Literal["X-Forwarded-For", "Forwarded"]
 
 MIB = 1024 * 1024
 
@@ -179,15 +181,17 @@ async def listen_tcp(
     port: int = 0,
     limits: Limits = DEFAULTS,
     trusted_proxies: Collection[Network] = (),
+    forwarded_by: Forwarded = "X-Forwarded-For",
     sock: socket.socket | None = None,
 ) -> Listening:
     """Open a door on TCP; port 0 takes a free one. `sock` is a socket inherited from systemd, used in place of host and port.
 
-    A connection from one of `trusted_proxies` stands for others: `request.remote` is the address that the proxy names, and such
+    A connection from one of `trusted_proxies` stands for others: `request.remote` is the address that the proxy names in `forwarded_by`
+    (the other header is the client's own, whom a proxy may let write it), and such
     connections count towards the total only.
     """
     require_aiohttp()
-    runner, door = await _door(app, limits, trusted=tuple(trusted_proxies))
+    runner, door = await _door(app, limits, trusted=tuple(trusted_proxies), forwarded=forwarded_by)
     loop = asyncio.get_running_loop()
     try:
         if sock is None:
@@ -243,13 +247,13 @@ def require_aiohttp(version: str = aiohttp.__version__, parser: type = http_pars
         raise CannotListen("aiohttp runs without its C parser: install a wheel of it, and unset AIOHTTP_NO_EXTENSIONS.")
 
 
-def client_address(peer: str, forwarded: str, trusted: Collection[Network]) -> str:
-    """Whose request it is: the peer, or behind trusted proxies the rightmost address of X-Forwarded-For that is not one of them.
+def client_address(peer: str, hops: Sequence[str], trusted: Collection[Network]) -> str:
+    """Whose request it is: the peer, or behind trusted proxies the rightmost of the addresses they name that is not one of theirs.
 
     What stands further left was written by the client himself and is not believed; nor is anything left of what is no address.
     """
     address = peer
-    for hop in reversed([*forwarded.split(","), peer]):
+    for hop in reversed([*hops, peer]):
         ip = _ip(hop)
         if ip is None:
             break
@@ -257,6 +261,26 @@ def client_address(peer: str, forwarded: str, trusted: Collection[Network]) -> s
         if not _within(ip, trusted):
             break
     return address
+
+
+def hops(values: Iterable[str], *, standard: bool) -> list[str]:
+    """The addresses that proxies name, as they stand: in X-Forwarded-For, or in `standard` Forwarded (RFC 7239) after `for=`."""
+    elements = [element.strip() for value in values for element in value.split(",")]
+    return [_for(element) for element in elements] if standard else elements
+
+
+def _for(element: str) -> str:
+    """Whom one element of Forwarded names, without a port; empty for whom it hides, and for what is not well-formed."""
+    found = _FOR.fullmatch(element)
+    return (found["six"] or found["plain"]) if found else ""
+
+
+#: One element of Forwarded, of which only `for` is read: a name and a value each, the value quoted where it holds a colon.
+_FOR = re.compile(
+    r'(?:[a-z]+=[^;"]*;|[a-z]+="[^"]*";)*for="?(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<plain>[0-9.]+))(?::[0-9]{1,5})?"?'
+    r'(?:;[a-z]+=[^;"]*|;[a-z]+="[^"]*")*',
+    re.ASCII | re.IGNORECASE,
+)
 
 
 # --- what is told to whom ------------------------------------------------------------------------------------------------
@@ -356,6 +380,7 @@ class _Door:
         limits: Limits,
         *,
         trusted: tuple[Network, ...] = (),
+        forwarded: Forwarded = "X-Forwarded-For",
         admits: Callable[[socket.socket], bool] | None = None,
     ) -> None:
         self.server = server
@@ -366,6 +391,7 @@ class _Door:
         self._open: Counter[str] = Counter()
         self._in_flight: Counter[str] = Counter()
         self._trusted = trusted
+        self._forwarded = forwarded.lower().encode()
         self._admits = admits
         # Both are aiohttp's own seams: each request is made by the one and answered by the other, routes come after.
         self._make = server.request_factory
@@ -408,10 +434,11 @@ class _Door:
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         cast(_Connection, protocol).request_begins(payload)
-        forwarded = ",".join(value.decode("latin-1") for name, value in message.raw_headers if name.lower() == b"x-forwarded-for")
+        named = (value.decode("latin-1") for name, value in message.raw_headers if name.lower() == self._forwarded)
         peer = _peer_address(protocol.peername)
+        told = hops(named, standard=self._forwarded == b"forwarded") if self._trusted else ()
         return self._make(message, payload, protocol, writer, task).clone(
-            remote=client_address(peer, forwarded, self._trusted), client_max_size=self.limits.body
+            remote=client_address(peer, told, self._trusted), client_max_size=self.limits.body
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -611,13 +638,14 @@ async def _door(
     limits: Limits,
     *,
     trusted: tuple[Network, ...] = (),
+    forwarded: Forwarded = "X-Forwarded-For",
     admits: Callable[[socket.socket], bool] | None = None,
 ) -> tuple[web.AppRunner, _Door]:
     # aiohttp waits twice that long, for the answers and then for the handlers; and for ever, if it is told zero.
     runner = web.AppRunner(app, shutdown_timeout=max(limits.drain / 2, 0.001))
     await runner.setup()
     assert runner.server is not None
-    return runner, _Door(runner.server, app[_MANNERS], limits, trusted=trusted, admits=admits)
+    return runner, _Door(runner.server, app[_MANNERS], limits, trusted=trusted, forwarded=forwarded, admits=admits)
 
 
 def _claim(path: Path) -> socket.socket:

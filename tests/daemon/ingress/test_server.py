@@ -22,6 +22,7 @@ from oo_daemon.ingress.server import (
     Refused,
     allow_body,
     client_address,
+    hops,
     listen_tcp,
     listen_unix,
     peer_uid,
@@ -161,6 +162,7 @@ async def test_quick_headers_stop_the_clock(open_door: Open, dial: Dial, public:
 
 
 @pytest.mark.parametrize("begun", [b"", b"half of it"])
+@pytest.mark.rows("A16")
 async def test_a_body_that_does_not_come_is_refused(
     open_door: Open, dial: Dial, public: web.Application, reached: list[str], begun: bytes
 ) -> None:
@@ -208,6 +210,7 @@ async def test_a_route_can_be_patient(open_door: Open, dial: Dial, public: web.A
     assert json.loads((await wire.answer())[2])["size"] == 4
 
 
+@pytest.mark.rows("A16")
 async def test_an_idle_connection_is_closed(open_door: Open, dial: Dial, public: web.Application) -> None:
     """A kept-alive connection is closed when nothing more is asked."""
     wire = await dial(await open_door(public, limits=replace(QUICK, idle=0.05)))
@@ -247,6 +250,7 @@ async def test_an_address_has_so_many_connections(open_door: Open, dial: Dial, p
     assert (await wire.answer())[0] == 200
 
 
+@pytest.mark.rows("A16")
 async def test_there_are_so_many_connections_in_all(open_door: Open, dial: Dial, public: web.Application) -> None:
     """The total holds for proxies too, whose connections are not counted by address."""
     listening = await open_door(public, limits=replace(QUICK, per_address=1, connections=4), trusted_proxies=LOCAL)
@@ -359,6 +363,7 @@ async def ask(wire: Wire, path: str, method: str = "GET") -> tuple[int, dict[str
 
 
 @pytest.mark.parametrize(("path", "retry"), [("/broken", "30"), ("/busy", "7")])
+@pytest.mark.rows("A12")
 async def test_our_own_faults_are_503_to_the_public(open_door: Open, dial: Dial, public: web.Application, path: str, retry: str) -> None:
     """What breaks on our side is 503 with Retry-After, never 500 and never its text."""
     status, headers, body = await ask(await dial(await open_door(public)), path)
@@ -471,7 +476,29 @@ PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 )
 def test_the_client_is_the_rightmost_that_is_no_proxy(peer: str, forwarded: str, client: str) -> None:
     """X-Forwarded-For is believed from right to left, as far as the proxies are ours."""
-    assert client_address(peer, forwarded, PROXIES) == client
+    assert client_address(peer, hops([forwarded], standard=False), PROXIES) == client
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("for=198.51.100.7", "198.51.100.7"),
+        ('For="[2001:db8::7]:4711"', "2001:db8::7"),
+        ("for=198.51.100.7:80;proto=https;by=10.0.0.1", "198.51.100.7"),
+        ('proto=https;host="a;b";for=198.51.100.7', "198.51.100.7"),
+        ("for=203.0.113.9, for=198.51.100.7, for=10.0.0.2", "198.51.100.7"),
+        ("for=198.51.100.7, for=unknown", "10.0.0.1"),
+        ("for=198.51.100.7, for=_hidden", "10.0.0.1"),
+        ("for=203.0.113.9, proto=https", "10.0.0.1"),
+        ("203.0.113.9", "10.0.0.1"),
+        ('for="', "10.0.0.1"),
+        ("for=" + "x;for=" * 2000, "10.0.0.1"),
+        ("a=;" * 5000, "10.0.0.1"),
+    ],
+)
+def test_the_standard_header_is_read_likewise(forwarded: str, client: str) -> None:
+    """Forwarded is believed from right to left; whom it hides, or what is not well-formed, ends it."""
+    assert client_address("10.0.0.1", hops([forwarded], standard=True), PROXIES) == client
 
 
 @pytest.mark.parametrize(("trusted", "remote"), [([], "127.0.0.1"), (LOCAL, "198.51.100.7")])
@@ -482,6 +509,15 @@ async def test_routes_see_whose_request_it_is(
     wire = await dial(await open_door(public, trusted_proxies=trusted))
     await wire.send(GET.replace(b"Host", b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 198.51.100.7\r\nHost"))
     assert json.loads((await wire.answer())[2])["remote"] == remote
+
+
+async def test_only_one_header_is_believed(open_door: Open, dial: Dial, public: web.Application) -> None:
+    """The one that is configured: the other was let through as the client wrote it."""
+    sent = GET.replace(b"Host", b"X-Forwarded-For: 203.0.113.9\r\nForwarded: for=198.51.100.7\r\nHost")
+    for header, remote in (("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "198.51.100.7")):
+        wire = await dial(await open_door(public, trusted_proxies=LOCAL, forwarded_by=header))
+        await wire.send(sent)
+        assert json.loads((await wire.answer())[2])["remote"] == remote
 
 
 # --- opening and closing ---------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from oo_daemon.store import inbox
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.inbox import Claimed, Entry
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
-from oo_sdk import Connector, Delivery, HmacScheme, News, OAuth2, Scheme
+from oo_sdk import Connector, Delivery, HmacScheme, News, OAuth2, Scheme, Stamp
 from oo_vault import Keyring, Secret
 
 SECRET = "canary-of-webhooks"
@@ -65,6 +65,7 @@ class Door:
     listening: Listening
     hooks: Webhooks
     sources: Sources
+    registrations: Registrations
     storage: ThreadedStorage
     metrics: MemoryMetrics
     rung: list[int]
@@ -112,7 +113,7 @@ async def door(tmp_path: Path, stack: AsyncExitStack, open_door: Open, notebook:
     app = public_application(log=notebook)
     app.add_routes(hooks.routes())
     listening = await open_door(app, limits=replace(QUICK, body=LIMIT))
-    opened = Door(listening, hooks, sources, storage, metrics, rung, _path(sources, "acme"))
+    opened = Door(listening, hooks, sources, registrations, storage, metrics, rung, _path(sources, "acme"))
     yield opened
     await listening.close()
     await storage.close()
@@ -227,6 +228,7 @@ async def test_without_an_id_a_hash_stands_in(door: Door, ask: Ask, ids: dict[st
 
 
 @pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("DEFLATE", zlib.compress)])
+@pytest.mark.rows("A7")
 async def test_a_compressed_body_is_unpacked(door: Door, ask: Ask, coding: str, pack: Callable[[bytes], bytes]) -> None:
     """Whether its sender signed it before or after; what is kept is what the connector can read."""
     body = b'{"text": "' + b"x" * 30_000 + b'"}'
@@ -249,6 +251,7 @@ async def test_a_compressed_body_is_unpacked(door: Door, ask: Ask, coding: str, 
         ("zstd", b"{}"),
     ],
 )
+@pytest.mark.rows("A15")
 async def test_what_cannot_be_unpacked_is_refused(door: Door, ask: Ask, coding: str, body: bytes) -> None:
     """Also where it is signed: nobody could read it."""
     assert (await ask(body, {**sign(body), "X-Id": "d1", "Content-Encoding": coding}))[0] == 404
@@ -270,6 +273,7 @@ async def test_the_limit_is_exact(door: Door, ask: Ask) -> None:
     assert len(await door.kept()) == 2
 
 
+@pytest.mark.rows("A15")
 async def test_an_announced_flood_is_not_waited_for(door: Door, dial: Dial) -> None:
     """A body that says it is too large is refused before it comes, at every address alike."""
     for path in (door.path, "/webhooks/nobody"):
@@ -423,7 +427,7 @@ class Refusing:
         await asyncio.Event().wait()
 
 
-@pytest.mark.rows("A18")
+@pytest.mark.rows("A12", "A17", "A18")
 async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, a database that does not answer, a fault of ours and too much at once: 503 with a time, and nothing is promised."""
     monkeypatch.setattr(webhooks, "PATIENCE", 0.05)
@@ -444,6 +448,107 @@ async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, mo
     assert (door.counted("not_stored"), door.counted("short", ""), door.counted("overloaded", "")) == (2, 1, 1)
     assert door.rung == []
     assert await door.kept() == []
+
+
+@pytest.mark.rows("A18")
+async def test_overload_is_told_before_the_body_comes(door: Door, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are waited for at once, and not one more: the others hear 503 at once, each with another time to come again."""
+    let, waiting = asyncio.Event(), asyncio.Event()
+    real = door.storage
+
+    class Full:
+        asked = 0
+
+        async def write(self, query: Any, *args: Any) -> Any:
+            self.asked += 1
+            if self.asked == 4:
+                waiting.set()
+            await let.wait()
+            return await real.write(query, *args)
+
+    monkeypatch.setattr(webhooks, "WAITING", 4)
+    monkeypatch.setattr(door.hooks, "storage", Full())
+    held = [await dial(door.listening) for _ in range(4)]
+    for number, wire in enumerate(held):
+        await wire.send(request(door.path, b"{}", {**sign(b"{}"), "X-Id": f"d{number}"}))
+    async with asyncio.timeout(PATIENCE):
+        await waiting.wait()
+    times = set()
+    for _ in range(20):
+        wire = await dial(door.listening)
+        # Announced, and never sent: it is not waited for.
+        await wire.send(request(door.path, b"", {}).replace(b"Content-Length: 0", b"Content-Length: 60000"))
+        began = asyncio.get_running_loop().time()
+        status, headers, _ = await wire.answer()
+        assert (status, headers["connection"]) == (503, "close")
+        assert asyncio.get_running_loop().time() - began < 0.5
+        times.add(int(headers["retry-after"]))
+    assert len(times) > 3
+    assert min(times) >= 5
+    assert max(times) <= 60
+    let.set()
+    assert [(await wire.answer())[0] for wire in held] == [200] * 4
+    assert len(await door.kept()) == 4
+
+
+@pytest.mark.rows("A18")
+async def test_bodies_have_so_much_room(door: Door, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many half-sent bodies do not fill the memory: above the bound 503, and what they held is given back."""
+    monkeypatch.setattr(webhooks, "HELD", 100_000)
+    wires = [await dial(door.listening) for _ in range(3)]
+    for wire in wires[:2]:
+        await wire.send(request(door.path, b"", {}).replace(b"Content-Length: 0", b"Content-Length: 60000") + bytes(49_000))
+    async with asyncio.timeout(PATIENCE):
+        while door.hooks._held < 98_000:
+            await asyncio.sleep(0)
+    await wires[2].send(request(door.path, bytes(49_000), {**sign(bytes(49_000)), "X-Id": "d1"}))
+    assert (await wires[2].answer())[0] == 503
+    for wire in wires:
+        wire.writer.close()
+    async with asyncio.timeout(PATIENCE):
+        while door.hooks._held:
+            await asyncio.sleep(0)
+
+
+@pytest.mark.rows("A18")
+async def test_one_source_does_not_use_up_the_others_share(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a source sends above its rate gets 429 with a time; forged deliveries do not count, and the other source goes on."""
+    await door.sources.keep(await door.registrations.add("acme", "client", [], "other"), [Secret(SECRET)])
+    other, now = _path(door.sources, "other"), [0.0]
+    monkeypatch.setattr(door.hooks, "rate", 5)
+    monkeypatch.setattr(StoppedClock, "monotonic", lambda _: now[0])
+
+    async def sent(number: int, path: str | None = None, secret: str = SECRET) -> int:
+        status, headers, _ = await ask(b"{}", {**sign(b"{}", secret), "X-Id": f"d{number}"}, path=path)
+        assert status != 429 or 5 <= int(headers["retry-after"]) <= 60
+        return int(status)
+
+    assert [await sent(number, secret="guess") for number in range(30)] == [404] * 30
+    assert [await sent(number) for number in range(12)] == [200] * 10 + [429] * 2
+    assert [await sent(number, other) for number in range(10)] == [200] * 10
+    now[0] = 1.0
+    assert [await sent(number) for number in range(20, 26)] == [200] * 5 + [429]
+    now[0] = 1000.0
+    assert [await sent(number) for number in range(30, 41)] == [200] * 10 + [429], "what was not used is not saved up"
+    assert door.counted("too_many") == 4
+
+
+@pytest.mark.rows("A11")
+async def test_a_wrong_clock_is_told(door: Door, ask: Ask, notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery that its sender signed an hour ago looks like any refusal from outside, and is a warning inside; once a minute."""
+    scheme = replace(Acme.webhooks, signed="{timestamp}.{body}", stamp=Stamp(header="X-Time"))
+    monkeypatch.setattr(Acme, "webhooks", scheme)
+    await door.sources.load()
+    forged = await ask(b"{}", {"X-Sign": "sha256=00", "X-Time": "1"})
+    for away, status in ((0, 200), (3600, 404), (-3600, 404)):
+        headers = verify.sign(scheme, Secret(SECRET), id_=f"d{away}", sent_at=TIME + away * 1_000_000, body=b"{}")
+        assert headers is not None
+        answer = await ask(b"{}", headers)
+        assert answer[0] == status
+        if status == 404:
+            assert answer[2] == forged[2]
+    assert [each["source"] for each in notebook.events("webhook_out_of_time")] == ["acme"]
+    assert door.counted("out_of_time") == 2
 
 
 @pytest.mark.rows("A12")
@@ -488,3 +593,23 @@ async def test_the_answer_comes_after_the_commit(door: Door, ask: Ask, monkeypat
     let.set()
     assert [(await each)[0] for each in (first, again)] == [200, 200]
     assert len(await door.kept()) == 1
+
+
+@pytest.mark.rows("A12")
+def test_senders_are_never_sent_away() -> None:
+    """Nothing in the public rooms answers 410, and webhooks are redirected nowhere: both make senders give up an address."""
+    room = Path(webhooks.__file__).parent
+    assert "410" not in "".join(each.read_text() for each in room.glob("*.py"))
+    assert not any(word in (room / "webhooks.py").read_text() for word in ("HTTPFound", "HTTPSeeOther", "Location", "redirect"))
+
+
+@pytest.mark.rows("A6")
+async def test_what_may_repeat_is_kept_twice(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender that may say the same twice and mean two things is heard twice; with an id it is known again."""
+    monkeypatch.setattr(Acme, "webhooks", replace(Acme.webhooks, repeats=True))
+    await door.sources.load()
+    moments = iter(range(TIME, TIME + 9))
+    monkeypatch.setattr(StoppedClock, "now", lambda _: next(moments))
+    for headers in ({}, {}, {"X-Id": "d1"}, {"X-Id": "d1"}):
+        assert (await ask(b"pressed", {**sign(b"pressed"), **headers}))[0] == 200
+    assert sorted(each.weak for each in await door.kept()) == [False, True, True]

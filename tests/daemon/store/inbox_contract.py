@@ -330,7 +330,7 @@ class InboxContract:
         assert (entry and entry.delivery_id, headers, body) == ("done", {}, None)
         assert await storage.read(inbox.shown, 99) is None
 
-    @pytest.mark.rows("A5")
+    @pytest.mark.rows("A5", "F11")
     async def test_bodies_go_after_a_week_and_ids_after_five(self, storage: Storage) -> None:
         """A redelivery is known for 35 days, a body is kept for 7 after the delivery was done; what is not done is never forgotten."""
         await storage.write(furnish)

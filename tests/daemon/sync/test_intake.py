@@ -339,7 +339,7 @@ async def test_what_cannot_be_read_is_dead_at_once(world: World) -> None:
     assert world.storage.database.rows("SELECT count(*) FROM delivery WHERE body IS NULL") == [(0,)]
 
 
-@pytest.mark.rows("A20")
+@pytest.mark.rows("A19", "A20")
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
