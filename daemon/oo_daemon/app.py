@@ -45,7 +45,7 @@ from oo_daemon.ops import metrics as numbers
 from oo_daemon.ops.backup import Backups
 from oo_daemon.ops.disk import Disk
 from oo_daemon.ops.fatal import Fatal
-from oo_daemon.ops.health import CommitTimes, Health, LoopTurns, PluginsLoaded, WriterWrites
+from oo_daemon.ops.health import ClockSteady, CommitTimes, Health, LoopTurns, PluginsLoaded, SourcesVerify, WriterWrites
 from oo_daemon.ops.integrity import NIGHTLY, Integrity
 from oo_daemon.ops.levels import Levels
 from oo_daemon.ops.memory import Memory, unit_limit
@@ -301,6 +301,7 @@ async def build(
             log=out,
         )
         integrity = Integrity(database=settings.places.database, metrics=metrics, log=out, fatal=fatal.tell)
+        steady = ClockSteady(clock=clock, metrics=metrics, log=out)
         health = Health(
             looks={
                 "database": WriterWrites(storage=storage, clock=clock),
@@ -308,7 +309,9 @@ async def build(
                 "disk": disk,
                 "memory": memory,
                 "loop": turns,
+                "clock": steady,
                 "plugins": PluginsLoaded(registry=registry),
+                "sources": SourcesVerify(sources=sources),
             }
         )
         await disk.look()
@@ -377,6 +380,7 @@ async def build(
         ticker.every(USES_EVERY, uses.write, "uses")
         ticker.every(TIDY_EVERY, uses.tidy, "tidy_uses")
         ticker.every(TIDY_EVERY, keep_alive.tick, "keep_alive")
+        ticker.every(INTAKE_EVERY, steady.tick, "clock")
         ticker.every(TIDY_EVERY, intake.tidy, "tidy_inbox")
         ticker.every(TIDY_EVERY, actions.tidy, "tidy_actions")
         ticker.every(disk_.LOOK, disk.look, "disk")

@@ -43,6 +43,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 #: What of a scheme nobody sets: it says how the sender behaves, not how it signs.
 _FIXED = {"key", "ours", "handshake"}
 
+_OFF, _ENDED = "it is switched off", "its connection does not work any more"
+
 Role: TypeAlias = Literal["current", "next", "previous"]
 _ROLES: Sequence[Role] = ("current", "next", "previous")
 
@@ -213,6 +215,10 @@ class Sources:
     def unverified(self) -> list[str]:
         """The ids of those that take everything from whoever knows the address."""
         return [source.id for source in self._by_id.values() if isinstance(source.scheme, NoScheme) and not source.closed]
+
+    def refusing(self) -> list[str]:
+        """The ids of those that refuse everything, and should not."""
+        return [source.id for source in self.closed() if source.closed not in {_OFF, _ENDED}]
 
     def check(self, provider: str, secrets: Sequence[Secret], id_: str | None = None) -> None:
         """Refuse webhook secrets that can be of no use, and an id that a connection's source has. Raises `Declined`."""
@@ -461,9 +467,9 @@ class Sources:
                 closed = _missing(scheme, source, bool(secrets))
         awaits = isinstance(scheme.handshake, FirstSecret) and not kept.secrets
         if not source.works:
-            closed, awaits = "its connection does not work any more", False
+            closed, awaits = _ENDED, False
         if not source.enabled:
-            closed, awaits = "it is switched off", False
+            closed, awaits = _OFF, False
         shown = Secret(kept.secrets[0].text) if isinstance(scheme.handshake, FirstSecret) and kept.secrets else None
         return OpenSource(
             id=source.id,

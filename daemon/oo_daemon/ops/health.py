@@ -6,17 +6,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from oo_daemon.ports import Clock, Metrics
+from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.registry import Registry
 from oo_daemon.store import probe
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import Storage
+from oo_sdk import Log
 
 #: Seconds that a write may take before the database counts as frozen, and that the loop may be late.
 PATIENCE = 5.0
 #: How often the loop is looked at, in seconds.
 BEAT = 0.5
+#: Seconds by which the host's clock may be set at once without a word, and for how long a larger step is told.
+STEP, TOLD = 60.0, 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +124,55 @@ class CommitTimes:
         began = self.clock.monotonic()
         yield
         self.metrics.observe("commit_seconds", self.clock.monotonic() - began)
+
+
+@dataclass(slots=True, kw_only=True)
+class ClockSteady:
+    """The host's clock goes on as time does. `tick` compares the two: after a step, signed times of senders look too old or too new."""
+
+    clock: Clock
+    metrics: Metrics
+    log: Log
+    _ahead: float | None = field(default=None, init=False)  #: of the clock before the time that has passed, in seconds
+    _stepped: float = field(default=0.0, init=False)
+    _until: float = field(default=0.0, init=False)
+
+    async def tick(self) -> None:
+        """Look once; often enough that what drifts is no step."""
+        ahead = self.clock.now() / SECOND - self.clock.monotonic()
+        step, self._ahead = ahead - (ahead if self._ahead is None else self._ahead), ahead
+        if abs(step) >= STEP:
+            self._stepped, self._until = step, self.clock.monotonic() + TOLD
+            self.metrics.count("clock_steps")
+            self.log.warning("clock_stepped", seconds=round(step))
+
+    async def __call__(self) -> Finding:
+        """Look."""
+        if self.clock.monotonic() >= self._until:
+            return Finding(well=True)
+        says = f"the clock was set by {self._stepped:+.0f} s, or the host slept: webhooks with signed times are refused if it is wrong"
+        return Finding(well=False, warning=True, says=says)
+
+
+class Sources(Protocol):
+    """The addresses that webhooks are posted to."""
+
+    def unverified(self) -> list[str]:
+        """Those that take everything from whoever knows them."""
+
+    def refusing(self) -> list[str]:
+        """Those that refuse everything, and should not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcesVerify:
+    """Each address verifies what is posted to it; one that takes everything, or nothing, is worth a word."""
+
+    sources: Sources
+
+    async def __call__(self) -> Finding:
+        """Look."""
+        open_, shut = self.sources.unverified(), self.sources.refusing()
+        says = [f"not verified: {', '.join(open_)}"] if open_ else []
+        says += [f"all refused: {', '.join(shut)}; see `oo source list`"] if shut else []
+        return Finding(well=not says, warning=True, says="; ".join(says)) if says else Finding(well=True)

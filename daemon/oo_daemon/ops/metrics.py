@@ -27,6 +27,7 @@ BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "actions": "Actions that came to an end, by provider and state.",
+        "clock_steps": "Times that the host's clock was set by a minute or more.",
         "deliveries": "Deliveries worked on, by provider and outcome.",
         "events_accepted": "Events written to the outbox, by provider.",
         "intake_faults": "Looks at the inbox that failed by a fault of ours.",

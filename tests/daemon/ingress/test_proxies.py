@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from daemon.ingress.proxies import Kind, Proxy, proxied
-from daemon.ingress.test_webhooks import Door, Notebook, Open, door, sign
+from daemon.ingress.test_webhooks import Door, door, sign
+from daemon.ingress.wire import Notebook, Open
 
 from oo_daemon.ingress.server import Listening, public_application
 

@@ -11,7 +11,7 @@ from daemon.ingress.wire import Notebook
 from daemon.virtual import VirtualClock
 
 from oo_daemon.ops.disk import MIB, Disk
-from oo_daemon.ops.health import Finding, Health, LoopTurns, PluginsLoaded, WriterWrites
+from oo_daemon.ops.health import ClockSteady, Finding, Health, LoopTurns, PluginsLoaded, SourcesVerify, WriterWrites
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import wire
 from oo_daemon.registry import Plugin, Registry
@@ -98,3 +98,33 @@ async def test_a_disk_that_fills(tmp_path: Path) -> None:
     await disk.look()
     assert (disk.low, (await disk()).well) == (False, True)
     assert metrics.values()["disk_free_bytes", ()] == 2000 * MIB
+
+
+@pytest.mark.rows("A11")
+async def test_a_clock_that_was_set() -> None:
+    """A step of an hour, either way, is counted, written down and told for an hour; a clock that only goes on is not."""
+    clock, metrics, notebook = VirtualClock(), MemoryMetrics(), Notebook()
+    steady = ClockSteady(clock=clock, metrics=metrics, log=notebook)
+    for step in (0, 30, 3600, -3600):
+        clock.shift(step)
+        for _ in range(2):
+            await steady.tick()
+            await clock.until(clock.sleep(1.0))
+        assert (await steady()).well == (abs(step) < 60), step
+    assert [each["seconds"] for each in notebook.events("clock_stepped")] == [3600, -3600]
+    await clock.until(clock.sleep(3600.0))
+    assert (await steady()).well
+
+
+@pytest.mark.rows("A9")
+async def test_addresses_that_take_everything_or_nothing() -> None:
+    """Both are worth a word, and keep nobody from working."""
+
+    class Known:
+        def __init__(self, taking: list[str], refusing: list[str]) -> None:
+            self.unverified = lambda: taking
+            self.refusing = lambda: refusing
+
+    assert await SourcesVerify(sources=Known([], []))() == Finding(well=True)
+    told = await SourcesVerify(sources=Known(["bell"], ["stripe"]))()
+    assert told == Finding(well=False, warning=True, says="not verified: bell; all refused: stripe; see `oo source list`")
