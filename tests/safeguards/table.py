@@ -629,13 +629,17 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{T_INGRESS}/test_webhooks.py::test_an_unannounced_flood_is_cut_off",
         f"{T_INGRESS}/test_webhooks.py::test_a_bomb_is_not_unpacked",
     ),
-    _(
+    Safeguard(
         "too many deliveries at once are turned away",
         "A18",
-        f"{INGRESS}/webhooks.py",
-        "        if self._waiting >= WAITING:\n",
-        "        if self._waiting < 0:\n",
-        f"{T_INGRESS}/test_webhooks.py::test_what_cannot_be_stored_is_asked_for_again",
+        (
+            Change(f"{INGRESS}/webhooks.py", "if self._waiting >= WAITING or self._held >= HELD:", "if self._held >= HELD:"),
+            Change(f"{INGRESS}/webhooks.py", "        if self._waiting >= WAITING:\n", "        if self._waiting < 0:\n"),
+        ),
+        (
+            f"{T_INGRESS}/test_webhooks.py::test_what_cannot_be_stored_is_asked_for_again",
+            f"{T_INGRESS}/test_webhooks.py::test_room_is_given_back",
+        ),
     ),
     # --- the private door --------------------------------------------------------------------------------------------
     _(

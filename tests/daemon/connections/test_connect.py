@@ -771,10 +771,11 @@ async def test_a_connector_that_is_gone(world: World) -> None:
 
 
 @pytest.mark.rows("C1")
-async def test_a_verifier_moved_to_another_sign_in_is_refused(world: World) -> None:
-    """A verifier that was sealed for another sign-in does not open: the exchange never begins."""
+@pytest.mark.parametrize("user", ["ada", "eve"])
+async def test_a_verifier_moved_to_another_sign_in_is_refused(world: World, user: str) -> None:
+    """A verifier that was sealed for another sign-in, be it the same person's, does not open: the exchange never begins."""
     state, id_ = await world.begun()
-    _, other = await world.begun(user="eve")
+    _, other = await world.begun(user=user)
     await world.storage.write(
         lambda database: database.rows("UPDATE flow SET verifier = (SELECT verifier FROM flow WHERE id = ?) WHERE id = ?", (other, id_))
     )

@@ -344,6 +344,7 @@ class InboxContract:
         assert await storage.write(inbox.forget_bodies, week, 9) == 1
         assert await storage.write(inbox.forget_bodies, week, 9) == 0
         assert await storage.read(_bodies) == [("dead", b"{}", '{"x":"y"}'), ("done", None, "{}"), ("open", b"{}", '{"x":"y"}')]
+        assert (KEEP_BODIES, KEEP_IDS) == (7 * DAY, 35 * DAY)
         assert await storage.write(inbox.forget_ids, NOW + KEEP_IDS - 1, 9) == 0
         assert await storage.write(inbox.put, arrival("done", received_at=NOW + KEEP_IDS - 1)) is False
         assert await storage.write(inbox.forget_ids, NOW + KEEP_IDS, 1) == 1
