@@ -17,6 +17,8 @@ import oo_daemon
 from oo_config import Settings
 from oo_daemon import ports
 from oo_daemon.connections import key_keeping
+from oo_daemon.connections.breaker import Breakers
+from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
@@ -192,8 +194,16 @@ async def build(
         stack.push_async_callback(keys.stop)
         uses = Uses(storage=storage, clock=clock)
         stack.push_async_callback(uses.write)
+        budgets = Budgets(storage=storage, clock=clock, metrics=metrics)
         sessions = Credentials(
-            refresher=refresher, registrations=registrations, transport=transport, clock=clock, metrics=metrics, used=uses.used
+            refresher=refresher,
+            registrations=registrations,
+            transport=transport,
+            clock=clock,
+            metrics=metrics,
+            used=uses.used,
+            budgets=budgets,
+            breakers=Breakers(monotonic=clock.monotonic, metrics=metrics),
         )
         keep_alive = KeepAlive(storage=storage, registry=registry, credentials=sessions, guests=guests, clock=clock)
         log_for = _log_for(keyring)
@@ -382,6 +392,7 @@ async def build(
         ticker.every(TIDY_EVERY, keep_alive.tick, "keep_alive")
         ticker.every(INTAKE_EVERY, steady.tick, "clock")
         ticker.every(TIDY_EVERY, intake.tidy, "tidy_inbox")
+        ticker.every(TIDY_EVERY, budgets.tidy, "tidy_budgets")
         ticker.every(TIDY_EVERY, actions.tidy, "tidy_actions")
         ticker.every(disk_.LOOK, disk.look, "disk")
         ticker.every(memory_.LOOK, memory.look, "memory")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from oo_daemon.connections import token_endpoint
+from oo_daemon.connections.breaker import Breakers
+from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.registration import Registrations
-from oo_daemon.connections.session import Authority, Calls, Client, SignedSession
+from oo_daemon.connections.session import Authority, Calls, Client, Gate, SignedSession
 from oo_daemon.connections.transport import Transport
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.store.connections import Connection
-from oo_sdk import Connector, ConnectorBug, OAuth2, Session, SignInAgain
+from oo_sdk import Connector, ConnectorBug, OAuth2, RetryLater, Session, SignInAgain
 from oo_vault import Answer, ClientRefused, Grant, GrantDead, NotSent, Refresher, Renewed, Rotation, Secret, Unclear
 
 _OUTCOMES: Mapping[type[Answer], str] = {
@@ -40,13 +43,18 @@ class Credentials:
     clock: Clock
     metrics: Metrics
     used: Callable[[int, str], None] = lambda _, __: None  #: told of each request that a credential goes with: connection and host
+    budgets: Budgets | None = None
+    breakers: Breakers | None = None
 
-    async def session(self, connector: Connector, connection: Connection, *, calls: Calls | None = None) -> Session:
-        """A session that acts as this connection; what it sends is counted in `calls`."""
+    async def session(
+        self, connector: Connector, connection: Connection, *, calls: Calls | None = None, waited_for: bool = False
+    ) -> Session:
+        """A session that acts as this connection; what it sends is counted in `calls`. Somebody may be waiting for what it does."""
+        gate = _Gate(self.budgets, self.breakers, connector, connection, waited_for)
         if connector.auth is None:
-            return self._session(connector, None, NoCredential(), calls)
+            return self._session(connector, None, NoCredential(), calls, gate)
         kept = await self._kept(connector.auth, connection)
-        return self._session(connector, kept.client, kept, calls, partial(self.used, connection.number))
+        return self._session(connector, kept.client, kept, calls, gate, partial(self.used, connection.number))
 
     def _session(
         self,
@@ -54,10 +62,18 @@ class Credentials:
         client: Client | None,
         authority: Authority,
         calls: Calls | None,
+        gate: Gate,
         used: Callable[[str], None] = lambda _: None,
     ) -> Session:
         return SignedSession(
-            connector=connector, client=client, authority=authority, transport=self.transport, clock=self.clock, calls=calls, used=used
+            connector=connector,
+            client=client,
+            authority=authority,
+            transport=self.transport,
+            clock=self.clock,
+            calls=calls,
+            gate=gate,
+            used=used,
         )
 
     async def renew(self, connector: Connector, connection: Connection) -> None:
@@ -73,6 +89,31 @@ class Credentials:
         except Declined as gone:
             raise SignInAgain(gone.message) from None
         return _Kept(self, auth, client, connection)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """What the calls of one connection pass."""
+
+    budgets: Budgets | None
+    breakers: Breakers | None
+    connector: Connector
+    connection: Connection
+    waited_for: bool
+
+    async def enter(self) -> None:
+        """Wait for a turn."""
+        if self.breakers is not None and (wait := self.breakers.wait(self.connector.id)):
+            raise RetryLater("most calls to the provider fail just now", after=timedelta(seconds=wait))
+        if self.budgets is not None:
+            await self.budgets.take(self.connector, self.connection, waited_for=self.waited_for)
+
+    async def heard(self, status: int | None, wait: timedelta | None) -> None:
+        """Note what came of it."""
+        if self.breakers is not None:
+            self.breakers.heard(self.connector.id, status)
+        if self.budgets is not None and (status == 429 or (status is not None and wait is not None and status < 500)):
+            await self.budgets.refused(self.connector, self.connection, wait)
 
 
 class NoCredential:

@@ -55,7 +55,7 @@ class Contexts:
     async def of(self, connector: Connector, connection: Connection) -> Context:
         """What a connector is given to act as this connection, whatever state that is in. Raises as `Credentials.session` does."""
         return Context(
-            http=await self.credentials.session(connector, connection),
+            http=await self.credentials.session(connector, connection, waited_for=True),
             meta=connection.meta,
             scopes=frozenset(connection.scopes),
             first_fetch_from=None,

@@ -16,7 +16,7 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 
 from oo_daemon.connections import bounds
-from oo_daemon.connections.retry_after import retry_after
+from oo_daemon.connections.retry_after import asked_wait
 from oo_daemon.connections.token_endpoint import basic
 from oo_daemon.connections.transport import NoAnswer, NotSent, Request, Transport
 from oo_daemon.ports import Clock
@@ -71,6 +71,26 @@ class Client:
     secrets: Sequence[Secret] = field(repr=False)
 
 
+class Gate(Protocol):
+    """What each call of a session passes: the provider's limits, and whether it works at all."""
+
+    async def enter(self) -> None:
+        """Wait a little for a turn. Raises `QuotaSpent` or `RetryLater` where it would take longer."""
+
+    async def heard(self, status: int | None, wait: timedelta | None) -> None:
+        """Note what came of the call (None: no answer), and how long the provider asks us to wait."""
+
+
+class OpenGate:
+    """Lets everything through."""
+
+    async def enter(self) -> None:
+        """Go on."""
+
+    async def heard(self, status: int | None, wait: timedelta | None) -> None:
+        """Forget it."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Calls:
     """Counts what is asked of a provider."""
@@ -97,10 +117,12 @@ class SignedSession:
         transport: Transport,
         clock: Clock,
         calls: Calls | None = None,
+        gate: Gate | None = None,
         used: Callable[[str], None] = lambda _: None,
     ) -> None:
         revoke = connector.auth.revoke if connector.auth else None
-        signer = _Signer(connector, tuple(connector.hosts), revoke, client, authority, transport, clock, calls or Calls(), used)
+        hosts, calls, gate = tuple(connector.hosts), calls or Calls(), gate or OpenGate()
+        signer = _Signer(connector, hosts, revoke, client, authority, transport, clock, calls, gate, used)
 
         async def answer(asked: _Asked) -> Response:
             return await signer.answer(asked)
@@ -175,6 +197,7 @@ class _Signer:
     transport: Transport
     clock: Clock
     calls: Calls
+    gate: Gate
     used: Callable[[str], None]
     secret: int = 0  #: which of our client's secrets the provider takes
     spelled: tuple[Grant | None, _Secrets] | None = None
@@ -239,13 +262,20 @@ class _Signer:
         return values
 
     async def _send(self, request: Request) -> Response:
+        await self.gate.enter()
         self.calls.made += 1
         try:
             response = await self.transport.send(request)
-            self.calls.bytes += len(response.body)
-            return response
         except (NotSent, NoAnswer) as error:
+            await self.gate.heard(None, None)
             raise RetryLater(str(error)) from None
+        self.calls.bytes += len(response.body)
+        await self.gate.heard(response.status, self._asked_wait(response))
+        return response
+
+    def _asked_wait(self, response: Response) -> timedelta | None:
+        after = asked_wait(response.headers, self.clock.now())
+        return None if after is None else timedelta(seconds=after)
 
     def _explained(self, response: Response, sign: Sign) -> ConnectorError:
         explained = self.connector.explain(response)
@@ -253,8 +283,7 @@ class _Signer:
             return explained
         message = f"the provider answered {response.status}"
         meant = self.connector.errors.get(response.status)
-        after = retry_after(response.headers.get("retry-after"), self.clock.now())
-        wait = None if after is None else timedelta(seconds=after)
+        wait = self._asked_wait(response)
         if meant is RetryLater:
             return RetryLater(message, after=wait)
         if meant is not None and not issubclass(meant, QuotaSpent | Unreadable):

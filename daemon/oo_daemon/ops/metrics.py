@@ -28,6 +28,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "actions": "Actions that came to an end, by provider and state.",
         "clock_steps": "Times that the host's clock was set by a minute or more.",
+        "calls_put_off": "Calls that waited for the provider's limit, by provider.",
         "deliveries": "Deliveries worked on, by provider and outcome.",
         "events_accepted": "Events written to the outbox, by provider.",
         "intake_faults": "Looks at the inbox that failed by a fault of ours.",
@@ -46,6 +47,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
 GAUGES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "backup_age_seconds": "Age of the newest backup; each was restored and checked when it was made.",
+        "breaker_open": "1 where most calls to a provider fail and nobody calls it, by provider.",
         "connections": "Connections, by provider and state.",
         "consumer_lag": "Events that a consumer has still to read.",
         "database_well": "1 where the last look over the database found no damage, else 0.",

@@ -36,6 +36,9 @@ STATEMENTS = (
         calls {int} NOT NULL, bytes {int} NOT NULL, pages {int} NOT NULL, events {int} NOT NULL, unreadable {int} NOT NULL,
         PRIMARY KEY (connection, slot)) {compact}""",
     "CREATE UNIQUE INDEX run_live ON run (connection) WHERE finished_at IS NULL",
+    # How many calls may still be made to a provider; see store/budgets.py.
+    """CREATE TABLE budget (
+        id TEXT NOT NULL PRIMARY KEY, tokens {int} NOT NULL, filled_at {int} NOT NULL, closed_until {int} NOT NULL) {compact}""",
     """CREATE TABLE credential (
         connection {int} NOT NULL PRIMARY KEY REFERENCES connection (number) ON DELETE CASCADE,
         key_id TEXT NOT NULL, sealed {blob} NOT NULL, token_version {int} NOT NULL, expires_at {int}, state TEXT NOT NULL,

@@ -1,0 +1,66 @@
+"""Budgets: how many calls may still be made to a provider, in token buckets that all processes share.
+
+A process draws some tokens at once and uses them up by itself: one write for many calls. Tokens are counted in thousandths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oo_daemon.store.database import Database
+
+SECOND = 1_000_000
+MILLI = 1000
+#: How long a bucket that nobody draws from is remembered: longer than any takes to fill.
+KEPT = 2 * 24 * 3600 * SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """The size of a bucket, and how fast it fills."""
+
+    burst: int  #: tokens
+    rate: float  #: tokens a second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """What a bucket gave: tokens, or how long it will be until it has one (seconds)."""
+
+    tokens: int
+    wait: float = 0.0
+
+
+def draw(database: Database, id_: str, bucket: Bucket | None, *, want: int, reserve: float, now: int) -> Drawn:
+    """Draw up to so many tokens, of which a part of the bucket stays in reserve. Without a bucket only a closed door is looked at."""
+    full = (bucket.burst if bucket else 0) * MILLI
+    database.rows(
+        "INSERT INTO budget (id, tokens, filled_at, closed_until) VALUES (?, ?, ?, 0) ON CONFLICT (id) DO NOTHING", (id_, full, now)
+    )
+    sql = f"SELECT tokens, filled_at, closed_until FROM budget WHERE id = ? {database.locking('FOR UPDATE')}"
+    ((tokens, filled_at, closed_until),) = database.rows(sql, (id_,))
+    if now < closed_until:
+        return Drawn(tokens=0, wait=(closed_until - now) / SECOND)
+    if bucket is None:
+        return Drawn(tokens=want)
+    there = min(full, tokens + int(max(now - filled_at, 0) / SECOND * bucket.rate * MILLI))
+    kept = int(full * reserve)
+    given = max(0, min(want, (there - kept) // MILLI))
+    database.rows("UPDATE budget SET tokens = ?, filled_at = ? WHERE id = ?", (there - given * MILLI, now, id_))
+    return Drawn(tokens=given, wait=0.0 if given else (kept + MILLI - there) / MILLI / bucket.rate)
+
+
+def close(database: Database, id_: str, until: int, now: int) -> None:
+    """Give nothing before this: the provider has said so. What was left in the bucket is gone."""
+    database.rows(
+        "INSERT INTO budget (id, tokens, filled_at, closed_until) VALUES (?, 0, ?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET tokens = 0, filled_at = excluded.filled_at, "
+        "closed_until = CASE WHEN budget.closed_until > excluded.closed_until THEN budget.closed_until ELSE excluded.closed_until END",
+        (id_, max(until, now), until),
+    )
+
+
+def forget(database: Database, now: int) -> int:
+    """Forget buckets that are full again. Gives how many there were."""
+    rows = database.rows("DELETE FROM budget WHERE filled_at < ? AND closed_until < ? RETURNING id", (now - KEPT, now))
+    return len(rows)
