@@ -10,7 +10,8 @@ from msgspec import Struct
 
 ConnectionState: TypeAlias = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected"]
 TokenScope: TypeAlias = Literal["read", "connect", "act", "admin"]
-Outcome: TypeAlias = Literal["done", "later", "signed_out", "failed", "running"]
+Outcome: TypeAlias = Literal["done", "later", "signed_out", "failed", "stalled", "running"]
+RunOutcome: TypeAlias = Literal["done", "later", "signed_out", "failed", "stalled", "lost", "running"]
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -155,6 +156,22 @@ class Sync(Struct, frozen=True, kw_only=True):
     events: int
     started_at: datetime | None  #: None while it waits for its turn
     finished_at: datetime | None  #: None while it runs
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One sync, as the run log has it."""
+
+    connection: str
+    outcome: RunOutcome
+    detail: str
+    calls: int
+    bytes: int
+    pages: int
+    events: int
+    unreadable: int
+    started_at: datetime
+    finished_at: datetime | None  #: None while it runs
+    next_sync_at: datetime | None
 
 
 class LastSync(Sync, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from oo_client.answers import (
     Health,
     Plugin,
     Registration,
+    Run,
     Sample,
     Source,
     Status,
@@ -185,6 +186,18 @@ class Client:
         Refused with code `not_active` when it cannot be synced.
         """
         return await self._ask("POST", f"/v1/connections/{_segment(connection)}/sync", into=Sync, wait=wait)
+
+    async def pause(self, connection: str) -> Connection:
+        """Pause a connection: no syncs and no actions until it is resumed. Refused with code `not_active` where it is being left."""
+        return await self._ask("POST", f"/v1/connections/{_segment(connection)}/pause", into=Connection)
+
+    async def resume(self, connection: str) -> Connection:
+        """Let a paused connection go on. Refused with code `not_active` where it is not paused, nor active."""
+        return await self._ask("POST", f"/v1/connections/{_segment(connection)}/resume", into=Connection)
+
+    async def runs(self, connection: str | None = None, *, limit: int = 100) -> tuple[Run, ...]:
+        """List the newest syncs, of one connection or of all, newest first."""
+        return (await self._ask("GET", "/v1/runs", into=_Runs, query={"connection": connection, "limit": str(limit)})).runs
 
     async def sync_and_wait(self, connection: str, *, patience: float = 3600) -> Sync:
         """Sync a connection now and wait for the end; after `patience` seconds the answer is that it still runs."""
@@ -472,6 +485,10 @@ class _Backups(msgspec.Struct, frozen=True):
 
 class _Plugins(msgspec.Struct, frozen=True):
     plugins: tuple[Plugin, ...]
+
+
+class _Runs(msgspec.Struct, frozen=True):
+    runs: tuple[Run, ...]
 
 
 class _Deliveries(msgspec.Struct, frozen=True):

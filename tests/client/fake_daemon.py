@@ -58,6 +58,8 @@ class FakeDaemon:
     syncs: dict[str, list[Json]] = field(default_factory=dict)
     #: Answers to an action, in turn; the last one again and again.
     actions: list[Json] = field(default_factory=list)
+    #: The run log.
+    runs: list[Json] = field(default_factory=list)
     #: What a connection is after it was disconnected, in turn; the last one again and again.
     disconnected: list[Json] = field(default_factory=list)
     #: Answers given instead, one for each request: a status and a body, with headers.
@@ -100,6 +102,9 @@ class FakeDaemon:
                 web.post("/v1/actions", self._act),
                 web.get("/v1/actions/{id}", self._action),
                 web.post("/v1/connections/{id}/sync", self._sync),
+                web.post("/v1/connections/{id}/pause", self._paused),
+                web.post("/v1/connections/{id}/resume", self._paused),
+                web.get("/v1/runs", self._runs),
                 web.get("/v1/events", self._events),
                 web.get("/v1/deliveries", self._deliveries),
                 web.get("/v1/deliveries/{id}", self._delivery),
@@ -244,6 +249,14 @@ class FakeDaemon:
         if not answers:
             return _error(404, "not_found", "There is no such connection.", "See `oo connections`.")
         return _json(answers.pop(0) if len(answers) > 1 else answers[0])
+
+    async def _paused(self, request: web.Request) -> web.Response:
+        for each in self.connections:
+            each["state"] = "paused" if request.path.endswith("pause") else "active"
+        return await self._connection(request)
+
+    async def _runs(self, request: web.Request) -> web.Response:
+        return _json({"runs": [each for each in self.runs if _matches(each, request, "connection")]})
 
     async def _events(self, request: web.Request) -> web.Response:
         try:

@@ -77,6 +77,32 @@ def show(call: Call, connection: str, as_json: bool) -> None:
     )
 
 
+@connections.command()
+@click.argument("connection")
+@json_option
+@click.pass_obj
+def pause(call: Call, connection: str, as_json: bool) -> None:
+    """Pause a connection: no syncs and no actions until it is resumed."""
+    found = ask(call, lambda client: client.pause(connection))
+    if as_json:
+        terminal.show_json(found)
+    else:
+        terminal.show(f"Paused. `oo connections resume {found.id}` lets it go on from where it was.")
+
+
+@connections.command()
+@click.argument("connection")
+@json_option
+@click.pass_obj
+def resume(call: Call, connection: str, as_json: bool) -> None:
+    """Let a paused connection go on."""
+    found = ask(call, lambda client: client.resume(connection))
+    if as_json:
+        terminal.show_json(found)
+    else:
+        terminal.show("It goes on, and is synced now.")
+
+
 def _row(connection: Connection) -> tuple[str, ...]:
     last = connection.last_sync
     return (

@@ -99,6 +99,8 @@ def _not_done(run: Sync, connection: Connection) -> NotDone:
             return NotDone(f"{connection.user} must sign in at {connection.provider} again{detail}", f"make a link with `{again}`")
         case "later":
             return NotDone(f"the sync of {connection.id} goes on later{detail}", f"the daemon does it by itself; {look}")
+        case "stalled":
+            return NotDone(f"the sync of {connection.id} gets no further{detail}", f"the daemon asks less often; {look}")
         case "running":
             return NotDone(f"the sync of {connection.id} still runs", look)
         case _:

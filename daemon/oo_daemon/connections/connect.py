@@ -323,7 +323,7 @@ class Connect:
             self._put_credential(database, connection, grant)
             # Who signs in again while the old grant is being given back keeps the connection, and its new credential.
             jobs.fail(database, "revoke", connection.number, "the connection was signed in again before it was revoked", now)
-            schedule.create(database, connection.number, now)
+            schedule.create(database, connection.number, now if connection.state == "active" else None)
             inbox.call_up(database, connection.provider)
             flows.end(database, sign_in.id, "connected", "", connection.id)
             what = "connected" if connection.version == 1 else "recovered"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol, TypeVar, get_args
 import msgspec
 from aiohttp import web
 
+from oo_daemon.connections import pause as pausing
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.errors import Declined
@@ -23,7 +24,7 @@ from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import Scope, Tokens, needs
 from oo_daemon.ports import Clock
 from oo_daemon.registry import Plugin, Registry
-from oo_daemon.store import connections, consumers, inbox, jobs, outbox, schedule
+from oo_daemon.store import connections, consumers, inbox, jobs, outbox, runs, schedule
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.errors import CannotStore
@@ -196,6 +197,9 @@ class Api:
             web.get("/v1/connections/{id}", self.show_connection),
             web.delete("/v1/connections/{id}", self.end_connection),
             web.post("/v1/connections/{id}/sync", self.sync),
+            web.post("/v1/connections/{id}/pause", self.pause),
+            web.post("/v1/connections/{id}/resume", self.resume),
+            web.get("/v1/runs", self.list_runs),
             web.post("/v1/actions", self.act),
             web.get("/v1/actions/{id}", self.show_action),
             web.get("/v1/events", self.read_events),
@@ -333,6 +337,29 @@ class Api:
                 started = view.time(planned.started_at) if planned.fence > fence else None
                 return _json({"outcome": "running", "detail": "", "events": 0, "started_at": started, "finished_at": None})
             await self.clock.sleep(min(LOOK, left))
+
+    @needs("connect")
+    async def pause(self, request: web.Request) -> web.Response:
+        """Pause a connection."""
+        known = await self._connection(request)
+        await self.storage.write(pausing.pause, known.number, self.clock.now())
+        return await self.show_connection(request)
+
+    @needs("connect")
+    async def resume(self, request: web.Request) -> web.Response:
+        """Let a paused connection go on."""
+        known = await self._connection(request)
+        await self.storage.write(pausing.resume, known.number, self.clock.now())
+        return await self.show_connection(request)
+
+    @needs("read")
+    async def list_runs(self, request: web.Request) -> web.Response:
+        """The newest syncs, newest first."""
+        of = request.query.get("connection")
+        number = None if of is None else (await self._known(of)).number
+        limit = _number(request, "limit", default=100, lowest=1, highest=1000)
+        found = await self.storage.read(runs.listed, connection=number, limit=int(limit))
+        return _json({"runs": [view.run(each) for each in found]})
 
     @needs("act")
     async def act(self, request: web.Request) -> web.Response:

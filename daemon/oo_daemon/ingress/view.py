@@ -20,6 +20,7 @@ from oo_daemon.store.inbox import Entry
 from oo_daemon.store.jobs import Job
 from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
+from oo_daemon.store.runs import Logged
 from oo_daemon.store.schedule import Schedule
 from oo_sdk import Connector, NoScheme
 
@@ -210,4 +211,21 @@ def sync(schedule: Schedule) -> dict[str, Any]:
         "events": schedule.events,
         "started_at": time(schedule.started_at),
         "finished_at": time(schedule.finished_at),
+    }
+
+
+def run(logged: Logged) -> dict[str, Any]:
+    """One sync, as the run log has it."""
+    return {
+        "connection": logged.connection,
+        "outcome": logged.outcome,
+        "detail": logged.detail,
+        "calls": logged.tally.calls,
+        "bytes": logged.tally.bytes,
+        "pages": logged.tally.pages,
+        "events": logged.tally.events,
+        "unreadable": logged.tally.unreadable,
+        "started_at": time(logged.started_at),
+        "finished_at": time(logged.finished_at),
+        "next_sync_at": time(logged.next_run_at),
     }

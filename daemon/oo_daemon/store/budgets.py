@@ -51,11 +51,11 @@ def draw(database: Database, id_: str, bucket: Bucket | None, *, want: int, rese
 
 
 def close(database: Database, id_: str, until: int, now: int) -> None:
-    """Give nothing before this: the provider has said so. What was left in the bucket is gone."""
+    """Give nothing before this: the provider has said so."""
     database.rows(
         "INSERT INTO budget (id, tokens, filled_at, closed_until) VALUES (?, 0, ?, ?) "
-        "ON CONFLICT (id) DO UPDATE SET tokens = 0, filled_at = excluded.filled_at, "
-        "closed_until = CASE WHEN budget.closed_until > excluded.closed_until THEN budget.closed_until ELSE excluded.closed_until END",
+        "ON CONFLICT (id) DO UPDATE SET closed_until = "
+        "CASE WHEN budget.closed_until > excluded.closed_until THEN budget.closed_until ELSE excluded.closed_until END",
         (id_, max(until, now), until),
     )
 

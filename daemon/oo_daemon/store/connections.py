@@ -131,11 +131,11 @@ def at_accounts(database: Database, provider: str, accounts: Sequence[str]) -> l
 
 
 def put(database: Database, signed_in: SignedIn, now: int) -> Connection:
-    """Make the connection, or make the one there is active again: cursor, settings and id stay."""
+    """Make the connection, or make the one there is active again: cursor, settings and id stay, and a pause does, too."""
     known = of(database, signed_in.user, signed_in.provider, signed_in.account)
     columns: dict[str, Any] = {
         "registration": signed_in.registration,
-        "state": "active",
+        "state": "paused" if known is not None and known.state == "paused" else "active",
         "reason": "",
         "provider_account": signed_in.provider_account,
         "label": signed_in.label,

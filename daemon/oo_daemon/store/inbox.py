@@ -201,7 +201,19 @@ class Nudged:
         """Write it."""
         planned = schedule.of(database, self.connection, self.now)
         if planned is not None and (planned.running or planned.tries == 0):
-            schedule.due_now(database, self.connection, self.now)
+            schedule.nudge(database, self.connection, self.now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """Mark: a push brought events of this connection."""
+
+    connection: int
+    now: int
+
+    def apply(self, database: Database) -> None:
+        """Write it."""
+        schedule.pushed(database, self.connection, self.now)
 
 
 def call_up(database: Database, provider: str) -> None:

@@ -203,6 +203,44 @@ def due_now(database: Database, connection: int, now: int) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+def nudge(database: Database, connection: int, now: int) -> None:
+    """Say that something was pushed for a connection: it is due, but not before the provider would have it."""
+    floor = "CASE WHEN schedule.not_before > ? THEN schedule.not_before ELSE ? END"
+    database.rows(
+        f"UPDATE schedule SET next_run_at = {_nudged(f'({floor})')}, nudged_at = ?, pushed_at = ? WHERE connection = ?",
+        (now, now, now, now, now, now, connection),
+    )
+
+
+def pushed(database: Database, connection: int, now: int) -> None:
+    """Note that pushes reach us for this connection. Seldom, since they may come many a second."""
+    database.rows(
+        "UPDATE schedule SET pushed_at = ? WHERE connection = ? AND (pushed_at IS NULL OR pushed_at < ?)",
+        (now, connection, now - _NOTED * 1_000_000),
+    )
+
+
+#: Seconds for which a push need not be noted again.
+_NOTED = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushes:
+    """What is known of the pushes of a connection."""
+
+    heard: bool  #: ever
+    announced: bool  #: the run that is under way, or what comes after it, was announced by one
+    stretch: int  #: by how much its interval is longer, since they work
+
+
+def pushes(database: Database, connection: int) -> Pushes:
+    """What is known of a connection's pushes."""
+    rows = database.rows("SELECT pushed_at, nudged_at, stretch FROM schedule WHERE connection = ?", (connection,))
+    for pushed_at, nudged_at, stretch in rows:
+        return Pushes(heard=pushed_at is not None, announced=nudged_at is not None, stretch=stretch)
+    return Pushes(heard=False, announced=False, stretch=1)
+
+
 def stop(database: Database, connection: int, now: int) -> None:
     """Take a connection off the schedule; a run in progress loses its lease. `create` puts it back, with its cursor."""
     runs.lose(database, [connection], now, "it was stopped")
@@ -301,6 +339,7 @@ class RunEnded:
     keep_tries: bool  #: it did not end well: the count goes on
     not_before: int = 0  #: the provider asked not to be asked earlier
     unmoved: int = 0
+    stretch: int = 1
 
     def apply(self, database: Database) -> None:
         """Write it."""
@@ -310,7 +349,9 @@ class RunEnded:
             # Somebody may have asked for another sync meanwhile: then it is due later than this run began, and that stands.
             "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, finished_at = ?, finished_fence = fence, "
             "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, "
-            "tries = ?, not_before = ?, unmoved = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            "tries = ?, not_before = ?, unmoved = ?, stretch = ?, "
+            "nudged_at = CASE WHEN nudged_at > started_at THEN nudged_at END "
+            "WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
             self.run,
             self.now,
             self.next_run_at,
@@ -320,6 +361,7 @@ class RunEnded:
             tries,
             self.not_before,
             self.unmoved,
+            self.stretch,
         )
         runs.end(
             database,

@@ -22,7 +22,7 @@ from oo_daemon.store.accept import OCCURRED, Batch, Draft, Mark
 from oo_daemon.store.connections import Connection, StillActive
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore, LeaseLost
-from oo_daemon.store.inbox import Claimed, DeliveryDone, Nudged
+from oo_daemon.store.inbox import Claimed, DeliveryDone, Nudged, Pushed
 from oo_daemon.store.storage import Lane, Storage
 from oo_daemon.sync.plan import backoff
 from oo_sdk import ConnectorBug, ConnectorError, Delivery, Event, Hears, Log, Nudge, RetryLater, Unreadable
@@ -362,6 +362,8 @@ class Intake:
             groups = [drafts[start : start + BATCH] for start in range(0, len(drafts), BATCH)] or [()]
             for number, group in enumerate(groups, start=1):
                 marks: list[Mark] = [StillActive(number=connection.number)]
+                if group:
+                    marks.append(Pushed(connection=connection.number, now=now))
                 if nudge:
                     marks.append(Nudged(connection=connection.number, now=now))
                 if whole and place == len(active) and number == len(groups):

@@ -93,11 +93,10 @@ class Step:
     not_before: int = 0  #: the provider asks for that, whoever else would have it sooner
 
 
-def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread: float, regular: int | None = None) -> Step:
+def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread: float) -> Step:
     """Say what happens to a connection after one sync. Touches nothing.
 
-    `tries` counts the runs since one ended well, this one included; `interval` is in seconds; `spread` is a random number between 0 and 1;
-    `regular` is when the connection's own timetable has the next sync, where it has one.
+    `tries` counts the runs since one ended well, this one included; `interval` is in seconds; `spread` is a random number between 0 and 1.
     """
 
     def at(seconds: float) -> int:
@@ -108,7 +107,7 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
 
     match outcome:
         case Done():
-            return Step(outcome="done", detail="", run_at=at(interval * (0.95 + 0.1 * spread)) if regular is None else regular)
+            return Step(outcome="done", detail="", run_at=at(interval * (0.95 + 0.1 * spread)))
         case CutShort():
             return Step(outcome="done", detail="there is more: the sync goes on soon", run_at=now)
         case QuotaUsed(reason=reason, until=until):
@@ -131,6 +130,22 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
             return Step(outcome="stalled", detail=detail, run_at=at(max(interval, backoff(runs, spread))))
         case Broken(reason=reason):
             return Step(outcome="failed", detail=reason, run_at=at(max(backoff(tries, spread), BASE)), keep_tries=True)
+
+
+#: Where pushes work a poll only looks whether they left something out: each that finds nothing doubles the next wait, up to this (seconds).
+RECONCILE = 6 * 3600.0
+
+
+def stretched(before: int, *, heard: bool, announced: bool, news: bool, interval: float) -> int:
+    """By how much the interval of a connection is longer, now that a sync went well.
+
+    It is short again as soon as a poll finds what no push has told: then they do not work, or not all of them.
+    """
+    if not heard or (news and not announced):
+        return 1
+    if announced:
+        return before
+    return max(1, min(before * 2, int(RECONCILE / interval)))
 
 
 #: Runs in a row after which a cursor that does not move is no accident.

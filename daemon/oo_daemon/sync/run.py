@@ -165,25 +165,36 @@ class Sync:
         if unmoved >= plan.STALLED and unmoved > run.unmoved:
             outcome = plan.Stalled(runs=unmoved)
 
+        stretch = 1
+
         def step(outcome: plan.Outcome) -> plan.Step:
-            return plan.next_step(outcome, tries=run.tries, now=now, interval=self.limits.interval, spread=spread)
+            return plan.next_step(outcome, tries=run.tries, now=now, interval=self.limits.interval * stretch, spread=spread)
 
         planned = step(outcome)
 
         def last(database: Database) -> Batch:
-            nonlocal planned
+            nonlocal planned, stretch
+            pushes, stretch = schedule.pushes(database, run.connection), 1
+            if isinstance(outcome, plan.Done):
+                stretch = plan.stretched(
+                    pushes.stretch,
+                    heard=pushes.heard,
+                    announced=pushes.announced,
+                    news=taken.events > 0,
+                    interval=self.limits.interval,
+                )
             planned = step(outcome)
             current = connections.by_number(database, connection.number)
             if planned.sign_in and current is not None and current.version != connection.version:
                 # Its owner has signed in again, or is leaving: what this run says is of the grant before.
                 planned = step(plan.Later(reason="the connection was changed during the sync"))
-            return self._last(taken, planned, unmoved, now)
+            return self._last(taken, planned, unmoved, stretch, now)
 
         await self.storage.accept(last)
         self.metrics.count("syncs", provider=connection.provider, outcome=planned.outcome)
         taken.log.info("sync_ended", outcome=planned.outcome, events=taken.events, detail=_detail(taken, planned))
 
-    def _last(self, taken: Taken, step: plan.Step, unmoved: int, now: int) -> Batch:
+    def _last(self, taken: Taken, step: plan.Step, unmoved: int, stretch: int, now: int) -> Batch:
         """The batch that ends the run."""
         connection = taken.connection
         ended = RunEnded(
@@ -196,6 +207,7 @@ class Sync:
             keep_tries=step.keep_tries,
             not_before=step.not_before,
             unmoved=unmoved,
+            stretch=stretch,
         )
         marks: list[Mark] = [CursorMoved(run=taken.run, cursor=None)] if step.forget_cursor else []
         marks.append(ended)

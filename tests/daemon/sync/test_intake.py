@@ -16,6 +16,7 @@ from daemon.virtual import FixedChance, Notes, VirtualClock, settle
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oo_daemon.connections import pause as pausing
 from oo_daemon.host import SameLoop
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import wire
@@ -290,7 +291,7 @@ async def test_many_events_come_in_batches(world: World, monkeypatch: pytest.Mon
     await world.receive(notes=[[f"n{n}", "A", None] for n in range(5)])
     await world.work(world.intake(storage=Watching(world.storage.database, wire.encode)))
     assert [size for size, _ in batches] == [2, 2, 1, 2, 2, 1]
-    assert [marks for _, marks in batches] == [["StillActive"]] * 5 + [["StillActive", "DeliveryDone"]]
+    assert [marks for _, marks in batches] == [["StillActive", "Pushed"]] * 5 + [["StillActive", "Pushed", "DeliveryDone"]]
     assert len(await world.told()) == 10
 
 
@@ -494,7 +495,10 @@ async def test_a_connection_that_is_signed_out_is_waited_for(world: World, state
     await world.work()
     (entry,) = (await world.entries()).values()
     assert (entry.state, entry.reason, entry.tries) == ("received", "no connection that works", 0)
-    await world.connect()
+    if state == "paused":
+        await world.storage.write(pausing.resume, connection.number, world.clock.now())
+    else:
+        await world.connect()
     await world.work()
     assert await world.told() == [("c1", "n1", "A")]
 
