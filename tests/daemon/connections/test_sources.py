@@ -244,3 +244,37 @@ async def test_a_row_that_was_moved_is_not_opened(world: World) -> None:
     world.storage.database.rows("UPDATE source SET id = 'odd'")
     with pytest.raises(Tampered):
         await world.sources.load()
+
+
+@pytest.mark.rows("A10")
+async def test_an_old_secret_ends(world: World) -> None:
+    """It is taken until its time is over and not a moment longer, without anything being loaded again; the new one has no end."""
+    address = token(await world.add("acme", hooks=["first"]))
+    now = Clock().now()
+    given = await world.sources.rotate("acme", Secret("second"), keep=60)
+    assert given.secret is None, "whoever gave it knows it"
+    source = world.sources.at(address)
+    assert source.held(now) == source.held(now + 59_999_999) == [b"second", b"first"]
+    assert source.held(now + 60_000_000) == source.held(now + 10**15) == [b"second"]
+    staged = (await world.sources.rotate("acme", Secret("third"), staged=True)).source
+    assert [(each.role, each.until) for each in staged.roles] == [("current", None), ("previous", now + 60_000_000), ("next", None)]
+    assert staged.held(now) == [b"second", b"third", b"first"], "the sender still signs with the current one"
+    promoted = await world.sources.rotate("acme", None, keep=30)
+    assert promoted.secret is None
+    assert promoted.source.held(now) == [b"third", b"second", b"first"]
+    assert promoted.source.held(now + 30_000_000) == [b"third"]
+
+
+async def test_a_rotation_needs_a_secret_that_makes_sense(world: World) -> None:
+    """Where the sender makes it, it must be given; one of the registration's own is changed there; an unknown source has none."""
+    await world.add("acme", hooks=["first"])
+    await world.add("sharing", SECRET)
+    for id_, secret, code in (
+        ("acme", None, "secret_needed"),
+        ("acme", Secret(" "), "webhook_secret"),
+        ("sharing", Secret("x"), "no_secret"),
+        ("nobody", None, "unknown_source"),
+    ):
+        with pytest.raises(Declined) as declined:
+            await world.sources.rotate(id_, secret)
+        assert declined.value.code == code
