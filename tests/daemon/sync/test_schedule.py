@@ -255,6 +255,26 @@ async def test_a_clock_that_is_set_back_stops_nobody(hub: Hub) -> None:
 
 
 @pytest.mark.rows("E8")
+async def test_some_hands_stay_free(hub: Hub) -> None:
+    """However much is due for one user, a quarter of the hands is left for whoever comes next; then users take turns."""
+    for number in range(20):
+        await hub.connect(f"hog{number}", user="hog", due=NOW - 100)
+    runs = Runs(hub)
+    dispatch = dispatcher(hub, runs, workers=8)
+    for _ in range(3):
+        await dispatch.tick()
+        await settle()
+    assert len(runs.begun) == 6
+    for user in ("ada", "bob", "eve"):
+        await hub.connect(user, user=user)
+    await dispatch.tick()
+    await settle()
+    assert runs.begun[6:] == [21, 22]
+    runs.let_go.set()
+    await settle()
+
+
+@pytest.mark.rows("E8")
 async def test_a_user_with_much_to_do_delays_nobody(hub: Hub) -> None:
     """While one user's connections have pages without end, another's first page comes within five seconds."""
     line = Line()
