@@ -82,6 +82,7 @@ test-long: $(VENV)/installed-long build/npm/installed build/authorization-server
 	OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
 	$(MAKE) --no-print-directory safeguards
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.run --gate
 
 .PHONY: crash kills safeguards coverage
 POINTS := 5000
@@ -102,6 +103,19 @@ coverage: $(VENV)/installed-dev build/npm/installed build/authorization-server/i
 	$(BIN)/coverage report > build/coverage/report.txt
 	$(BIN)/coverage json -q -o build/coverage/figures.json
 	cd tests && ../$(BIN)/python -m covered ../build/coverage/figures.json
+
+# `make bench NAME=ingress` runs one; peers are installed under build/ when they are first met.
+.PHONY: bench bench-compare
+bench: $(VENV)/installed-dev ## measure beside peers and bare pipelines: NAME=ingress, sync, import, dispatch, vault, outbox or start
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.run $(NAME)
+
+bench-compare: $(VENV)/installed-dev ## hold the last run of a benchmark against an earlier one: OLD=old.json
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.run --compare $(or $(OLD),$(filter %.json,$(MAKECMDGOALS)))
+
+# So that `make bench-compare old.json` works too: an argument is no target to build.
+ifneq ($(filter bench-compare,$(MAKECMDGOALS)),)
+%.json: ;
+endif
 
 check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated code
 	$(BIN)/ruff format --check .
