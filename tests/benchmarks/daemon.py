@@ -30,7 +30,7 @@ def prepare(folder: Path, tables: Tables) -> Path:
     create_key_file(folder / "root.key")
     known: dict[str, Mapping[str, Any]] = {
         "places": {"state": str(folder)},
-        "public": {"port": 0, "max_connections_per_address": 1000},
+        "public": {"port": 0, "max_connections_per_address": 1000, "source_rate": 1_000_000},
         "plugins": {"enabled": ["bench-oo"]},
         **tables,
     }
