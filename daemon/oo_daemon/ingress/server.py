@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -689,6 +690,7 @@ def _peer_address(peername: object) -> str:
     return str(peername[0]) if isinstance(peername, tuple) else ""
 
 
+@lru_cache(maxsize=1024)
 def _ip(text: str) -> IPv4Address | IPv6Address | None:
     try:
         ip = ip_address(text.strip())

@@ -15,6 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -29,6 +30,7 @@ _live = Live()
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _GONE = "[redacted]"
 _LONGEST = 4000  #: characters of one text
+_SHORT = 48  #: characters up to which a text is likely to come again
 _DEEPEST = 5  #: levels of one value
 _FRAMES = 12
 
@@ -62,9 +64,17 @@ _SECRET_NAME = re.compile(rf"(?:{_NAMES})s?", re.IGNORECASE)
 def redact(text: str) -> str:
     """The text without the secrets that this process works with, and with what looks like a credential blotted out."""
     text = _live.blot(text, _GONE)
+    return _by_look_kept(text) if len(text) <= _SHORT else _by_look(text)
+
+
+def _by_look(text: str) -> str:
     for pattern, becomes in _SECRETS:
         text = pattern.sub(becomes, text)
     return _RUN.sub(lambda run: run[0] if _WORDS.fullmatch(run[0]) else _GONE, text)
+
+
+#: Names, routes and levels come in every line: what the patterns make of them is worked out once.
+_by_look_kept = lru_cache(maxsize=1024)(_by_look)
 
 
 def configure(*, level: str = "info", style: Literal["auto", "json", "console"] = "auto", stream: TextIO | None = None) -> None:
@@ -173,5 +183,7 @@ class _Safe:
         text = redact(text)
         if len(text) > _LONGEST:
             text = text[:_LONGEST] + "…"
+        if text.isascii() and text.isprintable():
+            return text
         text = text.encode(self._encoding, "backslashreplace").decode(self._encoding)
         return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

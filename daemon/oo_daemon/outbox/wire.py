@@ -47,8 +47,9 @@ def draft(provider: str, event: Event) -> Draft:
         raise ConnectorBug(f"the change of a {name} must be one of Change")
     if (event.change is Change.DELETED) != (event.payload is None):
         raise ConnectorBug(f"a {name} that is {event.change.name.lower()} has {'no' if event.payload is None else 'a'} payload")
-    payload_type, payload, digest = "", b"", tombstone_digest()
-    if event.payload is not None:
+    if event.payload is None:
+        payload_type, payload, digest = "", b"", tombstone_digest()
+    else:
         payload_type, payload = _serialized(name, event.payload)
         hasher = blake2b(bytes([event.change, FORMAT]), digest_size=16)
         hasher.update(payload_type.encode() + b"\0" + payload)
@@ -72,7 +73,10 @@ def draft(provider: str, event: Event) -> Draft:
 
 def _is_text(text: str) -> bool:
     """True for what every database and protobuf can hold: no NUL and no half of a surrogate pair."""
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _serialized(name: str, payload: Message) -> tuple[str, bytes]:
