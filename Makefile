@@ -75,14 +75,22 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 test: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest
 
+.PHONY: simulate
+simulate: $(VENV)/installed-dev ## live SEEDS simulated lives, or those named: make simulate SEEDS="small-34 full-2"
+	cd tests && ../$(BIN)/python -m simulation.run $(SEEDS)
+SEEDS := 500
+# Minutes of the long simulation, which goes on from the last seed.
+MINUTES := 30
+
 .PHONY: test-long
 LONGEST := 2h
-test-long: $(VENV)/installed-long build/npm/installed build/authorization-server/installed ## the same with the counts of the long run, and what is heavy to install; then the safeguards
+test-long: $(VENV)/installed-long build/npm/installed build/authorization-server/installed ## the same with the counts of the long run, and what is heavy to install; then the safeguards and the simulation
 	OO_TEST_CRASH_POINTS=100000 OO_TEST_KILLS=1000 OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 \
 	OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
 	$(MAKE) --no-print-directory safeguards
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run --gate
+	cd tests && ../$(BIN)/python -m simulation.run --minutes $(MINUTES)
 
 .PHONY: crash kills safeguards coverage
 POINTS := 5000

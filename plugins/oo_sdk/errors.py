@@ -47,7 +47,7 @@ class ApiRetired(ConnectorError):
 class Unreadable(ConnectorError):
     """One item makes no sense. Yield it, do not raise it, to set the item aside and go on.
 
-    `subject` is the item's id where it could be read.
+    `subject` is the item's id where it could be read: in a listing, the item then counts as shown.
     """
 
     def __init__(self, message: str, *, subject: str = "") -> None:

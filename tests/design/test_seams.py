@@ -1,4 +1,4 @@
-"""Time, chance, network and process ids come in by the door (G1)."""
+"""Time, chance, network, disk and process ids come in by the door (G1)."""
 
 import ast
 from pathlib import Path
@@ -7,8 +7,25 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: Rooms whose behaviour a simulation must own whole.
-ROOMS = ("vault/oo_vault", "daemon/oo_daemon/store", "daemon/oo_daemon/sync", "daemon/oo_daemon/outbox", "daemon/oo_daemon/connections")
-BANNED_MODULES = {"time", "random", "secrets", "uuid", "socket", "subprocess", "multiprocessing"}
+HUB = "daemon/oo_daemon"
+ROOMS = (
+    "vault/oo_vault",
+    *(f"{HUB}/{room}" for room in ("store", "sync", "outbox", "privacy", "connections") if (ROOT / HUB / room).is_dir()),
+)
+BANNED_MODULES = {
+    "time",
+    "random",
+    "secrets",
+    "uuid",
+    "socket",
+    "subprocess",
+    "multiprocessing",
+    "ssl",
+    "shutil",
+    "tempfile",
+    "io",
+    "signal",
+}
 BANNED_CALLS = {
     "asyncio.sleep",
     "datetime.now",
@@ -16,7 +33,16 @@ BANNED_CALLS = {
     "datetime.today",
     "date.today",
     "os.getpid",
+    "os.getppid",
+    "os.kill",
+    "os.fork",
     "os.urandom",
+    "os.getrandom",
+    "os.open",
+    "asyncio.open_connection",
+    "asyncio.start_server",
+    "asyncio.create_subprocess_exec",
+    "threading.get_native_id",
     "threading.Timer",
     "loop.time",
 }
@@ -24,6 +50,10 @@ BANNED_CALLS = {
 DOORS = {
     ("vault/oo_vault/sources.py", "os.urandom"): "the default of an argument: a new root key",
     ("vault/oo_vault/wrapped.py", "os.urandom"): "the same",
+    ("vault/oo_vault/sources.py", "os.open"): "key files: read at the start, with flags that only the system call has",
+    ("daemon/oo_daemon/store/backup.py", "os.open"): "a copy reaches the disk: SQLite syncs the database, and nobody else the copy",
+    ("daemon/oo_daemon/store/lock.py", "os.open"): "the lock beside the database, for the process and not for what is simulated",
+    ("daemon/oo_daemon/store/storage.py", "Path.read_text"): "the default of an argument: what is mounted",
     ("daemon/oo_daemon/sync/act.py", "uuid"): "uuid5 computes and draws nothing",
 }
 
@@ -48,6 +78,12 @@ def offences(path: Path) -> set[tuple[str, str]]:
             case ast.ImportFrom(module=str() as module):
                 if module.partition(".")[0] in BANNED_MODULES:
                     found.add((where, module))
+            case ast.Name(id="open", ctx=ast.Load()):
+                found.add((where, "open"))
+            case ast.Attribute(attr="read_text" | "read_bytes" | "write_text" | "write_bytes" as method):
+                found.add((where, f"Path.{method}"))
+            case ast.Attribute(value=ast.Call(func=ast.Name(id="Path")), attr="open"):
+                found.add((where, "Path.open"))
             case ast.Attribute():
                 name = dotted(node)
                 found |= {(where, call) for call in BANNED_CALLS if name == call or name.endswith(f".{call}")}
@@ -65,8 +101,14 @@ def test_the_check_sees(tmp_path: Path) -> None:
     """The check finds each kind of offence."""
     path = ROOT / "build" / "offender.py"
     path.parent.mkdir(exist_ok=True)
-    path.write_text("import random\nfrom time import sleep\nimport asyncio, datetime\nasyncio.sleep(1)\ndatetime.datetime.now()\n")
+    path.write_text(
+        "import random\nfrom time import sleep\nimport asyncio, datetime, os\nasyncio.sleep(1)\ndatetime.datetime.now()\n"
+        "open('x')\nos.open('x', 0)\nos.getpid()\nPath('x').open()\nwhere.read_text()\nasyncio.open_connection('x', 1)\n"
+    )
     try:
-        assert {what for _, what in offences(path)} == {"random", "time", "asyncio.sleep", "datetime.now"}
+        assert {what for _, what in offences(path)} == {
+            *("random", "time", "asyncio.sleep", "datetime.now"),
+            *("open", "os.open", "os.getpid", "Path.open", "Path.read_text", "asyncio.open_connection"),
+        }
     finally:
         path.unlink()

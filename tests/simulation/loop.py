@@ -1,6 +1,7 @@
 """An event loop with time of its own: nothing waits, and which of the ready handles runs next is drawn from a seed.
 
-One handle runs at a time, so a seed is one interleaving, and the same seed is the same interleaving again.
+One handle runs at a time, so a seed is one interleaving, and the same seed is the same interleaving again. A handle may belong to a
+simulated process, which can be frozen in the middle of whatever it does, and die there.
 """
 
 from __future__ import annotations
@@ -8,12 +9,52 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 
 class Stuck(Exception):
     """Nothing is ready and nothing is scheduled: somebody waits for what will never come."""
+
+
+class Dead(BaseException):
+    """The process is gone: whatever still runs of it must not touch anything, and nobody in it may catch this."""
+
+
+@dataclass(eq=False)
+class Process:
+    """One run of a daemon. Tasks that it makes are its own."""
+
+    owner: str = ""  #: its name in leases
+    frozen: bool = False
+    frozen_until: float = -1.0  #: virtual seconds: when it was last thawed
+    dead: bool = False
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+    held: list[asyncio.Handle] = field(default_factory=list)  #: what would have run while it was frozen
+    _fuse: tuple[str, int, Callable[[], None]] | None = None
+
+    def light(self, place: str, times: int, then: Callable[[], None]) -> None:
+        """Do something when it has reached a place so many times: after a commit, or before an answer arrives."""
+        self._fuse = (place, times, then)
+
+    def put_out(self) -> None:
+        """It is not to happen any more."""
+        self._fuse = None
+
+    def reached(self, place: str) -> None:
+        """Say that it is at a place."""
+        if self._fuse is not None and self._fuse[0] == place:
+            _, times, then = self._fuse
+            self._fuse = (place, times - 1, then) if times > 1 else None
+            if times == 1:
+                then()
+
+
+#: The process that a task or a handle belongs to; None: the world outside.
+PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+PRUNED = 256
 
 
 class SeededLoop(asyncio.BaseEventLoop):
@@ -25,10 +66,22 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._virtual = 0.0
         self.steps = 0
         self.after_step: Callable[[], None] = lambda: None
+        self.set_task_factory(_task)  # type: ignore[arg-type]  # typeshed's factories take no context
+        self.set_exception_handler(lambda *_: None)  # what the dead leave behind
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._virtual
+
+    def freeze(self, process: Process) -> None:
+        """Stop a process where it is, as SIGSTOP does."""
+        process.frozen = True
+
+    def thaw(self, process: Process) -> None:
+        """Let it go on: whatever came due meanwhile is due now."""
+        process.frozen, process.frozen_until = False, self._virtual
+        self._ready.extend(process.held)  # type: ignore[attr-defined]
+        process.held.clear()
 
     def _run_once(self) -> None:
         # The two queues are asyncio's own; their names have been the same since 3.4.
@@ -47,13 +100,21 @@ class SeededLoop(asyncio.BaseEventLoop):
                 ready.append(handle)
         if not ready:
             return
-        place = self._chance.randrange(len(ready))
-        ready.rotate(-place)
-        handle = ready.popleft()
-        ready.rotate(place)
+        if len(ready) > 1:
+            place = self._chance.randrange(len(ready))
+            ready.rotate(-place)
+            handle = ready.popleft()
+            ready.rotate(place)
+        else:
+            handle = ready.popleft()
+        if handle._cancelled:
+            return
+        process = handle._context.get(PROCESS)
+        if process is not None and process.frozen:
+            process.held.append(handle)
+            return
         self.steps += 1
-        if not handle._cancelled:
-            handle._run()
+        handle._run()
         self.after_step()
 
     def _process_events(self, event_list: Any) -> None:
@@ -63,12 +124,23 @@ class SeededLoop(asyncio.BaseEventLoop):
         """Nobody sleeps, so nobody must be woken."""
 
 
+def _task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], *, context: Context | None = None) -> asyncio.Task[Any]:
+    task = asyncio.Task(work, loop=loop, context=context)
+    process = PROCESS.get() if context is None else context.get(PROCESS)
+    if process is not None:
+        if len(process.tasks) > PRUNED:
+            process.tasks = [each for each in process.tasks if not each.done()]
+        process.tasks.append(task)
+    return task
+
+
 def run(loop: SeededLoop, main: Any) -> Any:
     """Run to the end on this loop."""
     asyncio.set_event_loop(loop)
     try:
         return loop.run_until_complete(main)
     finally:
+        loop.after_step = lambda: None
         leftovers = asyncio.all_tasks(loop)
         for task in leftovers:
             task.cancel()

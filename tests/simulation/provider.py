@@ -1,7 +1,8 @@
 """A simulated provider: its truth, its API over the transport port, and forty-odd ways to be difficult.
 
-It has accounts with objects that change, a change feed with cursors and pages, a full listing, and OAuth with rotating or lasting refresh
-tokens. What the daemon should end up with is `truth`; what stands between is the catalogue at the end of this file.
+It has accounts with objects that change, a change feed with cursors and pages, a full listing, a way to write, webhooks, and OAuth with
+refresh tokens that last, rotate, or rotate with a grace, and can be revoked. What the daemon should end up with is `truth`; what stands
+between is the catalogue at the end of this file.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from oo_daemon.ports import SECOND, moment
 from oo_sdk import Response
 
 PAGE = 5
+#: Seconds in which a spent refresh token may be used once more.
+GRACE = 60.0
+#: Seconds that an access token lives.
+LIFE = 900
 #: What every token and code begins with, so that one search finds them all.
 CANARY = "canary-"
 Json = dict[str, Any]
@@ -33,6 +38,7 @@ class Thing:
     title: str
     seq: int
     deleted: bool = False
+    wished: str = ""  #: the title with which an action made it
 
 
 @dataclass(slots=True)
@@ -60,8 +66,7 @@ class Grant:
     spent: dict[str, float] = field(default_factory=dict)  #: used refresh tokens → when
     last_access: str = ""
     dead: bool = False
-    reused: bool = False  #: a spent refresh token was used after its grace: what the whole refresh protocol exists to avoid
-    lost: bool = False  #: an answer with new tokens never arrived, so that the spent one is all that is known
+    unsaved: bool = True  #: its newest refresh token is not in our database: the answer was lost, or is still on its way
 
 
 @dataclass(slots=True)
@@ -76,9 +81,11 @@ class Provider:
     trouble: float = 0.15  #: how often a request meets a behaviour
     accounts: dict[str, Account] = field(default_factory=dict)
     grants: list[Grant] = field(default_factory=list)
+    by_token: dict[str, Grant] = field(default_factory=dict)  #: each token that was ever given out
+    done: dict[str, str] = field(default_factory=dict)  #: keys of what was written, and what it made
+    reused: list[str] = field(default_factory=list)  #: accounts whose spent refresh token was used again although its successor was kept
     codes: dict[str, str] = field(default_factory=dict)
     met: Counter[str] = field(default_factory=Counter)  #: behaviours by name
-    secrets: set[str] = field(default_factory=set)  #: every token ever given out
     calls: int = 0
     numbers: int = 0
 
@@ -89,16 +96,13 @@ class Provider:
 
     # --- what happens there -------------------------------------------------------------------------------------------
 
-    def change(self, account: Account) -> None:
+    def change(self, account: Account) -> Thing:
         """Something changes, as chance has it."""
         live = [thing for thing in account.things.values() if not thing.deleted]
         account.seq += 1
         roll = self.chance.random()
         if not live or roll < 0.35:
-            self.numbers += 1
-            made = Thing(f"t{self.numbers}", f"new {account.seq}", account.seq)
-            account.things[made.id] = made
-            return
+            return self._make(account, f"new {account.seq}")
         thing = self.chance.choice(live)
         thing.seq = account.seq
         if roll < 0.55:
@@ -107,6 +111,12 @@ class Provider:
             thing.title = "A"  # the same value comes back: A→B→A
         else:
             thing.title = f"changed {account.seq}"
+        return thing
+
+    def _make(self, account: Account, title: str) -> Thing:
+        self.numbers += 1
+        made = account.things[f"t{self.numbers}"] = Thing(f"t{self.numbers}", title, account.seq)
+        return made
 
     def consent(self, account: str) -> str:
         """A person allows it: a code."""
@@ -128,9 +138,12 @@ class Provider:
         parts = urlsplit(request.url)
         query = dict(parse_qsl(parts.query))
         endpoint = parts.path.strip("/")
+        form = dict(parse_qsl((request.body or b"").decode())) if endpoint in {"token", "revoke"} else {}
         if endpoint == "token":
-            return self._token(dict(parse_qsl((request.body or b"").decode())))
-        difficult = self._difficult(endpoint)
+            return self._token(form)
+        if endpoint == "revoke":
+            return self._revoke(form)
+        difficult = self.difficult("act" if endpoint == "act" else "api")
         early = self._instead(difficult)
         if early is not None:
             return early
@@ -139,6 +152,8 @@ class Provider:
             return self._json({"error": "unauthorized"}, status=401)
         account = self.accounts[grant.account]
         match endpoint:
+            case "act":
+                return self._act(account, json.loads(request.body or b"{}"), difficult)
             case "me":
                 return self._json({"id": account.id})
             case "changes":
@@ -165,18 +180,34 @@ class Provider:
             return {"changes": [], "cursor": str(since), "more": False}
         if difficult == "repeated_page" and page:
             reached, more = since, False
-        return {"changes": [_shown(thing) for thing in page], "cursor": str(reached), "more": more}
+        return {"changes": [shown(thing) for thing in page], "cursor": str(reached), "more": more}
 
     def _all(self, account: Account, page: int, difficult: str | None) -> Json | None:
         live = sorted((thing for thing in account.things.values() if not thing.deleted), key=lambda thing: thing.id)
         some = live[page * PAGE : (page + 1) * PAGE]
         # The cursor of a listing is taken before its first page, so that what changes meanwhile comes again.
-        return {"changes": [_shown(thing) for thing in some], "cursor": str(account.seq), "more": len(live) > (page + 1) * PAGE}
+        return {"changes": [shown(thing) for thing in some], "cursor": str(account.seq), "more": len(live) > (page + 1) * PAGE}
+
+    def _act(self, account: Account, wish: Json, difficult: str | None) -> Response:
+        """Make a thing, once for each key."""
+        if difficult == "act_500_before":
+            return self._json({}, status=500)
+        made = self.done.get(wish["key"])
+        if made is None:
+            account.seq += 1
+            thing = self._make(account, wish["title"])
+            thing.wished = thing.title
+            made = self.done[wish["key"]] = thing.id
+        if difficult == "act_lost_answer":
+            raise NoAnswer("the answer was lost")
+        if difficult == "act_500_after":
+            return self._json({}, status=500)
+        return self._json({"id": made})
 
     # --- OAuth --------------------------------------------------------------------------------------------------------
 
     def _token(self, form: dict[str, str]) -> Response:
-        difficult = self._difficult("token")
+        difficult = self.difficult("token")
         if difficult in {"token_not_sent", "token_500", "token_html", "token_429"}:
             match difficult:
                 case "token_not_sent":
@@ -201,10 +232,8 @@ class Provider:
             grant, body = refreshed
         match difficult:
             case "token_lost_answer":
-                grant.lost = True
                 raise NoAnswer("the answer was lost")
             case "token_500_after":
-                grant.lost = True
                 return self._json({"error": "server_error"}, status=500)
             case "token_expires_text":
                 body["expires_in"] = str(body["expires_in"])
@@ -213,43 +242,60 @@ class Provider:
         return self._json(body)
 
     def _refreshed(self, refresh: str) -> tuple[Grant, Json] | None:
-        for grant in self.grants:
-            if grant.refresh == refresh and not grant.dead:
-                if self.rotates:
-                    grant.spent[refresh] = self.now()
-                    return grant, self._issue(grant)
-                return grant, {name: value for name, value in self._issue(grant, keep=True).items() if name != "refresh_token"}
-            if refresh in grant.spent and not grant.dead:
-                if self.now() - grant.spent[refresh] <= 60:
-                    return grant, {"access_token": grant.last_access, "expires_in": 3600, "token_type": "Bearer"}
-                grant.dead = grant.reused = True
-                return None
-        return None
+        grant = self.by_token.get(refresh)
+        if grant is None or grant.dead:
+            return None
+        if grant.refresh != refresh:
+            if self.now() - grant.spent[refresh] <= GRACE:
+                return grant, {"access_token": grant.last_access, "expires_in": LIFE, "token_type": "Bearer"}
+            if not grant.unsaved:
+                self.reused.append(grant.account)
+            grant.dead = True
+            return None
+        if not self.rotates:
+            return grant, {name: value for name, value in self._issue(grant, keep=True).items() if name != "refresh_token"}
+        grant.spent[refresh] = self.now()
+        return grant, self._issue(grant)
 
     def _issue(self, grant: Grant, *, keep: bool = False) -> Json:
         grant.last_access = self._secret("access")
-        grant.access[grant.last_access] = self.now() + 3600
+        grant.access[grant.last_access] = self.now() + LIFE
+        self.by_token[grant.last_access] = grant
         if not keep:
             grant.refresh = self._secret("refresh")
-        return {"access_token": grant.last_access, "refresh_token": grant.refresh, "expires_in": 3600, "token_type": "Bearer"}
+            grant.unsaved = True
+            self.by_token[grant.refresh] = grant
+        return {"access_token": grant.last_access, "refresh_token": grant.refresh, "expires_in": LIFE, "token_type": "Bearer"}
+
+    def _revoke(self, form: dict[str, str]) -> Response:
+        """RFC 7009: whoever shows a token ends its grant, and a token that is unknown is no error."""
+        difficult = self.difficult("revoke")
+        if difficult == "revoke_not_sent":
+            raise NotSent("no connection")
+        if difficult == "revoke_500":
+            return self._json({}, status=500)
+        if difficult == "revoke_429":
+            return Response(status=429, headers={"retry-after": "5"}, body=b"")
+        grant = self.by_token.get(form.get("token", ""))
+        if grant is not None:
+            grant.dead = True
+        if difficult == "revoke_lost_answer":
+            raise NoAnswer("the answer was lost")
+        return self._json({})
 
     def _grant_of(self, request: Request) -> Grant | None:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        for grant in self.grants:
-            if grant.access.get(token, -1) > self.now() and not grant.dead:
-                return grant
-        return None
+        grant = self.by_token.get(token)
+        return grant if grant is not None and not grant.dead and grant.access.get(token, -1) > self.now() else None
 
     def _secret(self, kind: str) -> str:
         self.numbers += 1
-        secret = f"{CANARY}{kind}-{self.name}-{self.numbers}-{self.chance.getrandbits(64):016x}"
-        self.secrets.add(secret)
-        return secret
+        return f"{CANARY}{kind}-{self.name}-{self.numbers}-{self.chance.getrandbits(64):016x}"
 
     # --- being difficult ----------------------------------------------------------------------------------------------
 
-    def _difficult(self, endpoint: str) -> str | None:
-        where = "token" if endpoint == "token" else "api"
+    def difficult(self, where: str) -> str | None:
+        """What goes wrong this time; mostly nothing."""
         if self.chance.random() >= self.trouble:
             return None
         name = self.chance.choice(CATALOGUE[where])
@@ -332,7 +378,8 @@ class Provider:
         return Response(status=status, headers={"content-type": "application/json"}, body=json.dumps(body).encode())
 
 
-def _shown(thing: Thing) -> Json:
+def shown(thing: Thing) -> Json:
+    """One object as the API and the webhooks show it."""
     return {"id": thing.id, "title": thing.title, "seq": thing.seq, "deleted": thing.deleted}
 
 
@@ -385,5 +432,28 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
         "token_500_after",
         "token_expires_text",
         "token_extra_members",
+    ),
+    "act": (
+        "refused_connection",
+        "time_out",
+        "status_503",
+        "status_429_seconds",
+        "html",
+        "act_500_before",
+        "act_500_after",
+        "act_lost_answer",
+    ),
+    "revoke": ("revoke_not_sent", "revoke_500", "revoke_429", "revoke_lost_answer"),
+    "push": (
+        "push_lost",
+        "push_late",
+        "push_twice_at_once",
+        "push_again_after_200",
+        "push_answer_unseen",
+        "push_forged",
+        "push_senseless",
+        "push_for_a_stranger",
+        "push_without_id",
+        "push_to_a_wrong_address",
     ),
 }

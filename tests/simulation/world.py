@@ -1,4 +1,4 @@
-"""One simulated life: people, providers, and a daemon that crashes, over one database file; all of it from one seed.
+"""One simulated life: people, providers, and a daemon or two that crash and freeze, over one database; all of it from one seed.
 
 The daemon's own parts run as they are. What comes in by the door is simulated: the loop, the clock, chance, the network, and death.
 """
@@ -8,512 +8,346 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from simulation.loop import SeededLoop
-from simulation.provider import Account, Provider
+from simulation import machine as machines
+from simulation import pushes
+from simulation.connector import Simulated
+from simulation.loop import Dead, SeededLoop
+from simulation.machine import Machine, NoReply, VirtualClock
+from simulation.provider import CANARY, Account, Provider
+from simulation.watch import Watch
 
-from oo_daemon.connections.connect import Connect, FlowRefused, LinkGone
-from oo_daemon.connections.credential import Credentials
-from oo_daemon.connections.registration import Registrations
-from oo_daemon.connections.transport import Request
-from oo_daemon.host import SameLoop
-from oo_daemon.ops.metrics import MemoryMetrics
-from oo_daemon.outbox import own, wire
+from oo_daemon.connections.connect import FlowRefused, LinkGone
+from oo_daemon.connections.errors import Declined
+from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, credentials, outbox, schedule
-from oo_daemon.store.credentials import CredentialRows
+from oo_daemon.store import connections, outbox, schedule
+from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import SqliteDatabase
-from oo_daemon.store.storage import InlineStorage
-from oo_daemon.sync.run import Limits, Sync
-from oo_daemon.sync.schedule import Dispatcher
-from oo_sdk import (
-    Change,
-    Checkpoint,
-    Connector,
-    ConnectorBug,
-    Context,
-    Cursor,
-    CursorExpired,
-    Event,
-    Flow,
-    Listing,
-    OAuth2,
-    Raw,
-    Response,
-    Rotation,
-    Scope,
-    Signal,
-    StoredCredential,
-    Struct,
-    Unreadable,
-    decode,
-)
+from oo_sdk import Change
 from oo_sdk.vocabulary import Task
-from oo_vault import Keyring, Refresher, Secret
+from oo_vault import Keyring, Secret
 
 HOUR = 3600.0
+#: What may go wrong between somebody and a daemon that dies or hangs: they try again.
+LOST = (Dead, NoReply)
+#: Rounds of two minutes in which everything must come to rest.
+ROUNDS = 40
 
 
-# --- a connector for the simulated providers ------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """What kind of a life it is."""
+
+    people: int = 10
+    names: tuple[str, ...] = ("alpha", "beta")
+    each: int = 2  #: how many of the providers a person has an account at
+    daemons: int = 1
+    hours: float = 0.3
+    crashes: int = 3
+    freezes: int = 1
+    clock_steps: bool = False
+    trouble: float = 0.15
+    tick: float = 60.0
+    interval: float = 700.0
+    workers: int = 8
 
 
-class Shown(Struct):
-    """One object as the provider shows it."""
-
-    id: str
-    seq: int
-    deleted: bool
-    title: str | None = None
-
-
-class Page(Struct):
-    """A page of changes."""
-
-    changes: list[Raw]
-    cursor: str
-    more: bool
-
-
-class Me(Struct):
-    """Whose account it is."""
-
-    id: str
-
-
-class Simulated(Connector):
-    """Reads a simulated provider."""
-
-    def __init__(self, provider: Provider) -> None:
-        self.id = provider.name
-        self.title = provider.name.title()
-        self.hosts = [provider.host]
-        self.scopes = [Scope("read", "See your things and when you change them.")]
-        self.errors = {410: CursorExpired}
-        self.ordered = provider.rotates  # one provider has a growing number, the other an etag
-        self.auth = OAuth2(
-            authorize=f"https://{provider.host}/authorize",
-            token=f"https://{provider.host}/token",
-            revoke=f"https://{provider.host}/revoke",
-            rotation=Rotation(rotates=True, grace=None, reuse_kills=True) if provider.rotates else Rotation(),
-        )
-
-    async def finish_oauth(self, flow: Flow, code: str) -> StoredCredential:
-        """Exchange, and ask whose account it is."""
-        credential = await flow.exchange(code)
-        return credential.of((await flow.http.get(f"https://{self.hosts[0]}/me", into=Me)).id)
-
-    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
-        """Everything first, then what changed."""
-        if since is None:
-            yield Listing()
-            number, first, whole = 0, "", True
-            while True:
-                page = await ctx.http.get(f"https://{self.hosts[0]}/all", params={"page": number}, into=Page)
-                first = first or page.cursor
-                for raw in page.changes:
-                    signal = self.read(raw)
-                    whole = whole and not isinstance(signal, Unreadable)
-                    yield signal
-                if not page.more:
-                    break
-                number += 1
-            yield Checkpoint({"at": first}, listed=("thing",) if whole else ())
-            return
-        cursor = since["at"]
-        while True:
-            page = await ctx.http.get(f"https://{self.hosts[0]}/changes", params={"cursor": cursor}, into=Page)
-            for raw in page.changes:
-                yield self.read(raw)
-            if int(page.cursor) < int(cursor):
-                raise ConnectorBug("the cursor went backwards")
-            cursor = page.cursor
-            yield Checkpoint({"at": cursor})
-            if not page.more:
-                return
-
-    def read(self, raw: Raw) -> Event | Unreadable:
-        """One object as an event."""
-        try:
-            shown = decode(raw, Shown)
-        except ConnectorBug as wrong:
-            return Unreadable(str(wrong))
-        order, version = (shown.seq, "") if self.ordered else (None, f"v{shown.seq}")
-        if shown.deleted:
-            return Event("thing", shown.id, Change.DELETED, order=order, version=version)
-        return Event("thing", shown.id, Change.UPSERTED, order=order, version=version, payload=Task(title=shown.title or ""))
-
-
-# --- what comes in by the door ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class VirtualClock:
-    """The daemon's clock: the loop's time, plus whatever somebody did to the host's."""
-
-    loop: SeededLoop
-    step: float = 0.0
-
-    def now(self) -> int:
-        """Microseconds."""
-        return 1_800_000_000 * SECOND + int((self.loop.time() + self.step) * SECOND)
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.loop.time()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, in virtual time."""
-        await asyncio.sleep(max(0.0, seconds))
-
-
-@dataclass
-class SeededChance:
-    """Randomness that comes again."""
-
-    random: random.Random
-
-    def token_bytes(self, size: int) -> bytes:
-        """Bytes."""
-        return self.random.randbytes(size)
-
-    def uniform(self, low: float, high: float) -> float:
-        """A number."""
-        return self.random.uniform(low, high)
-
-
-class Dead(BaseException):
-    """The process is gone: whatever still runs of it must not touch anything."""
-
-
-class MortalStorage(InlineStorage):
-    """Storage that takes a moment, and that is gone when its process is."""
-
-    def __init__(self, database: SqliteDatabase, chance: random.Random, watch: Callable[[], None]) -> None:
-        super().__init__(database, wire.encode)
-        self.dead = False
-        self._chance = chance
-        self._watch = watch
-
-    async def _moment(self) -> None:
-        # Others may run before it happens, and after it has happened before the caller knows.
-        for _ in range(self._chance.randrange(3)):
-            await asyncio.sleep(0)
-        if self.dead:
-            raise Dead
-
-    async def read(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        """Read, in a moment."""
-        await self._moment()
-        return await super().read(query, *args, **kwargs)
-
-    async def write(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        """Write, in a moment."""
-        await self._moment()
-        result = await super().write(query, *args, **kwargs)
-        self._watch()
-        await self._moment()
-        return result
-
-
-@dataclass
-class Network:
-    """Leads to the providers; a call takes a while, and nothing comes back to the dead."""
-
-    providers: dict[str, Provider]
-    chance: random.Random
-    dead: bool = False
-
-    async def send(self, request: Request) -> Response:
-        """Carry a request there and an answer back."""
-        await asyncio.sleep(self.chance.uniform(0.01, 0.4))
-        if self.dead:
-            raise Dead
-        provider = next(provider for provider in self.providers.values() if f"://{provider.host}/" in request.url)
-        answer = provider.answer(request)
-        await asyncio.sleep(self.chance.uniform(0.01, 0.4))
-        if self.dead:
-            raise Dead
-        return answer
-
-
-class NoLog:
-    """Says nothing; what is logged is tested elsewhere."""
-
-    def debug(self, event: str, **fields: Any) -> None:
-        """Nothing."""
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Nothing."""
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Nothing."""
-
-
-# --- the daemon as a process ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Machine:
-    """One run of the daemon, from start to stop or death."""
-
-    storage: MortalStorage
-    network: Network
-    connect: Connect
-    registrations: Registrations
-    dispatcher: Dispatcher
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    clock: VirtualClock | None = None
-
-    async def live(self, tick: float) -> None:
-        """Tick until cancelled."""
-        assert self.clock is not None
-        while True:
-            await self.dispatcher.tick()
-            await self.clock.sleep(tick)
-
-    async def die(self) -> None:
-        """Be gone at once: what runs is cancelled and can touch nothing any more."""
-        self.storage.dead = self.network.dead = True
-        mine = [*self.tasks, *self.dispatcher._running]
-        for task in mine:
-            task.cancel()
-        await asyncio.gather(*mine, return_exceptions=True)
-
-
-@dataclass
 class World:
     """Everything in one seed."""
 
-    seed: str
-    loop: SeededLoop
-    folder: Path
-    people: int = 10
-    names: tuple[str, ...] = ("alpha", "beta")
-    hours: float = 1.5
-    crashes: int = 1
-    clock_steps: bool = False
-    trouble: float = 0.15
-    tick: float = 40.0
-    interval: float = 1200.0
-    workers: int = 8
-
-    def __post_init__(self) -> None:
-        self.chance = random.Random(f"world {self.seed}")
-        self.clock = VirtualClock(self.loop)
-        self.providers = {
-            name: Provider(
-                name=name,
-                rotates=number % 2 == 0,
-                now=self.loop.time,
-                wall=lambda: 1_800_000_000 * SECOND + int(self.loop.time() * SECOND),
-                chance=random.Random(f"{name} {self.seed}"),
-                trouble=self.trouble,
-            )
-            for number, name in enumerate(self.names)
-        }
-        for provider in self.providers.values():
-            for person in range(self.people):
-                provider.accounts[f"{provider.name}-{person}"] = Account(f"{provider.name}-{person}")
+    def __init__(self, seed: str, life: Life, loop: SeededLoop, database: SqliteDatabase) -> None:
+        self.life, self.loop, self.database = life, loop, database
+        self.chance = random.Random(f"world {seed}")
+        self.clock = VirtualClock(loop)
         self.keyring = Keyring([self.chance.randbytes(32)])
-        self.registry = Registry(plugins=(), connectors=MappingProxyType({name: Simulated(self.providers[name]) for name in self.names}))
-        self.database: SqliteDatabase | None = None
-        self.machine: Machine | None = None
-        self.cursors: dict[int, tuple[int, str | None]] = {}
-        self.touched: set[int] = set()
-        self.outbox_end = 0
+        self.watch = Watch(database, loop, self.clock.now, self.keyring)
+        self.providers: dict[str, Provider] = {}
+        connectors = {}
+        kinds = self.chance.sample(("lasting", "rotating", "graceful"), 3)
+        for number, name in enumerate(life.names):
+            kind = kinds[number % 3]
+            provider = self.providers[name] = Provider(
+                name=name,
+                rotates=kind != "lasting",
+                now=loop.time,
+                wall=lambda: 1_800_000_000 * SECOND + int(loop.time() * SECOND),
+                chance=random.Random(f"{name} {seed}"),
+                trouble=life.trouble,
+                accounts={f"{name}-{person}": Account(f"{name}-{person}") for person in range(life.people)},
+            )
+            connectors[name] = Simulated(provider, kind, ordered=number % 2 == 0)
+        self.watch.providers = self.providers
+        self.registry = Registry(plugins=(), connectors=MappingProxyType(connectors))
+        self.machines: list[Machine] = []
+        self.addresses: dict[str, str] = {}  #: provider → token of the address that webhooks are posted to
+        self.acknowledged: dict[tuple[str, str], pushes.Push] = {}
+        self.wishes: dict[str, tuple[Account, str, Provider]] = {}  #: actions that were taken: id → whose, title, where
         self.happened: Counter[str] = Counter()
+        self._started = 0
 
-    # --- the daemon ---------------------------------------------------------------------------------------------------
+    def push_secret(self, provider: str) -> str:
+        """What a provider signs its webhooks with."""
+        return f"{CANARY}push-{provider}"
+
+    # --- the daemons --------------------------------------------------------------------------------------------------
 
     def boot(self) -> Machine:
-        """Start the daemon over the database."""
-        assert self.database is not None
-        self.database.handle().set_update_hook(self._touch)
-        chance = SeededChance(random.Random(self.chance.random()))
-        storage = MortalStorage(self.database, random.Random(self.chance.random()), self.watch)
-        network = Network(self.providers, random.Random(self.chance.random()))
-        guests, metrics = SameLoop(), MemoryMetrics()
-        registrations = Registrations(
-            storage=storage, keyring=self.keyring, registry=self.registry, clock=self.clock, public_url="http://127.0.0.1:1"
-        )
-        owner = chance.token_bytes(8).hex()
-        connect = Connect(
-            storage=storage,
+        """Start a daemon over the database."""
+        self._started += 1
+        machine = machines.build(
+            owner=f"daemon-{self._started}",
+            database=self.database,
+            providers=self.providers,
+            registry=self.registry,
             keyring=self.keyring,
-            registry=self.registry,
-            registrations=registrations,
-            guests=guests,
-            transport=network,
             clock=self.clock,
-            chance=chance,
-            public_url="http://127.0.0.1:1",
-            link_life=900,
-            flow_life=600,
-            connection_event=own.connection_event,
+            watch=self.watch,
+            chance=self.chance,
+            interval=self.life.interval,
+            workers=self.life.workers,
         )
-        refresher = Refresher(rows=CredentialRows(storage), keyring=self.keyring, clock=self.clock, chance=chance, owner=owner)
-        sync = Sync(
-            storage=storage,
-            registry=self.registry,
-            credentials=Credentials(refresher=refresher, registrations=registrations, transport=network, clock=self.clock, metrics=metrics),
-            guests=guests,
-            clock=self.clock,
-            chance=chance,
-            metrics=metrics,
-            log_for=lambda connection, provider: NoLog(),
-            limits=Limits(batch=3, interval=self.interval, lease=60, heartbeat=15, run_limit=120),
-            make_draft=wire.draft,
-            connection_event=own.connection_event,
-        )
-        dispatcher = Dispatcher(
-            storage=storage,
-            clock=self.clock,
-            metrics=metrics,
-            log=NoLog(),
-            owner=owner,
-            run=sync.run,
-            workers=self.workers,
-            lease=60,
-            chance=chance,
-        )
-        machine = Machine(storage, network, connect, registrations, dispatcher, clock=self.clock)
-        machine.tasks.append(asyncio.ensure_future(self._rescue_and_live(machine)))
-        self.machine = machine
+        machine.begin(self.life.tick, alone=not self.machines)
+        self.machines.append(machine)
         return machine
 
-    async def _rescue_and_live(self, machine: Machine) -> None:
-        await machine.storage.write(schedule.rescue, self.clock.now())
-        await machine.storage.write(credentials.rescue)
-        await machine.live(self.tick)
+    def anyone(self) -> Machine:
+        """A daemon that is asked: any that lives and is up. Raises `Dead` where there is none."""
+        up = [machine for machine in self.machines if machine.ready.is_set() and not machine.process.dead]
+        if not up:
+            raise Dead
+        return self.chance.choice(up)
 
-    # --- the life -----------------------------------------------------------------------------------------------------
+    async def _strike(self, fall: Any) -> None:
+        """Something befalls a daemon: at any moment, just after a commit or one with events, or just before an answer arrives."""
+        await asyncio.sleep(self.chance.uniform(30, self.life.hours * HOUR * 0.9))
+        if not self.machines:
+            return
+        machine, struck = self.chance.choice(self.machines), asyncio.Event()
+        place = self.chance.choice(("accept", "accept", "commit", "answer", ""))
+        if place:
+            machine.process.light(place, self.chance.randint(1, 40), lambda: self._struck(machine, fall, struck))
+            patience = asyncio.ensure_future(struck.wait())
+            await asyncio.wait({patience}, timeout=600)
+            patience.cancel()
+            machine.process.put_out()
+        else:
+            for _ in range(self.chance.randrange(40)):
+                await asyncio.sleep(0)
+            if not machine.process.dead:
+                self._struck(machine, fall, struck)
+        if struck.is_set():
+            await fall(machine)
 
-    async def life(self) -> None:
+    def _struck(self, machine: Machine, fall: Any, struck: asyncio.Event) -> None:
+        """At once, in the middle of what it does; the rest follows."""
+        if fall == self._crash:
+            machine.process.dead = True
+        else:
+            self.loop.freeze(machine.process)
+        struck.set()
+
+    async def _crash(self, machine: Machine) -> None:
+        """It is dead, and after a while it is started again."""
+        if machine not in self.machines:
+            return
+        self.machines.remove(machine)
+        self.loop.thaw(machine.process)
+        await machine.die()
+        self.happened["crashes"] += 1
+        await asyncio.sleep(self.chance.uniform(0.1, 150))
+        self.boot()
+
+    async def _freeze(self, machine: Machine) -> None:
+        """It is stopped, as by SIGSTOP, mostly for longer than its leases; then it goes on as if nothing had been."""
+        self.happened["freezes"] += 1
+        await asyncio.sleep(self.chance.uniform(5, 250))
+        if not machine.process.dead:
+            self.loop.thaw(machine.process)
+
+    async def _clock_steps(self) -> None:
+        """Somebody sets the host's clock by an hour, and back."""
+        for step in (HOUR, -HOUR, 0.0):
+            await asyncio.sleep(self.life.hours * HOUR / 5)
+            self.clock.step = step
+            self.happened["clock steps"] += 1
+
+    # --- the people ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
         """Live through it: sign-ins, changes, trouble, crashes; then quiet; then everything must be as the providers say."""
-        machine = self.boot()
-        for name in self.names:
-            await machine.registrations.add(name, "client", [Secret("client-secret-" + name)])
+        first = self.boot()
+        for name in self.providers:
+            secret, pushed = Secret(f"{CANARY}client-{name}"), [Secret(self.push_secret(name))]
+            registration = await first.registrations.add(name, "client", [secret])
+            await first.sources.keep(registration, pushed)
+            source = first.sources.of(registration.id)
+            assert source is not None
+            self.addresses[name] = source.url.rpartition("/")[2]
+        for _ in range(self.life.daemons - 1):
+            self.boot()
         for provider in self.providers.values():
             for account in provider.accounts.values():
                 for _ in range(self.chance.randrange(4)):
                     provider.change(account)
-        others = [asyncio.ensure_future(self._person(person)) for person in range(self.people)]
-        others += [asyncio.ensure_future(self._crash()) for _ in range(self.crashes)]
-        if self.clock_steps:
-            others.append(asyncio.ensure_future(self._clock_steps()))
-        await asyncio.gather(*others)
+        lives = [self._person(person) for person in range(self.life.people)]
+        lives += [self._strike(self._crash) for _ in range(self.life.crashes)]
+        lives += [self._strike(self._freeze) for _ in range(self.life.freezes)]
+        if self.life.clock_steps:
+            lives.append(self._clock_steps())
+        await asyncio.gather(*lives)
         await self._quiet()
 
     async def _person(self, person: int) -> None:
-        """One person: connects, changes things, sometimes takes the grant back."""
-        for name in self.names:
-            await self._sign_in(name, person)
-        end = self.hours * HOUR
+        """One person: connects, changes things, wishes for things, leaves, comes back."""
+        mine = self.chance.sample([*self.providers.values()], self.life.each)
+        for provider in mine:
+            await self._sign_in(provider.name, person)
+        end = self.life.hours * HOUR
         while self.loop.time() < end:
-            await asyncio.sleep(self.chance.uniform(60, 2400))
-            provider = self.providers[self.chance.choice(self.names)]
+            await asyncio.sleep(self.chance.uniform(30, 700))
+            provider = self.chance.choice(mine)
             account = provider.accounts[f"{provider.name}-{person}"]
             roll = self.chance.random()
-            if roll < 0.9:
-                for _ in range(self.chance.randrange(1, 4)):
-                    provider.change(account)
-                self.happened["changes"] += 1
-            elif roll < 0.95:
+            if roll < 0.55:
+                self._change(provider, account)
+            elif roll < 0.75:
+                await self._wish(provider, account, person)
+            elif roll < 0.82:
+                await self._leave(provider, person)
+            elif roll < 0.88:
+                await self._sign_in(provider.name, person)
+            elif roll < 0.94:
                 account.forgotten = account.seq
                 self.happened["cursors forgotten"] += 1
             else:
                 provider.end_grants(account.id)
                 self.happened["grants ended"] += 1
 
+    def _change(self, provider: Provider, account: Account) -> None:
+        """Some things change, and the provider tells of it."""
+        for _ in range(self.chance.randrange(1, 4)):
+            thing = provider.change(account)
+            asyncio.ensure_future(pushes.send(self, provider, account.id, thing))  # noqa: RUF006  # the loop keeps what it waits for
+        self.happened["changes"] += 1
+
     async def _sign_in(self, name: str, person: int) -> None:
         """Sign in until it works, as a person would."""
-        provider = self.providers[name]
-        for _ in range(50):
-            machine = self.machine
-            assert machine is not None
-            with suppress(Dead, LinkGone, FlowRefused):
-                session = await machine.connect.open(name, f"person{person}")
-                url = await machine.connect.begin(session.link, f"browser{person}")
+        provider, browser = self.providers[name], f"browser{person}"
+        for _ in range(60):
+            try:
+                machine = self.anyone()
+                session = await machine.ask(machine.connect.open(name, f"person{person}"))
+                url = await machine.ask(machine.connect.begin(session.link, browser))
                 state = url.partition("state=")[2].partition("&")[0]
                 await asyncio.sleep(self.chance.uniform(1, 30))
-                machine = self.machine  # the daemon may have been restarted meanwhile: the flow survives
-                assert machine is not None
+                machine = self.anyone()  # perhaps another: the flow is in the database
                 code = provider.consent(f"{name}-{person}")
-                await machine.connect.finish(registration=name, state=state, browser=f"browser{person}", code=code, error=None, iss=None)
-                ended = await machine.connect.status(session.id, 0)
+                finish = machine.connect.finish(registration=name, state=state, browser=browser, code=code, error=None, iss=None)
+                await machine.ask(finish)
+                ended = await machine.ask(machine.connect.status(session.id, 0))
                 if ended is not None and ended.status == "connected":
                     self.happened["sign-ins"] += 1
                     return
+            except (*LOST, LinkGone, FlowRefused):
+                pass
             await asyncio.sleep(self.chance.uniform(5, 60))
         raise AssertionError(f"{name} never let person {person} in")
 
-    async def _crash(self) -> None:
-        """The process dies at some moment, between any two steps, and is started again."""
-        await asyncio.sleep(self.chance.uniform(30, self.hours * HOUR * 0.9))
-        for _ in range(self.chance.randrange(40)):
-            await asyncio.sleep(0)
-        machine = self.machine
-        assert machine is not None
-        await machine.die()
-        self.happened["crashes"] += 1
-        await asyncio.sleep(self.chance.uniform(0.1, 300))
-        self.boot()
+    async def _connection(self, name: str, person: int) -> Connection | None:
+        machine = self.anyone()
+        return await machine.ask(machine.storage.read(connections.of, f"person{person}", name, "default"))
 
-    async def _clock_steps(self) -> None:
-        """Somebody sets the host's clock by an hour, and back."""
-        for step in (HOUR, -HOUR, 0.0):
-            await asyncio.sleep(self.hours * HOUR / 5)
-            self.clock.step = step
-            self.happened["clock steps"] += 1
+    async def _hurry(self, connection: Connection) -> None:
+        """Sometimes ask for a sync first, so that what comes next comes in the middle of it, perhaps at another daemon."""
+        if self.chance.random() < 0.5:
+            machine = self.anyone()
+            await machine.ask(machine.storage.write(schedule.due_now, connection.number, self.clock.now()))
+            await machine.ask(machine.dispatcher.tick())
+            await asyncio.sleep(self.chance.uniform(0, 1.5))
+
+    async def _wish(self, provider: Provider, account: Account, person: int) -> None:
+        """Ask for an action, again and again under the same key until it is taken; and sometimes once more after that."""
+        number = sum(self.happened[word] for word in ("wishes", "wishes declined"))
+        title, more = f"wish {number} of {person}", self.chance.random() < 0.3
+        for _ in range(20):
+            try:
+                connection = await self._connection(provider.name, person)
+                assert connection is not None
+                await self._hurry(connection)
+                machine = self.anyone()
+                job = await machine.ask(machine.actions.ask(connection, "make_thing", {"title": title}, title))
+                machine.worker.wake()
+            except LOST:
+                await asyncio.sleep(self.chance.uniform(1, 60))
+                continue
+            except Declined:
+                self.happened["wishes declined"] += 1
+                return
+            self.watch.promised("job", id=job.id)
+            self.wishes[job.id] = (account, title, provider)
+            if not more:
+                break
+            more = False
+        self.happened["wishes"] += 1
+
+    async def _leave(self, provider: Provider, person: int) -> None:
+        """Disconnect."""
+        for _ in range(20):
+            try:
+                connection = await self._connection(provider.name, person)
+                assert connection is not None
+                await self._hurry(connection)
+                machine = self.anyone()
+                await machine.ask(machine.disconnect.begin(connection))
+                machine.worker.wake()
+            except LOST:
+                await asyncio.sleep(self.chance.uniform(1, 60))
+            else:
+                self.happened["disconnects"] += 1
+                return
 
     async def _quiet(self) -> None:
         """No more trouble: people sign in again where they must, and every connection syncs until nothing is new."""
         for provider in self.providers.values():
             provider.trouble = 0.0
-        machine = self.machine
-        assert machine is not None
-        for _ in range(12):
+        for _ in range(ROUNDS):
+            while not any(machine.ready.is_set() for machine in self.machines):
+                await asyncio.sleep(1)
+            machine = self.anyone()
             for connection in await machine.storage.read(connections.listed):
                 if connection.state == "needs_sign_in":
                     await self._sign_in(connection.provider, int(connection.user.removeprefix("person")))
                 await machine.storage.write(schedule.due_now, connection.number, self.clock.now())
             await asyncio.sleep(120)
-            if self.difference() == {}:
+            if not self._restless() and not self.difference():
                 break
-        await machine.die()
 
-    # --- what must hold -----------------------------------------------------------------------------------------------
+    def _restless(self) -> bool:
+        """Whether anything that was promised is still to be done."""
+        sql = (
+            "SELECT (SELECT count(*) FROM job WHERE state = 'queued'), "
+            "(SELECT count(*) FROM delivery WHERE state = 'received' AND waiting = 0)"
+        )
+        return self.database.rows(sql) != [(0, 0)]
 
-    def _touch(self, kind: int, database: str, table: str, row: int) -> None:
-        if table == "schedule":
-            self.touched.add(row)
+    # --- what must hold at the end ------------------------------------------------------------------------------------
 
-    def watch(self) -> None:
-        """After each commit: cursors run forwards, positions are never used twice, nobody runs twice."""
-        assert self.database is not None
-        ((end,),) = self.database.rows("SELECT position FROM stream")
-        assert end >= self.outbox_end, "positions ran backwards"
-        self.outbox_end = end
-        touched, self.touched = self.touched, set()
-        for connection in touched:
-            ((number, generation, cursor),) = self.database.rows(
-                "SELECT connection, generation, cursor FROM schedule WHERE connection = ?", (connection,)
-            )
-            before = self.cursors.get(number)
-            if before is not None and before[1] is not None and cursor is not None and before[0] == generation:
-                assert _place(cursor) >= _place(before[1]), f"a cursor ran backwards: {before[1]} to {cursor}"
-            self.cursors[number] = (generation, cursor)
+    def faults(self) -> list[str]:
+        """What is wrong after all has come to rest."""
+        found = [*self._doubled(), *self._promises()]
+        for account, (truth, told) in self.difference().items():
+            found.append(f"{account} has {truth}, the outbox says {told}")
+        if self._restless():
+            found.append("jobs or deliveries never came to an end")
+        return found
 
     def difference(self) -> dict[str, tuple[Any, Any]]:
         """Where the outbox, read from its beginning, is not what the providers say; empty when all is well."""
-        assert self.database is not None
         seen: dict[tuple[str, str], dict[str, str]] = {}
         for stored in outbox.page(self.database, 0, 1_000_000).events:
             event = wire.decode(stored.body)
@@ -527,19 +361,43 @@ class World:
                 event.payload.Unpack(task)
                 things[event.subject] = task.title
         wrong = {}
-        for name, provider in self.providers.items():
-            for account in provider.accounts.values():
-                found = seen.get((name, f"person{account.id.rpartition('-')[2]}"), {})
-                if found != account.truth:
-                    wrong[account.id] = (account.truth, found)
+        for connection in connections.listed(self.database):
+            account = self.providers[connection.provider].accounts[connection.provider_account]
+            found = seen.get((connection.provider, connection.user), {})
+            if connection.state != "disconnected" and found != account.truth:
+                wrong[account.id] = (account.truth, found)
         return wrong
 
-    def doubled(self) -> list[str]:
-        """Event ids that are in the outbox more than once."""
-        assert self.database is not None
+    def _doubled(self) -> list[str]:
         ids = Counter(wire.decode(stored.body).id for stored in outbox.page(self.database, 0, 1_000_000).events)
-        return [id_ for id_, count in ids.items() if count > 1]
+        doubled = [id_ for id_, count in ids.items() if count > 1]
+        return [f"{len(doubled)} events are in the outbox twice"] if doubled else []
 
-
-def _place(cursor: str) -> int:
-    return int(cursor.partition('"at":"')[2].partition('"')[0] or 0)
+    def _promises(self) -> list[str]:
+        """Each action that was taken is done once, and told once; what was acknowledged has become events."""
+        wrong = []
+        ended = {id_: (state, reason) for id_, state, reason in self.database.rows("SELECT id, state, reason FROM job WHERE kind = 'act'")}
+        told: Counter[str] = Counter()
+        for stored in outbox.page(self.database, 0, 1_000_000, outbox.Filter()).events:
+            event = wire.decode(stored.body)
+            if event.type in {"action.done", "action.failed"}:
+                told[event.subject] += 1
+        for id_, (account, title, _) in self.wishes.items():
+            state, reason = ended[id_]
+            done = sum(thing.wished == title for thing in account.things.values())
+            gone = any(word in reason for word in ("disconnected", "signed", "grant", "sign", "credential", "not active", "needs sign in"))
+            if done > 1 or (state == "done" and done != 1) or (state == "failed" and not gone):
+                wrong.append(f"an action {state} ({reason}) was done {done} times")
+            if told[id_] != 1:
+                wrong.append(f"an action was told {told[id_]} times")
+        states = {
+            (source, id_): (state, reason)
+            for source, id_, state, reason in self.database.rows(
+                "SELECT source, delivery_id, state, reason FROM delivery WHERE waiting = 0"
+            )
+        }
+        for (source, id_), push in self.acknowledged.items():
+            state, reason = states.get((source, id_), ("waiting", ""))
+            if state == "dead" and push.body != b"not JSON":
+                wrong.append(f"a webhook died: {reason}")
+        return wrong

@@ -6,7 +6,7 @@ one's writes are refused. Tries are counted at the claim, so that a run that kil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,7 +199,9 @@ def due_now(database: Database, connection: int, now: int) -> int:
 
     Also where the provider asked us to wait: the session still keeps to that, and says so.
     """
-    rows = database.rows(f"UPDATE schedule SET next_run_at = {_nudged('?')} WHERE connection = ? RETURNING fence", (now, now, connection))
+    # One that waits already keeps its place: else those that are asked for again and again would never come to their turn.
+    due = f"CASE WHEN lease_owner IS NULL AND next_run_at < ? THEN next_run_at ELSE {_nudged('?')} END"
+    rows = database.rows(f"UPDATE schedule SET next_run_at = {due} WHERE connection = ? RETURNING fence", (now, now, now, connection))
     return int(rows[0][0]) if rows else 0
 
 
@@ -303,6 +305,21 @@ class ListingBegun:
             database,
             "UPDATE schedule SET generation = generation + 1 WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
             self.run,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """Mark: these subjects were shown and could not be read: they are there, whatever a listing does not tell of them."""
+
+    run: Run
+    subjects: Sequence[str]
+
+    def apply(self, database: Database) -> None:
+        """Write it. Another mark of the batch insists on the fence."""
+        database.many(
+            'UPDATE object SET generation = (SELECT generation FROM schedule WHERE connection = ?) WHERE connection = ? AND "key" = ?',
+            [(self.run.connection, self.run.connection, subject) for subject in self.subjects],
         )
 
 

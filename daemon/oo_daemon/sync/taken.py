@@ -18,7 +18,7 @@ from oo_daemon.ports import Clock, Metrics
 from oo_daemon.store.accept import Accepted, Batch, Draft, Mark, Sweep
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.runs import Tally
-from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run
+from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, SetAside
 from oo_daemon.store.storage import Storage
 from oo_sdk import Checkpoint, Connector, ConnectorBug, Cursor, Event, Listing, Log, Signal, Unreadable
 
@@ -64,7 +64,8 @@ class Taken:
     cursor: Cursor | None = None  #: the last checkpoint's; before it, where the run began
     open_end: bool = False  #: events came after the last checkpoint
     listing: bool = False
-    kept_back: set[str] = field(default_factory=set)  #: types of which the listing has an event that could not be kept
+    shown: list[str] = field(default_factory=list)  #: subjects that were there, and could not be read or kept
+    unclear: bool = False  #: the listing showed something of which not even the subject could be read
 
     def begin(self, since: Cursor | None) -> None:
         """Say where the run begins."""
@@ -91,10 +92,10 @@ class Taken:
             case Listing():
                 await self.keep()  # what came before it is no part of it
                 await self._commit(ListingBegun(run=self.run))
-                self.listing = True
-                self.kept_back.clear()
-            case Unreadable():
-                self._set_aside(signal)
+                self.listing, self.unclear = True, False
+                self.shown.clear()
+            case Unreadable(subject=subject):
+                self._set_aside(signal, subject)
             case _:
                 raise ConnectorBug(f"{self.connection.provider} yielded a {type(signal).__name__}, which is no signal")
 
@@ -124,23 +125,25 @@ class Taken:
         try:
             draft = self.make_draft(self.connection.provider, event)
         except Unreadable as item:
-            self._set_aside(item)
-            self.kept_back.add(self._type(event.name))
+            self._set_aside(item, event.subject)
             return
         self.drafts.append(draft)
         self.weight += len(draft.payload)
         if len(self.drafts) >= self.batch or self.weight >= HEAVY:
             await self.keep()
 
-    def _set_aside(self, item: Unreadable) -> None:
+    def _set_aside(self, item: Unreadable, subject: str) -> None:
         self.unreadable += 1
+        if subject:
+            self.shown.append(subject)
+        self.unclear = self.unclear or not subject
         self.metrics.count("items_unreadable", provider=self.connection.provider)
         if self.unreadable <= NAMED:
             self.reasons.append(sentence(item))
             self.log.warning("item_unreadable", reason=sentence(item))
 
     async def _sweep(self, listed: tuple[str, ...], within: tuple[str, ...]) -> None:
-        """End a listing: what it did not show is gone, except of types of which it showed more than could be kept."""
+        """End a listing: what it did not show is gone. What it showed and could not be read is there, and stays as it was told last."""
         if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
             raise ConnectorBug("a checkpoint's `listed` must be a tuple of names")
         if isinstance(within, str) or not all(isinstance(text, str) and text for text in within) or len(within) > MOST_PARTS:
@@ -148,15 +151,18 @@ class Taken:
         if not self.listing and self.run.cursor is None:
             raise ConnectorBug("a checkpoint says what was listed, but no Listing() came before it")
         await self.keep()
-        types = tuple(type_ for type_ in map(self._type, listed) if type_ not in self.kept_back)
-        sweep = Sweep(types=types, within=tuple(within), limit=self.batch)
-        while types and (await self._commit(Held(run=self.run), sweep)).swept == sweep.limit:
+        if self.unclear:
+            return
+        sweep = Sweep(types=tuple(map(self._type, listed)), within=tuple(within), limit=self.batch)
+        while (await self._commit(Held(run=self.run), sweep)).swept == sweep.limit:
             pass
 
     async def _commit(self, mark: Mark, sweep: Sweep | None = None) -> Accepted:
-        batch = Batch(connection=self.connection, observed_at=self.clock.now(), drafts=tuple(self.drafts), marks=(mark,), sweep=sweep)
+        marks = [mark, SetAside(run=self.run, subjects=tuple(self.shown))] if self.shown else [mark]
+        batch = Batch(connection=self.connection, observed_at=self.clock.now(), drafts=tuple(self.drafts), marks=marks, sweep=sweep)
         accepted = await self.storage.accept(batch)
         self.drafts.clear()
+        self.shown.clear()
         self.weight = 0
         self.events += accepted.events
         if accepted.events:

@@ -303,6 +303,14 @@ class StoreContract(InboxContract):
         await storage.accept(_batch(connection, marks=(_ended(run, next_run_at=None),)))
         assert len(await storage.write(schedule.claim, "me", NOW + after + 1, NOW + LEASE, 1)) == 1
 
+    async def test_who_waits_keeps_its_place(self, storage: Storage) -> None:
+        """A connection that is asked for again while it waits comes no later for that."""
+        first, second = await storage.write(connect, "c1"), await storage.write(connect, "c2")
+        for connection, after in ((first, 1), (second, 2), (first, 3)):
+            await storage.write(schedule.due_now, connection.number, NOW + after)
+        (run,) = await storage.write(schedule.claim, "me", NOW + 3, NOW + LEASE, 1)
+        assert run.connection == first.number
+
     async def test_a_nudge_makes_due_at_once(self, storage: Storage) -> None:
         """Without a run in progress a nudge means now, though the clock was set back since the last run began."""
         connection = await storage.write(connect)

@@ -568,6 +568,23 @@ async def test_a_listing_that_failed(hub: Hub) -> None:
     assert hub.told() == [("n1", "A", 1), ("n2", "A", 1)]
 
 
+async def test_a_listing_with_items_that_cannot_be_read(hub: Hub) -> None:
+    """What was shown and could not be read is there; the rest that was not shown is gone. Where nobody knows which it was, nothing is."""
+    await hub.connect()
+    sync = hub.sync(
+        Scripted(
+            [note("n1"), note("n2"), note("n3"), Checkpoint({"at": 0})],
+            [Listing(), Unreadable("no id"), note("n1"), Checkpoint({"at": 1}, listed=("note",))],
+            [Listing(), Unreadable("no title", subject="n2"), note("n1"), Checkpoint({"at": 2}, listed=("note",))],
+        )
+    )
+    await hub.once(sync)
+    await hub.when_due(sync)
+    assert hub.told()[3:] == []
+    await hub.when_due(sync)
+    assert hub.told()[3:] == [("n3", "", 2)]
+
+
 async def test_a_listing_with_an_event_too_large(hub: Hub) -> None:
     """A listing shows an event that cannot be kept: nothing of its type is taken for gone."""
     task = Event("task", "t1", Change.UPSERTED, payload=Document(title="T"))

@@ -1,0 +1,7 @@
+"""Seeds that once found something, and what. They are run again for ever, beside the numbers that come up."""
+
+#: seed → what it found. What a seed leads to changes with the code; what it is kept for is the kind of life it is.
+REGRESSIONS = {
+    "small-33": "who was asked for again while waiting lost the place in the queue, and never ran while more waited than there were hands",
+    "small-34": "after a lost cursor, one unreadable item in a listing kept everything that was gone from being noticed, for good",
+}
