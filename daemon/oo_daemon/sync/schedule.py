@@ -98,7 +98,7 @@ class Line:
     waiting: bool = False
 
 
-#: What is overdue by more than this (seconds) was missed while nobody ticked, or while the clock was set.
+#: What is overdue by more than this (seconds) was missed while the daemon was down or the host asleep, or the clock was set.
 MISSED = 10.0
 #: What was missed is made up for within this, or sooner where it is little (seconds).
 CATCH_UP = 300.0
@@ -210,7 +210,7 @@ class CatchUp:
         last, self._last = self._last, (now, elapsed)
         if last is None:
             await self._look(now, await self.storage.read(schedule.latest_end) - now)
-        elif abs(ahead := last[0] + int((elapsed - last[1]) * SECOND) - now) > _SET * SECOND or elapsed - last[1] > MISSED:
+        elif abs(ahead := last[0] + int((elapsed - last[1]) * SECOND) - now) > _SET * SECOND:
             await self._look(now, ahead)
         if self._ahead:
             after = await self.storage.write(schedule.set_back, now, self._ahead, self._after, _PAGE)

@@ -254,6 +254,18 @@ async def test_a_clock_that_is_set_back_stops_nobody(hub: Hub) -> None:
     assert len(connector.asked) == 10
 
 
+async def test_seldom_ticks_are_no_downtime(hub: Hub) -> None:
+    """A schedule that ticks seldom runs what is due with each tick, also where it is more than there are hands."""
+    for number in range(12):
+        await hub.connect(f"c{number}", user=f"u{number}")
+    connector = Scripted([Checkpoint({"at": 1})])
+    dispatch = dispatcher(hub, hub.sync(connector).run, workers=4)
+    for _ in range(6):
+        await dispatch.tick()
+        await hub.clock.advance(40)
+    assert len(connector.asked) == 12
+
+
 @pytest.mark.rows("E8")
 async def test_some_hands_stay_free(hub: Hub) -> None:
     """However much is due for one user, a quarter of the hands is left for whoever comes next; then users take turns."""
