@@ -6,7 +6,7 @@ index swallows what is already known. Everything after it reads the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Protocol, TypeAlias, TypeVar
@@ -21,6 +21,8 @@ UPSERTED, DELETED, OCCURRED = 1, 2, 3
 STREAM = 0
 #: Keys in one look-up. SQLite takes 32,766 parameters, PostgreSQL 65,535.
 LOOK_UP = 500
+#: Bytes of a key among those of its type and day: of 10,000 in a day, two are equal in one of 4 x 10^11 days.
+DAY_KEY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Draft:
     payload_type: str = ""  #: type URL
     payload: bytes = b""
     keep_key_until: int | None = None  #: for OCCURRED; None: as long as the connection lives
+    #: For OCCURRED by the million, as in an import: the day it belongs to, always the same. Its key lies with the others of that day.
+    day: int | None = None
 
 
 #: (connection, draft, event id, revision, observed at) → the event as bytes.
@@ -100,6 +104,7 @@ class _Outcome:
     events: list[tuple[Draft, int]] = field(default_factory=list)
     objects: dict[tuple[str, str], _Known] = field(default_factory=dict)  #: changed index rows
     occurrences: list[tuple[bytes, int | None]] = field(default_factory=list)
+    days: dict[tuple[str, int], bytes] = field(default_factory=dict)  #: changed days, whole
 
 
 def event_id(connection: str, type_: str, key: str, revision: int) -> str:
@@ -168,8 +173,17 @@ def _decide(database: Database, number: int, generation: int, drafts: Sequence[D
     """Hold each draft against the index; a later draft of the same object sees what an earlier one of the batch did."""
     outcome = _Outcome()
     known = _look_up(database, number, [draft for draft in drafts if draft.change != OCCURRED])
-    met = _met_before(database, number, [draft for draft in drafts if draft.change == OCCURRED])
+    met = _met_before(database, number, [draft for draft in drafts if draft.change == OCCURRED and draft.day is None])
+    by_day: dict[tuple[str, int], list[Draft]] = {}
     for draft in drafts:
+        if draft.change == OCCURRED and draft.day is not None:
+            by_day.setdefault((draft.type, draft.day), []).append(draft)
+    new = _new_in_days(database, number, by_day, outcome)
+    for draft in drafts:
+        if draft.change == OCCURRED and draft.day is not None:
+            if id(draft) in new:
+                outcome.events.append((draft, 1))
+            continue
         if draft.change == OCCURRED:
             key = _occurrence_key(draft)
             if key not in met:
@@ -231,6 +245,32 @@ def _met_before(database: Database, number: int, drafts: Sequence[Draft]) -> set
     return met
 
 
+def _new_in_days(database: Database, number: int, by_day: Mapping[tuple[str, int], Sequence[Draft]], outcome: _Outcome) -> set[int]:
+    """Which drafts their days did not know yet, by `id()`; the days are noted as they are with them."""
+    before: dict[tuple[str, int], bytes] = {}
+    days_of: dict[str, list[int]] = {}
+    for type_, day in by_day:
+        days_of.setdefault(type_, []).append(day)
+    for type_, days in days_of.items():
+        for some in _groups(days):
+            sql = f'SELECT day, "keys" FROM occurrence_day WHERE connection = ? AND type = ? AND day IN ({_places(some)})'
+            before.update({(type_, day): bytes(keys) for day, keys in database.rows(sql, (number, type_, *some))})
+    new: set[int] = set()
+    for place, drafts in by_day.items():
+        keys = before.get(place, b"")
+        met = {keys[start : start + DAY_KEY] for start in range(0, len(keys), DAY_KEY)}
+        more = []
+        for draft in drafts:
+            key = blake2b(draft.key.encode(), digest_size=DAY_KEY).digest()
+            if key not in met:
+                met.add(key)
+                more.append(key)
+                new.add(id(draft))
+        if more:
+            outcome.days[place] = keys + b"".join(more)
+    return new
+
+
 def _groups(keys: Sequence[T]) -> Iterator[Sequence[T]]:
     """Keys in groups of one or of `LOOK_UP`, filled up with repeats: with few statement texts, each is prepared once."""
     for start in range(0, len(keys), LOOK_UP):
@@ -263,6 +303,12 @@ def _write_index(database: Database, number: int, outcome: _Outcome) -> None:
         database.many(
             'INSERT INTO occurrence (connection, "key", keep_until) VALUES (?, ?, ?)',
             [(number, key, until) for key, until in outcome.occurrences],
+        )
+    if outcome.days:
+        database.many(
+            'INSERT INTO occurrence_day (connection, type, day, "keys") VALUES (?, ?, ?, ?) '
+            'ON CONFLICT (connection, type, day) DO UPDATE SET "keys" = excluded."keys"',
+            [(number, type_, day, keys) for (type_, day), keys in outcome.days.items()],
         )
 
 

@@ -583,13 +583,22 @@ class StoreContract(InboxContract):
             ((upsert("n1", "A", order=5), upsert("n1", "old", order=4)), 1),
             ((occur("s1"), occur("s1"), occur("s2")), 2),
             ((occur("s2"),), 0),
+            ((occur("s3", day=7), occur("s4", day=7), occur("s3", day=7)), 2),
+            ((occur("s4", day=7),), 0),
         ]
         for drafts, events in steps:
             assert (await storage.accept(_batch(connection, *drafts))).events == events
         told = await _told(storage)
         said = [(event.subject, event.revision, event.payload) for event in told]
-        assert said == [("n1", 1, "A"), ("n1", 2, "B"), ("n1", 3, "A"), ("n1", 4, ""), ("n1", 5, "A"), ("s1", 1, "A"), ("s2", 1, "A")]
-        assert [event.position for event in told] == list(range(1, 8))
+        assert said == [
+            ("n1", 1, "A"),
+            ("n1", 2, "B"),
+            ("n1", 3, "A"),
+            ("n1", 4, ""),
+            ("n1", 5, "A"),
+            *((f"s{n}", 1, "A") for n in (1, 2, 3, 4)),
+        ]
+        assert [event.position for event in told] == list(range(1, 10))
         assert [event.id for event in told] == [identity("c1", event.type, event.subject, event.revision) for event in told]
 
     async def test_a_listing_sweeps_what_it_did_not_show(self, storage: Storage) -> None:

@@ -186,6 +186,18 @@ def test_keys_of_occurrences_outlive_events(book: Book) -> None:
     assert sorted(book.database.rows("SELECT keep_until FROM occurrence"), key=str) == [(NOW + 35,), (None,)]
 
 
+@pytest.mark.rows("B6")
+def test_what_occurred_on_a_day_is_told_once(book: Book) -> None:
+    """Occurrences with a day are known by type, day and key, in one batch and over all, and one row holds a day's keys."""
+    connection = book.connect()
+    assert book.take(connection, occur("s1", day=7), occur("s2", day=7), occur("s1", day=7), occur("s1", day=8)).events == 3
+    assert book.take(connection, occur("s3", day=7), occur("s2", day=7), occur("s1", day=7, type_="acme.other")).events == 2
+    book.database.rows("DELETE FROM outbox")
+    assert book.take(connection, occur("s3", day=7), occur("s1", day=8)).events == 0
+    rows = book.database.rows('SELECT type, day, length("keys") FROM occurrence_day ORDER BY type, day')
+    assert rows == [("acme.other", 7, 8), ("acme.sample", 7, 24), ("acme.sample", 8, 8)]
+
+
 def test_an_occurrence_and_an_object_do_not_meet(book: Book) -> None:
     """An occurrence leaves the object index alone, though type and key be equal."""
     connection = book.connect()
@@ -227,9 +239,10 @@ def test_retention_forgets_no_identity(book: Book) -> None:
 def test_a_new_connection_after_an_erasure_starts_afresh(book: Book) -> None:
     """With the connection go its index and its keys; the next one has new ids for the same objects."""
     connection = book.connect()
-    book.take(connection, upsert("n1"), occur("s1"))
+    book.take(connection, upsert("n1"), occur("s1"), occur("s1", day=7))
     book.database.rows("DELETE FROM connection")
-    assert book.database.rows("SELECT 1 FROM object UNION ALL SELECT 1 FROM occurrence UNION ALL SELECT 1 FROM schedule") == []
+    for table in ("object", "occurrence", "occurrence_day", "schedule"):
+        assert book.database.rows(f"SELECT 1 FROM {table}") == []
     again = book.connect("c2")
     assert again.number != connection.number
     book.take(again, upsert("n1"), occur("s1"))
@@ -284,7 +297,7 @@ def _end(run: Run) -> RunEnded:
 
 
 def _everything(book: Book) -> list[object]:
-    tables = ("connection", "schedule", "object", "occurrence", "outbox", "stream")
+    tables = ("connection", "schedule", "object", "occurrence", "occurrence_day", "outbox", "stream")
     return [book.database.rows(f"SELECT * FROM {table}") for table in tables]
 
 

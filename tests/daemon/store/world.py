@@ -96,7 +96,7 @@ def delete(key: str, *, type_: str = "acme.note", version: str = "", order: int 
     return Draft(type=type_, key=key, subject=key, change=DELETED, digest=tombstone_digest(), version=version, order=order)
 
 
-def occur(key: str, text: str = "A", *, type_: str = "acme.sample", keep_key_until: int | None = None) -> Draft:
+def occur(key: str, text: str = "A", *, type_: str = "acme.sample", keep_key_until: int | None = None, day: int | None = None) -> Draft:
     """Something took place."""
     return Draft(
         type=type_,
@@ -107,6 +107,7 @@ def occur(key: str, text: str = "A", *, type_: str = "acme.sample", keep_key_unt
         payload=text.encode(),
         payload_type="T",
         keep_key_until=keep_key_until,
+        day=day,
     )
 
 

@@ -76,6 +76,11 @@ STATEMENTS = (
     """CREATE TABLE occurrence (
         connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, "key" {blob} NOT NULL, keep_until {int},
         PRIMARY KEY (connection, "key")) {compact}""",
+    # The same for occurrences by the million: one row holds the keys of a type and a day, eight bytes each, so that a batch of neighbours
+    # reads and writes a few rows in order instead of one random place for each key.
+    """CREATE TABLE occurrence_day (
+        connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, type TEXT NOT NULL, day {int} NOT NULL,
+        "keys" {blob} NOT NULL, PRIMARY KEY (connection, type, day)) {compact}""",
     # Where webhooks are posted to: the token in the address is known by its hash, and kept sealed to be shown again.
     """CREATE TABLE source (
         id TEXT NOT NULL PRIMARY KEY, provider TEXT NOT NULL,
