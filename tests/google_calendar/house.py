@@ -1,0 +1,278 @@
+"""A daemon's parts, signed in at the sandbox, over one database on a virtual clock: whole syncs with nothing of the network."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+from uuid import NAMESPACE_URL, uuid5
+
+from daemon.virtual import FixedChance, Notes, SeededChance, VirtualClock
+from oo_google_calendar import GoogleCalendar
+from oo_google_calendar.meaning import calendar, entry
+from oo_google_calendar.sandbox import GoogleCalendarSandbox
+from oo_google_calendar.sandbox.grants import Ask
+from oo_google_calendar.sandbox.wire import Asked
+from oo_google_calendar.shapes import Entry, Listed
+
+from oo_daemon.connections.connect import Connect
+from oo_daemon.connections.credential import Credentials
+from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.transport import NoAnswer, Request
+from oo_daemon.host import SameLoop
+from oo_daemon.ops.metrics import MemoryMetrics
+from oo_daemon.outbox import own, wire
+from oo_daemon.ports import SECOND, moment
+from oo_daemon.registry import Registry
+from oo_daemon.store import connections, outbox, schedule
+from oo_daemon.store.connections import Connection
+from oo_daemon.store.credentials import CredentialRows
+from oo_daemon.store.schedule import Schedule
+from oo_daemon.store.storage import InlineStorage
+from oo_daemon.sync.run import Limits, Sync
+from oo_sdk import Action, ActionResult, Change, Context, Response, decode
+from oo_sdk.events import NormalizedEvent
+from oo_sdk.vocabulary import CalendarEntry
+from oo_vault import Keyring, Refresher, Secret
+
+Json = dict[str, Any]
+
+ADDRESS = "https://google.example"
+ADA, GRACE = "ada@example.com", "grace@example.com"
+BROWSER = "a browser"
+
+
+@dataclass
+class Line:
+    """The daemon's transport, leading straight into the sandbox."""
+
+    sandbox: GoogleCalendarSandbox
+    asked: list[Asked] = field(default_factory=list)
+    lose: int = 0  #: how many answers to writes get lost
+
+    async def send(self, request: Request) -> Response:
+        """Carry a request there and an answer back."""
+        parts = urlsplit(request.url)
+        asked = Asked(
+            method=request.method,
+            path=tuple(unquote(part) for part in parts.path.strip("/").split("/")),
+            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=request.body or b"",
+        )
+        self.asked.append(asked)
+        del self.asked[:-200]
+        answer = self.sandbox.provider.answer(asked)
+        if self.lose and request.method != "GET" and asked.path[0] == "calendar":
+            self.lose -= 1
+            raise NoAnswer("the answer was lost")
+        headers = {"content-type": "application/json"} | {name.lower(): value for name, value in answer.headers.items()}
+        body = answer.body.encode() if isinstance(answer.body, str) else answer.encoded()
+        return Response(status=answer.status, headers=headers, body=body)
+
+
+@dataclass
+class House:
+    """One daemon and one sandbox on one clock."""
+
+    storage: InlineStorage
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
+    log: Notes = field(default_factory=Notes)
+    limits: Limits = field(default_factory=Limits)
+    first_days: int = 0
+    testing: bool = False
+
+    def __post_init__(self) -> None:
+        numbers = Counter[str]()
+
+        def token() -> str:
+            numbers["token"] += 1
+            return f"token-{numbers['token']}"
+
+        self.sandbox = GoogleCalendarSandbox(now=lambda: moment(self.clock.now()), token=token, testing=self.testing)
+        self.world, self.misbehaviour = self.sandbox.world, self.sandbox.misbehaviour
+        self.line = Line(self.sandbox)
+        self.connector = GoogleCalendar()
+        settings = json.dumps(self.sandbox.settings(ADDRESS)).encode()
+        self.connector.settings = decode(settings, GoogleCalendar.Settings)
+        registry = Registry(plugins=(), connectors=MappingProxyType({"google_calendar": self.connector}))
+        keyring, chance = Keyring([bytes(range(32))]), SeededChance()
+        self.registrations = Registrations(
+            storage=self.storage, keyring=keyring, registry=registry, clock=self.clock, public_url="http://127.0.0.1:1"
+        )
+        self.connecting = Connect(
+            storage=self.storage,
+            keyring=keyring,
+            registry=registry,
+            registrations=self.registrations,
+            guests=SameLoop(),
+            transport=self.line,
+            clock=self.clock,
+            chance=chance,
+            public_url="http://127.0.0.1:1",
+            link_life=900,
+            flow_life=600,
+            connection_event=own.connection_event,
+        )
+        refresher = Refresher(rows=CredentialRows(self.storage), keyring=keyring, clock=self.clock, chance=chance, owner="me")
+        self.credentials = Credentials(
+            refresher=refresher, registrations=self.registrations, transport=self.line, clock=self.clock, metrics=self.metrics
+        )
+        self.sync = Sync(
+            storage=self.storage,
+            registry=registry,
+            credentials=self.credentials,
+            guests=SameLoop(),
+            clock=self.clock,
+            chance=FixedChance(),
+            metrics=self.metrics,
+            log_for=lambda connection, provider: self.log,
+            limits=self.limits,
+            make_draft=wire.draft,
+            connection_event=own.connection_event,
+        )
+
+    # --- the person ---------------------------------------------------------------------------------------------------
+
+    async def sign_in(self, *, write: bool = False, untick: tuple[str, ...] = (), email: str = ADA) -> str:
+        """Sign in, unticking some scopes; gives how it ended."""
+        if not await self.storage.read(lambda database: database.rows("SELECT 1 FROM registration")):
+            await self.registrations.add("google_calendar", self.sandbox.client_id, [Secret(self.sandbox.client_secret)])
+        opened = await self.connecting.open("google_calendar", "ada", write=write)
+        address = await self.connecting.begin(opened.link, BROWSER)
+        query = dict(parse_qsl(urlsplit(address).query))
+        ask = Ask(
+            client=self.world.grants.clients[query["client_id"]],
+            scopes=tuple(query["scope"].split()),
+            redirect_uri=query["redirect_uri"],
+            state=query["state"],
+            challenge=query["code_challenge"],
+            offline=query["access_type"] == "offline",
+            again=query["prompt"] == "consent",
+            incremental=query["include_granted_scopes"] == "true",
+        )
+        ticked = tuple(scope for scope in ask.scopes if not scope.endswith(untick or ("\0",)))
+        code = self.world.grants.code(ask, email, ticked)
+        await self.connecting.finish(registration="google_calendar", state=ask.state, browser=BROWSER, code=code, error=None, iss=None)
+        outcome = await self.connecting.outcome(opened.id, BROWSER)
+        return outcome.status if outcome.status == "connected" else outcome.reason
+
+    def api(self, method: str, path: str, body: Any = None, email: str = ADA, **query: str) -> Json:
+        """Do something as the person would in the app; it works."""
+        from oo_google_calendar.sandbox.control import Control
+
+        control = Control(self.world, self.misbehaviour, self.sandbox.provider, self.sandbox.channels)
+        answer = control.as_person(email, method, path, query, b"" if body is None else json.dumps(body).encode())
+        assert answer.status < 300, answer.body
+        return answer.body or {}
+
+    def add(
+        self, title: str = "Lunch", calendar: str = "primary", start: str = "2026-11-26T12:00:00Z", email: str = ADA, **more: Any
+    ) -> Json:
+        """Add an entry of an hour."""
+        times = {"start": {"dateTime": start, "timeZone": "Europe/London"}, "end": {"dateTime": start.replace(":00:00", ":30:00")}}
+        return self.api("POST", f"calendars/{calendar}/events", {"summary": title, **times, **more}, email)
+
+    # --- the daemon ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Schedule:
+        """Sync now; gives how it went."""
+        await self.storage.write(schedule.due_now, 1, self.clock.now())
+        now = self.clock.now()
+        (run,) = await self.storage.write(schedule.claim, "me", now, now + int(self.limits.lease * SECOND), 10)
+        await self.clock.until(self.sync.run(run))
+        return await self.schedule()
+
+    async def schedule(self) -> Schedule:
+        """How its schedule stands."""
+        found = await self.storage.read(schedule.of, 1, self.clock.now())
+        assert found is not None
+        return found
+
+    async def connection(self) -> Connection:
+        """The one connection."""
+        found = await self.storage.read(connections.by_number, 1)
+        assert found is not None
+        return found
+
+    async def context(self) -> Context:
+        """What the connector is given."""
+        from oo_daemon.connections.guest import GuestClock
+
+        connection = await self.connection()
+        return Context(
+            http=await self.credentials.session(self.connector, connection),
+            meta=connection.meta,
+            scopes=frozenset(connection.scopes),
+            first_fetch_from=None,
+            clock=GuestClock(self.clock),
+            log=self.log,
+        )
+
+    async def act(self, name: str, key: str, **arguments: Any) -> ActionResult:
+        """Do an action."""
+        kind = next(each for each in self.connector.actions if each.name == name)
+        action = Action(name=name, arguments=decode(json.dumps(arguments).encode(), kind.arguments), key=str(uuid5(NAMESPACE_URL, key)))
+        return await self.connector.act(await self.context(), action)
+
+    # --- what was told ------------------------------------------------------------------------------------------------
+
+    def events(self, after: int = 0) -> list[NormalizedEvent]:
+        """Everything in the outbox of calendars and entries."""
+        stored = outbox.page(self.storage.database, after, 1_000_000).events
+        return [event for event in map(wire.decode, (each.body for each in stored)) if event.provider == event.type.partition(".")[0]]
+
+    def told(self, begin: int = 0) -> list[tuple[str, int, str]]:
+        """Entries in short: the last part of the subject, the change, the title."""
+        return [
+            (event.subject.rpartition("/")[2], int(event.change), payload(event).title)
+            for event in self.events()[begin:]
+            if event.type == "google_calendar.entry"
+        ]
+
+    def present(self) -> dict[tuple[str, str], bytes]:
+        """What a reader of the whole outbox has in the end: (type, subject) → payload."""
+        there: dict[tuple[str, str], bytes] = {}
+        for event in self.events():
+            if int(event.change) == Change.DELETED:
+                there.pop((event.type, event.subject), None)
+            else:
+                there[event.type, event.subject] = event.payload.value
+        return there
+
+    def truth(self, email: str = ADA) -> dict[tuple[str, str], bytes]:
+        """What the provider has: every calendar in the person's list, and every entry in it that was not deleted."""
+        there: dict[tuple[str, str], bytes] = {}
+        for id_, listed in self.world.lists[email].bodies.items():
+            if listed.get("deleted"):
+                continue
+            there["google_calendar.calendar", id_] = _bytes(calendar(decode(json.dumps(listed).encode(), Listed)))
+            found = self.world.calendars[id_]
+            for body in found.entries.bodies.values():
+                if found.is_gone(body):
+                    continue
+                shown = found.shown(body, email, None, found.roles[email])
+                subject = "/".join(filter(None, (id_, body.get("recurringEventId"), body["id"])))
+                there["google_calendar.entry", subject] = _bytes(entry(decode(json.dumps(shown).encode(), Entry), id_))
+        return there
+
+    def difference(self) -> list[tuple[str, str]]:
+        """Where the two are not the same."""
+        present, truth = self.present(), self.truth()
+        return sorted(key for key in present.keys() | truth.keys() if present.get(key) != truth.get(key))
+
+
+def payload(event: NormalizedEvent) -> CalendarEntry:
+    """Open an entry."""
+    opened = CalendarEntry()
+    event.payload.Unpack(opened)
+    return opened
+
+
+def _bytes(message: Any) -> bytes:
+    encoded: bytes = message.SerializeToString(deterministic=True)
+    return encoded
