@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-ConnectionState: TypeAlias = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected"]
+ConnectionState: TypeAlias = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected", "erasing"]
 TokenScope: TypeAlias = Literal["read", "connect", "act", "admin"]
 Outcome: TypeAlias = Literal["done", "later", "signed_out", "failed", "stalled", "running"]
 RunOutcome: TypeAlias = Literal["done", "later", "signed_out", "failed", "stalled", "lost", "running"]
@@ -39,6 +39,34 @@ class Health(Struct, frozen=True, kw_only=True):
 
     status: Literal["ok", "not_ready"]
     parts: Mapping[str, Part]
+
+
+class ErasedPart(Struct, frozen=True, kw_only=True):
+    """One connection that is being erased, and what its provider was told."""
+
+    connection: str
+    provider: str
+    state: Literal["pending", "done"]
+    revoked: Literal["pending", "fully", "partly", "unsupported", "failed"]
+    reason: str  #: why it failed
+    remains: str  #: what could not be revoked
+    manual_url: str  #: where the person can end the rest
+
+
+class Erasure(Struct, frozen=True, kw_only=True):
+    """What was asked to be forgotten, and how far that is."""
+
+    id: str
+    kind: Literal["user", "connection"]
+    state: Literal["running", "waiting", "done"]
+    waits_for: str  #: whom or what, in words; empty where it does not wait
+    connections: tuple[ErasedPart, ...]
+    erased: Mapping[str, int]  #: rows, by table
+    physical: Literal["pending", "done"]  #: whether nothing of it is left in the file either
+    consumers: Mapping[str, datetime]  #: who has read the event that tells of it, and when that was seen
+    created_at: datetime
+    erased_at: datetime | None
+    finished_at: datetime | None
 
 
 class Backup(Struct, frozen=True, kw_only=True):

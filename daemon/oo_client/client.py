@@ -22,6 +22,7 @@ from oo_client.answers import (
     ConnectSession,
     CreatedToken,
     Delivery,
+    Erasure,
     Event,
     EventPage,
     GivenSource,
@@ -102,6 +103,26 @@ class Client:
     async def metrics(self) -> str:
         """Fetch the numbers, in the text format of Prometheus."""
         return (await self._send("GET", "/metrics")).decode()
+
+    async def erase_user(self, user: str) -> Erasure:
+        """Erase everything of a user; from the answer on not one new event of theirs is emitted. Asking again changes nothing."""
+        return await self._ask("DELETE", f"/v1/users/{_segment(user)}", into=Erasure)
+
+    async def erase_connection(self, connection: str) -> Erasure:
+        """Erase a connection and everything of it."""
+        return await self._ask("POST", f"/v1/connections/{_segment(connection)}/erase", into=Erasure)
+
+    async def erasures(self) -> tuple[Erasure, ...]:
+        """List the latest erasures, newest first."""
+        return (await self._ask("GET", "/v1/erasures", into=_Erasures)).erasures
+
+    async def erasure(self, erasure: str, *, wait: float = 0) -> Erasure:
+        """Say how far an erasure is; waits at most `wait` seconds until it is done."""
+        return await self._ask("GET", f"/v1/erasures/{_segment(erasure)}", into=Erasure, wait=wait)
+
+    async def export(self, user: str, *, patience: float = 3600) -> bytes:
+        """Fetch everything of a user, as a zip file."""
+        return await self._send("GET", f"/v1/users/{_segment(user)}/export", patience=patience)
 
     async def backups(self) -> tuple[Backup, ...]:
         """List the backups there are, newest first."""
@@ -477,6 +498,10 @@ class Client:
 
 _LOG: Final = "look at the daemon's log, then ask again"
 _VERSIONS: Final = "use the version of `oo` that the daemon has"
+
+
+class _Erasures(msgspec.Struct, frozen=True):
+    erasures: tuple[Erasure, ...]
 
 
 class _Backups(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ from oo_daemon.ingress.api import Api, Rehearse, in_its_words
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.health import HealthRoutes
+from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.tokens import Tokens, guard
 from oo_daemon.ingress.view import time
@@ -45,7 +46,7 @@ from oo_daemon.ops import log
 from oo_daemon.ops import memory as memory_
 from oo_daemon.ops import metrics as numbers
 from oo_daemon.ops.backup import Backups
-from oo_daemon.ops.disk import Disk
+from oo_daemon.ops.disk import DatabaseFile, Disk
 from oo_daemon.ops.fatal import Fatal
 from oo_daemon.ops.health import ClockSteady, CommitTimes, Health, LoopTurns, PluginsLoaded, SourcesVerify, WriterWrites
 from oo_daemon.ops.integrity import NIGHTLY, Integrity
@@ -55,6 +56,9 @@ from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.relay import Relay
 from oo_daemon.outbox.tail import Tail
+from oo_daemon.privacy.deletions import DeletionLog
+from oo_daemon.privacy.erase import Erasures
+from oo_daemon.privacy.export import Export
 from oo_daemon.registry import Registry, discover
 from oo_daemon.store import credentials, inbox, jobs, lock, schedule
 from oo_daemon.store.accept import event_id
@@ -74,6 +78,7 @@ GRACE = 10.0
 CHECKPOINT_EVERY = 0.25
 #: How often the inbox is looked at; what arrives is worked on at once.
 INTAKE_EVERY = 1.0
+ERASING_EVERY = 1.0
 TIDY_EVERY = 3600.0
 #: How often the counted uses of credentials are written.
 USES_EVERY = 10.0
@@ -293,6 +298,22 @@ async def build(
         )
         stack.push_async_callback(lambda: worker.stop(GRACE))
 
+        erasing = Erasures(
+            storage=storage,
+            deletions=DeletionLog(settings.places.database.with_name("deletions.log")),
+            file=DatabaseFile(storage=storage, path=settings.places.database),
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            log=out,
+            erased_event=own.erased_event,
+            wake_jobs=worker.wake,
+            closed=sources.load,
+        )
+        # Before anything can be asked: what was erased is not there again because an older backup was restored.
+        if again := await erasing.again():
+            out.warning("erased_again", connections=again)
+
         tail = Tail(storage, clock)
         relay = Relay(storage=storage, reader=tail, guests=guests, clock=clock, chance=chance, metrics=metrics, log=out)
         stack.push_async_callback(relay.stop)
@@ -375,6 +396,12 @@ async def build(
             stack,
             health=HealthRoutes(health=health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
             backups=BackupRoutes(backups=backups),
+            privacy=PrivacyRoutes(
+                storage=storage,
+                erasures=erasing,
+                export=Export(storage=storage, folder=settings.places.database.parent, clock=clock, as_json=wire.as_json).of_user,
+                clock=clock,
+            ),
             connect=connect,
             webhooks=webhooks,
             api=api,
@@ -387,6 +414,7 @@ async def build(
         _tick(ticker, settings, dispatcher, storage, connect, disk)
         ticker.every(settings.sync.tick, worker.tick, "jobs")
         ticker.every(INTAKE_EVERY, intake.tick, "intake")
+        ticker.every(ERASING_EVERY, erasing.tick, "erasing")
         ticker.every(USES_EVERY, uses.write, "uses")
         ticker.every(TIDY_EVERY, uses.tidy, "tidy_uses")
         ticker.every(TIDY_EVERY, keep_alive.tick, "keep_alive")
@@ -449,6 +477,7 @@ async def _listen(
     *,
     health: HealthRoutes,
     backups: BackupRoutes,
+    privacy: PrivacyRoutes,
     connect: Connect,
     webhooks: Webhooks,
     api: Api,
@@ -462,7 +491,7 @@ async def _listen(
     public_app.add_routes(webhooks.routes())
     private_app = server.private_application(log=out)
     private_app.middlewares.append(in_its_words)
-    private_app.add_routes([*health.routes(), *backups.routes(), *api.routes()])
+    private_app.add_routes([*health.routes(), *backups.routes(), *privacy.routes(), *api.routes()])
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
@@ -487,7 +516,7 @@ async def _listen(
     if settings.private.port:
         guarded_app = server.private_application(log=out)
         guarded_app.middlewares.extend([in_its_words, guard(api.tokens)])
-        guarded_app.add_routes([*health.routes(), *backups.routes(), *api.routes()])
+        guarded_app.add_routes([*health.routes(), *backups.routes(), *privacy.routes(), *api.routes()])
         guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)

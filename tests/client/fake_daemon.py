@@ -66,6 +66,7 @@ class FakeDaemon:
     instead: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     health: dict[str, Json] = field(default_factory=lambda: {"database": {"status": "ok", "says": ""}})
+    erasures: list[Json] = field(default_factory=list)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -89,6 +90,11 @@ class FakeDaemon:
                 web.get("/healthz", self._health),
                 web.get("/metrics", self._metrics),
                 web.get("/v1/backups", self._backups),
+                web.delete("/v1/users/{user}", self._erase),
+                web.get("/v1/users/{user}/export", self._export),
+                web.post("/v1/connections/{id}/erase", self._erase),
+                web.get("/v1/erasures", self._erasures),
+                web.get("/v1/erasures/{id}", self._erasure),
                 web.post("/v1/backups", self._make_backup),
                 web.get("/v1/status", self._status),
                 web.get("/v1/plugins", self._plugins),
@@ -161,6 +167,19 @@ class FakeDaemon:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(text="oo_integrations_syncs_total 1.0\n")
+
+    async def _erase(self, request: web.Request) -> web.Response:
+        self.erasures.append(erasure(f"e-{len(self.erasures)}"))
+        return _json(self.erasures[-1], status=202)
+
+    async def _export(self, request: web.Request) -> web.Response:
+        return web.Response(body=b"PK\x05\x06" + bytes(18), content_type="application/zip")
+
+    async def _erasures(self, request: web.Request) -> web.Response:
+        return _json({"erasures": self.erasures})
+
+    async def _erasure(self, request: web.Request) -> web.Response:
+        return _json(next(each for each in self.erasures if each["id"] == request.match_info["id"]))
 
     async def _backups(self, request: web.Request) -> web.Response:
         return _json({"backups": [BACKUP]})
@@ -489,6 +508,18 @@ def sync(outcome: str = "done", **changes: Any) -> Json:
     """Give the answer to a sync."""
     ended = None if outcome == "running" else "2026-11-22T09:30:01Z"
     return {"outcome": outcome, "detail": "", "events": 12, "started_at": NOW, "finished_at": ended, **changes}
+
+
+def erasure(id_: str, **changes: Any) -> Json:
+    """Give an erasure that is done."""
+    part = {
+        "connection": "c-7f3a", "provider": "todoist", "state": "done", "revoked": "partly", "reason": "",
+        "remains": "remove oO at Todoist", "manual_url": "https://app.todoist.com/",
+    }  # fmt: skip
+    return {
+        "id": id_, "kind": "user", "state": "done", "waits_for": "", "connections": [part], "erased": {"outbox": 7}, "physical": "done",
+        "consumers": {"reader": NOW}, "created_at": NOW, "erased_at": NOW, "finished_at": NOW, **changes,
+    }  # fmt: skip
 
 
 def reached(status: str, **changes: Any) -> Json:

@@ -14,6 +14,7 @@ import oo_sdk.vocabulary
 from oo_daemon.ingress.api import Api
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.health import HealthRoutes
+from oo_daemon.ingress.privacy import PrivacyRoutes
 
 GOLDEN = """\
 Action ActionKind ActionRefused ActionResult ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
@@ -34,7 +35,7 @@ def document() -> dict[str, Any]:
 
 
 def routed() -> set[tuple[str, str]]:
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes)
+    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes)
     routes = [route for room in rooms for route in room(**{part.name: Mock() for part in fields(room)}).routes()]
     return {(route.method, route.path) for route in routes if isinstance(route, web.RouteDef)}
 

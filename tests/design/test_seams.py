@@ -51,6 +51,12 @@ DOORS = {
     ("vault/oo_vault/sources.py", "os.urandom"): "the default of an argument: a new root key",
     ("vault/oo_vault/wrapped.py", "os.urandom"): "the same",
     ("vault/oo_vault/sources.py", "os.open"): "key files: read at the start, with flags that only the system call has",
+    (
+        "daemon/oo_daemon/privacy/deletions.py",
+        "os.open",
+    ): "the deletion log, which is handed in: it must outlive the database and is no part of it",
+    ("daemon/oo_daemon/privacy/deletions.py", "Path.read_text"): "the same",
+    ("daemon/oo_daemon/privacy/export.py", "tempfile"): "a file that is handed out and removed",
     ("daemon/oo_daemon/store/backup.py", "os.open"): "a copy reaches the disk: SQLite syncs the database, and nobody else the copy",
     ("daemon/oo_daemon/store/lock.py", "os.open"): "the lock beside the database, for the process and not for what is simulated",
     ("daemon/oo_daemon/store/storage.py", "Path.read_text"): "the default of an argument: what is mounted",

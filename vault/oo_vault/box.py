@@ -20,6 +20,7 @@ ROOT_SIZE = 32  #: bytes of a root key
 
 _FORMAT = b"\x01"
 _MAC_SIZE = 32
+_LAST = bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL
 _AEAD_LEAST = Aead.NONCE_SIZE + Aead.MACBYTES
 
 
@@ -90,21 +91,20 @@ class RootKey:
             if held is not None:
                 yield bindings.crypto_secretstream_xchacha20poly1305_push(state, held, context)
             held = part
-        last = bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL
-        yield bindings.crypto_secretstream_xchacha20poly1305_push(state, held or b"", context, last)
+        yield bindings.crypto_secretstream_xchacha20poly1305_push(state, held or b"", context, _LAST)
 
     def open_stream(self, context: bytes, header: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """Decrypt what `seal_stream` gave. Raises `Refused` where a block is not the next one, and where the last one is missing."""
         state = bindings.crypto_secretstream_xchacha20poly1305_state()
-        tag = 0
+        kind = 0
         try:
             bindings.crypto_secretstream_xchacha20poly1305_init_pull(state, header, self._backup)
             for block in blocks:
-                part, tag = bindings.crypto_secretstream_xchacha20poly1305_pull(state, block, context)
+                part, kind = bindings.crypto_secretstream_xchacha20poly1305_pull(state, block, context)
                 yield part
         except (CryptoError, ValueError, TypeError):
             raise Refused from None
-        if tag != bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL:
+        if kind != _LAST:
             raise Refused
 
     def tag(self, text: str) -> str:

@@ -145,6 +145,9 @@ class Connect:
         scopes = tuple(scope.id for scope in connector.scopes if scope.required or (write and scope.access == "write"))
         if write and not any(scope.access == "write" for scope in connector.scopes):
             raise Declined("no_write", f"There is nothing that oO could change at {_title(connector)}.", "Connect without --write.")
+        known = await self.storage.read(connections.of, user, provider, account)
+        if known is not None and known.state == "erasing":
+            raise _being_erased()
         found = await self.registrations.find(provider, registration)
         link, now = self._token(), self.clock.now()
         sign_in = SignIn(
@@ -299,6 +302,8 @@ class Connect:
 
         def prepare(database: Database) -> Batch:
             known = connections.of(database, sign_in.user, sign_in.provider, sign_in.account)
+            if known is not None and known.state == "erasing":
+                raise _being_erased()
             if known is not None and known.provider_account and stored.account_id and known.provider_account != stored.account_id:
                 raise Declined(
                     "another_account",
@@ -492,6 +497,10 @@ def _hash(token: str) -> bytes:
 def verifier_place(sign_in: SignIn) -> Context:
     """Where a sign-in's PKCE verifier is sealed for."""
     return Context(purpose=f"pkce verifier of {sign_in.id}", user=sign_in.user, provider=sign_in.provider, account=sign_in.account)
+
+
+def _being_erased() -> Declined:
+    return Declined("erasing", "This connection is being erased.", "Connect again once that is done: see `oo erasures`.")
 
 
 def _title(connector: Connector) -> str:

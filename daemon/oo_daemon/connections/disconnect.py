@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from oo_daemon.connections.guest import Contexts, later, sentence
 from oo_daemon.ports import Chance, Clock, Guests, Metrics
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, credentials, jobs, schedule
+from oo_daemon.store import connections, credentials, erasures, jobs, schedule
 from oo_daemon.store.accept import Batch, Draft, Mark
 from oo_daemon.store.connections import Connection, State, StateChanged
 from oo_daemon.store.database import Database
@@ -25,7 +25,7 @@ from oo_vault import Refresher
 #: How often a connector's own fault is met again before it is believed.
 FAULTS = 3
 #: States in which there is nothing to begin any more.
-_BEGUN: frozenset[State] = frozenset({"revoking", "disconnected"})
+_BEGUN: frozenset[State] = frozenset({"revoking", "disconnected", "erasing"})
 
 
 class ConnectionEvent(Protocol):
@@ -85,7 +85,7 @@ class Disconnect:
 
     async def attempt(self, job: Job, connection: Connection) -> Ended | Later:
         """Ask the provider to revoke."""
-        if connection.state != "revoking":
+        if connection.state not in {"revoking", "erasing"}:
             return Ended(state="failed", reason="the connection is no longer being disconnected")
         connector = self.registry.connectors.get(connection.provider)
         if connector is None:
@@ -133,6 +133,9 @@ class Disconnect:
     def _erased(self, connection: Connection, state: jobs.Outcome, result: dict[str, str], reason: str) -> Ended:
         now = self.clock.now()
         self.metrics.count("revocations", provider=connection.provider, revoked=result["revoked"])
+        if connection.state == "erasing":  # whoever erases it tells of it, and keeps what became of the grant
+            told = erasures.Told(connection=connection.number, revocation={**result, "reason": reason})
+            return Ended(state=state, result=result, reason=reason, marks=[_Erased(connection=connection.number), told])
         return Ended(
             state=state,
             result=result,

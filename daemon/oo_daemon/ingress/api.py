@@ -49,6 +49,7 @@ STATUS_OF = {
     "registration_exists": 409,
     "no_sign_in": 409,
     "not_active": 409,
+    "erasing": 409,
     "no_write": 409,
     "not_loaded": 409,
     "unknown_action": 404,

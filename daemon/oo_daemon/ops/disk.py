@@ -14,6 +14,7 @@ from pathlib import Path
 
 from oo_daemon.ops.health import Finding
 from oo_daemon.ports import Metrics
+from oo_daemon.store.storage import ThreadedStorage
 from oo_sdk import Log
 
 MIB = 1024 * 1024
@@ -79,3 +80,24 @@ class Disk:
         return Finding(
             well=False, says=f"less than {self.least // MIB} MiB are left in {self.folder}: free some, or erase what is not needed"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFile:
+    """The database as a file, for whoever must know how large it is and have it packed."""
+
+    storage: ThreadedStorage
+    path: Path
+
+    async def pack(self) -> None:
+        """Write it anew without what was deleted. Raises `CannotStore`."""
+        await self.storage.pack()
+
+    def size(self) -> int:
+        """Bytes, the write-ahead log included."""
+        names = (self.path.name, f"{self.path.name}-wal")
+        return sum(path.stat().st_size for path in map(self.path.with_name, names) if path.exists())
+
+    def free(self) -> int:
+        """Bytes left beside it."""
+        return free_bytes(self.path.parent)

@@ -23,6 +23,11 @@ def action_event(job: Job, what: str, at: int, *, subject: str = "", reason: str
     return _event("action", what, job.id, f"{job.id} {job.created_at}", at, fields)
 
 
+def erased_event(about: str, subject: str, erasure: str, at: int) -> Draft:
+    """`user.erased` or `connection.erased`: whoever has copies of what came before is to erase them, too."""
+    return _event(about, "erased", subject, erasure, at, {"erasure": erasure})
+
+
 def _event(about: str, what: str, subject: str, key: str, at: int, fields: Mapping[str, str]) -> Draft:
     record = Record()
     record.fields.update({name: text for name, text in fields.items() if text})

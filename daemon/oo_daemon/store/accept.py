@@ -73,6 +73,7 @@ class Batch:
     drafts: Sequence[Draft] = ()
     marks: Sequence[Mark] = ()
     sweep: Sweep | None = None
+    erasing: bool = False  #: by the erasure itself, which alone may still speak of a connection that is being erased
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,7 @@ def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
     Raises `LeaseLost` when a mark refuses, or the connection is gone.
     """
     number = batch.connection.number
-    _hold(database, number)
+    _hold(database, batch)
     for mark in batch.marks:
         mark.apply(database)
     generation = _generation(database, number)
@@ -132,10 +133,13 @@ def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
     return Accepted(events=len(positions), last_position=positions[-1] if positions else None, swept=len(swept))
 
 
-def _hold(database: Database, number: int) -> None:
+def _hold(database: Database, batch: Batch) -> None:
     """Keep other batches of this connection waiting until the commit: they decide by what this one writes."""
-    if not database.rows(f"SELECT number FROM connection WHERE number = ? {database.locking('FOR UPDATE')}", (number,)):
+    rows = database.rows(f"SELECT state FROM connection WHERE number = ? {database.locking('FOR UPDATE')}", (batch.connection.number,))
+    if not rows:
         raise LeaseLost("the connection is gone")
+    if rows[0][0] == "erasing" and not batch.erasing and (batch.drafts or batch.sweep):
+        raise LeaseLost("the connection is being erased")
 
 
 def _generation(database: Database, number: int) -> int:

@@ -12,7 +12,7 @@ from oo_daemon.store.database import Database, Row
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.models import ConnectionRow
 
-State = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected"]
+State = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected", "erasing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,6 +124,7 @@ class _Item:
     work: Callable[[Database], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    alone: bool = False  #: outside of any transaction
     result: Any = None
     error: BaseException | None = None
 
@@ -147,9 +148,20 @@ class Transactions:
 
     def run(self, items: Sequence[_Item]) -> None:
         """Run all; afterwards each item has its result, or its error and left no trace."""
+        if items[0].alone:
+            self._alone(items[0])
+            return
         if len(items) == 1 or not self._attempt(items):
             for item in items:
                 self._attempt([item])
+
+    def _alone(self, item: _Item) -> None:
+        try:
+            _connected(self.database)
+            item.result = item.work(self.database)
+        except BaseException as error:
+            item.error = explain(error)
+            _close(self.database)
 
     def _attempt(self, items: Sequence[_Item]) -> bool:
         """Run items in one transaction; False: it is gone as a whole, nobody was told anything yet, and each may be run alone."""
@@ -286,6 +298,10 @@ class _Queue:
         with self.ready:
             while not any(self.lanes) and not self.closed:
                 self.ready.wait()
+            waiting = self.lanes[Lane.BULK]
+            if waiting and waiting[0].alone:
+                return [waiting.popleft()]
+            bulk = next((place for place, item in enumerate(waiting) if item.alone), bulk)
             return [lane.popleft() for lane, limit in zip(self.lanes, (most, bulk), strict=True) for _ in range(min(limit, len(lane)))]
 
     def close(self) -> None:
@@ -338,9 +354,21 @@ class ThreadedStorage:
         """Have each commit made inside what `watch` gives; in the writer's thread."""
         self._on_commit = watch
 
-    async def _submit(self, work: Callable[[Database], T], lane: Lane) -> T:
+    async def pack(self) -> None:
+        """Write the file anew, without what was deleted from it, and empty the write-ahead log. Nobody writes meanwhile.
+
+        Raises `CannotStore`.
+        """
+
+        def work(database: Database) -> None:
+            database.rows("VACUUM")
+            database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        await self._submit(work, Lane.BULK, alone=True)
+
+    async def _submit(self, work: Callable[[Database], T], lane: Lane, *, alone: bool = False) -> T:
         loop = asyncio.get_running_loop()
-        item = _Item(work, loop, loop.create_future())
+        item = _Item(work, loop, loop.create_future(), alone=alone)
         self._queue.put(item, lane)
         return cast(T, await item.future)
 

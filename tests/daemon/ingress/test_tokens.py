@@ -21,6 +21,7 @@ from oo_daemon.connections.errors import Declined
 from oo_daemon.ingress.api import Api, in_its_words
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.health import HealthRoutes
+from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.server import private_application
 from oo_daemon.ingress.tokens import SCOPES, Scope, Tokens, guard, needs, scope_of
 from oo_daemon.outbox import wire
@@ -71,7 +72,7 @@ def clock_of(tokens: Tokens) -> VirtualClock:
 
 def routes() -> list[web.RouteDef]:
     """Every route of the private listener."""
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes)
+    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes)
     made = [route for room in rooms for route in room(**{each.name: Mock() for each in dataclasses.fields(room)}).routes()]
     return [route for route in made if isinstance(route, web.RouteDef)]
 

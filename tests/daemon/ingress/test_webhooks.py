@@ -232,8 +232,9 @@ async def test_without_an_id_a_hash_stands_in(door: Door, ask: Ask, ids: dict[st
 async def test_a_compressed_body_is_unpacked(door: Door, ask: Ask, coding: str, pack: Callable[[bytes], bytes]) -> None:
     """Whether its sender signed it before or after; what is kept is what the connector can read."""
     body = b'{"text": "' + b"x" * 30_000 + b'"}'
-    for name, signed in (("before", body), ("after", pack(body))):
-        assert (await ask(pack(body), {**sign(signed), "X-Id": name, "Content-Encoding": coding}))[0] == 200
+    packed = pack(body)  # once: gzip writes the time into it
+    for name, signed in (("before", body), ("after", packed)):
+        assert (await ask(packed, {**sign(signed), "X-Id": name, "Content-Encoding": coding}))[0] == 200
     assert [each.body for each in await door.claimed()] == [body, body]
 
 

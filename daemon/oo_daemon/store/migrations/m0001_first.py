@@ -112,4 +112,12 @@ STATEMENTS = (
     """CREATE TABLE api_token (
         name TEXT NOT NULL PRIMARY KEY, hash {blob} NOT NULL UNIQUE, scopes TEXT NOT NULL,
         created_at {int} NOT NULL, expires_at {int}, last_used_at {int})""",
+    # What was asked to be forgotten, how far that is, and the receipt.
+    """CREATE TABLE erasure (
+        id TEXT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, "user" TEXT, counts TEXT NOT NULL, tombstone {int}, acks TEXT NOT NULL,
+        created_at {int} NOT NULL, erased_at {int}, physical_at {int}, finished_at {int})""",
+    """CREATE TABLE erasure_part (
+        erasure TEXT NOT NULL REFERENCES erasure (id) ON DELETE CASCADE, connection {int} NOT NULL, id TEXT NOT NULL,
+        provider TEXT NOT NULL, revocation TEXT NOT NULL, ended {int} NOT NULL, PRIMARY KEY (erasure, connection))""",
+    "CREATE INDEX erasure_part_by_connection ON erasure_part (connection)",
 )

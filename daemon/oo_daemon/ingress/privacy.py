@@ -1,0 +1,153 @@
+"""Erasing and handing out, over the private API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.tokens import needs
+from oo_daemon.ingress.view import time
+from oo_daemon.ports import Clock
+from oo_daemon.store import connections
+from oo_daemon.store.connections import Connection
+from oo_daemon.store.erasures import Erasure, Part
+from oo_daemon.store.storage import Storage
+
+#: Longest that a request waits, and how often it looks, in seconds.
+LONGEST_WAIT = 30.0
+LOOK = 0.2
+
+
+class Erases(Protocol):
+    """Takes erasures."""
+
+    async def of_user(self, user: str) -> Erasure:
+        """Erase everything of a user."""
+
+    async def of_connection(self, connection: Connection) -> Erasure:
+        """Erase one connection."""
+
+    async def status(self, id_: str) -> Erasure:
+        """How far one is. Raises `Declined`."""
+
+    async def listed(self) -> list[Erasure]:
+        """The latest ones."""
+
+    async def tick(self) -> None:
+        """Go on with them now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyRoutes:
+    """Erasures and exports."""
+
+    storage: Storage
+    erasures: Erases
+    export: Callable[[str], Awaitable[Path]]  #: everything of a user, as a zip file that the caller removes
+    clock: Clock
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """The routes."""
+        return [
+            web.delete("/v1/users/{user}", self.erase_user),
+            web.get("/v1/users/{user}/export", self.export_user),
+            web.post("/v1/connections/{id}/erase", self.erase_connection),
+            web.get("/v1/erasures", self.list_erasures),
+            web.get("/v1/erasures/{id}", self.show_erasure),
+        ]
+
+    @needs("admin")
+    async def erase_user(self, request: web.Request) -> web.Response:
+        """202: from now on nothing new of this user is emitted."""
+        return _json(_shown(await self.erasures.of_user(request.match_info["user"])), status=202)
+
+    @needs("admin")
+    async def erase_connection(self, request: web.Request) -> web.Response:
+        """Likewise, for one connection."""
+        connection = await self.storage.read(connections.by_id, request.match_info["id"])
+        if connection is None:
+            raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
+        return _json(_shown(await self.erasures.of_connection(connection)), status=202)
+
+    @needs("read")
+    async def list_erasures(self, request: web.Request) -> web.Response:
+        """Newest first."""
+        return _json({"erasures": [_shown(each) for each in await self.erasures.listed()]})
+
+    @needs("read")
+    async def show_erasure(self, request: web.Request) -> web.Response:
+        """How far it is, after some waiting if that was asked for."""
+        deadline = self.clock.monotonic() + _wait(request)
+        while True:
+            found = await self.erasures.status(request.match_info["id"])
+            if found.state == "done" or self.clock.monotonic() >= deadline:
+                return _json(_shown(found))
+            await self.clock.sleep(LOOK)
+
+    @needs("admin")
+    async def export_user(self, request: web.Request) -> web.StreamResponse:
+        """Everything of a user, as a zip file."""
+        path = await self.export(request.match_info["user"])
+        with path.open("rb") as file:
+            path.unlink()  # it lives as long as it is open
+            response = web.StreamResponse(headers={"Content-Type": "application/zip", "Content-Disposition": "attachment"})
+            await response.prepare(request)
+            while part := file.read(256 * 1024):
+                await response.write(part)
+            await response.write_eof()
+        return response
+
+
+def _wait(request: web.Request) -> float:
+    try:
+        return min(max(float(request.query.get("wait", 0)), 0.0), LONGEST_WAIT)
+    except ValueError:
+        raise Refused(400, "wait", "`wait` is a number of seconds.", "Leave it out, or send 0 to 30.") from None
+
+
+def _shown(erasure: Erasure) -> dict[str, Any]:
+    return {
+        "id": erasure.id,
+        "kind": erasure.kind,
+        "state": erasure.state,
+        "waits_for": _waits_for(erasure),
+        "connections": [_part(part) for part in erasure.parts],
+        "erased": dict(erasure.counts),
+        "physical": "pending" if erasure.physical_at is None else "done",
+        "consumers": {name: time(at) for name, at in erasure.acks.items()},
+        "created_at": time(erasure.created_at),
+        "erased_at": None if erasure.erased_at is None else time(erasure.erased_at),
+        "finished_at": None if erasure.finished_at is None else time(erasure.finished_at),
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    told: Mapping[str, str] = part.revocation
+    return {
+        "connection": part.id,
+        "provider": part.provider,
+        "state": "done" if part.ended else "pending",
+        "revoked": told.get("revoked", "pending"),
+        "reason": told.get("reason", ""),
+        "remains": told.get("remains", ""),
+        "manual_url": told.get("manual_url", ""),
+    }
+
+
+def _waits_for(erasure: Erasure) -> str:
+    if erasure.state != "waiting":
+        return ""
+    providers = sorted({part.provider for part in erasure.parts if not part.ended})
+    if providers:
+        return f"{', '.join(providers)} to be told; that is tried for a day"
+    return "the file to be packed"
+
+
+def _json(body: Mapping[str, Any], *, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")

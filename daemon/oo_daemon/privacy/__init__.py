@@ -1,0 +1,1 @@
+"""Privacy: forgetting, and handing out what is kept."""

@@ -1,0 +1,258 @@
+"""Erasures: what is asked to be forgotten, how far that is, and the receipt that stays.
+
+`begin` is the suppression: from its commit on nothing of these connections enters the outbox. Everything after it may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from oo_daemon.store import connections, credentials, jobs, schedule
+from oo_daemon.store.accept import STREAM
+from oo_daemon.store.connections import Connection, StateChanged
+from oo_daemon.store.database import Database, Row
+
+Kind = Literal["user", "connection"]
+State = Literal["running", "waiting", "done"]
+
+#: Rows of one statement: with a full disk there is room for little at a time.
+SOME = 100
+
+#: Every table that holds something of a connection, with what tells its rows apart. A test holds this against the schema.
+OF_A_CONNECTION: Mapping[str, str] = {
+    "outbox": "position",
+    "object": 'type, "key"',
+    "occurrence": '"key"',
+    "occurrence_day": "type, day",
+}
+#: What goes with the row of the connection, by the schema's own ON DELETE CASCADE, once its provider was told.
+WITH_THE_ROW = frozenset({"schedule", "credential", "credential_use", "job", "source", "delivery", "run"})
+#: What holds nothing of anybody's, or is kept on purpose.
+KEPT: Mapping[str, str] = {
+    "vault_key": "keys are the daemon's",
+    "registration": "clients are the operator's",
+    "budget": "digests of users, forgotten two days after their last call",
+    "probe": "a row that means nothing",
+    "stream": "a counter",
+    "consumer": "readers are the operator's",
+    "api_token": "callers are the operator's",
+    "migration": "the schema's history",
+    "connection": "erased last, by `end_connection`",
+    "flow": "erased first, by `begin`",
+    "erasure": "the receipt: no user once it is done",
+    "erasure_part": "the receipt: the random id of a connection, and its provider",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One connection that is being erased."""
+
+    number: int
+    id: str
+    provider: str
+    revocation: Mapping[str, str]  #: what the provider was told: revoked, remains, manual_url, reason; empty while it is to be told
+    ended: bool  #: its row is gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """One erasure."""
+
+    id: str
+    kind: Kind
+    user: str | None  #: None once it is done
+    parts: tuple[Part, ...]
+    counts: Mapping[str, int]  #: rows erased, by table
+    tombstone: int | None  #: position of the event that tells consumers
+    acks: Mapping[str, int]  #: by consumer, when it was past that event
+    created_at: int
+    erased_at: int | None  #: nothing of it can be found any more
+    physical_at: int | None  #: nothing of it is in the file any more
+    finished_at: int | None
+
+    @property
+    def state(self) -> State:
+        """`waiting`: only for somebody else, a provider or the time for the file to be packed."""
+        if self.finished_at is not None:
+            return "done"
+        return "running" if self.erased_at is None else "waiting"
+
+
+_COLUMNS = 'id, kind, "user", counts, tombstone, acks, created_at, erased_at, physical_at, finished_at'
+
+
+def _value(database: Database, row: Row) -> Erasure:
+    id_, kind, user, counts, tombstone, acks, created_at, erased_at, physical_at, finished_at = row
+    parts = database.rows(
+        "SELECT connection, id, provider, revocation, ended FROM erasure_part WHERE erasure = ? ORDER BY connection", (id_,)
+    )
+    return Erasure(
+        id=id_,
+        kind=kind,
+        user=user,
+        parts=tuple(
+            Part(number=number, id=of, provider=provider, revocation=msgspec.json.decode(revocation), ended=bool(ended))
+            for number, of, provider, revocation, ended in parts
+        ),
+        counts=msgspec.json.decode(counts),
+        tombstone=tombstone,
+        acks=msgspec.json.decode(acks),
+        created_at=created_at,
+        erased_at=erased_at,
+        physical_at=physical_at,
+        finished_at=finished_at,
+    )
+
+
+def by_id(database: Database, id_: str) -> Erasure | None:
+    """The erasure with this id."""
+    rows = database.rows(f"SELECT {_COLUMNS} FROM erasure WHERE id = ?", (id_,))
+    return _value(database, rows[0]) if rows else None
+
+
+def listed(database: Database, *, unfinished: bool = False, limit: int = 100) -> list[Erasure]:
+    """Erasures, newest first."""
+    where = "finished_at IS NULL" if unfinished else "1 = 1"
+    rows = database.rows(f"SELECT {_COLUMNS} FROM erasure WHERE {where} ORDER BY created_at DESC, id LIMIT ?", (limit,))
+    return [_value(database, row) for row in rows]
+
+
+def of_user(database: Database, user: str) -> Erasure | None:
+    """The erasure of a user that is not done yet."""
+    rows = database.rows(f"SELECT {_COLUMNS} FROM erasure WHERE kind = 'user' AND \"user\" = ? AND finished_at IS NULL", (user,))
+    return _value(database, rows[0]) if rows else None
+
+
+def of_connection(database: Database, number: int) -> Erasure | None:
+    """The erasure that a connection is part of."""
+    rows = database.rows("SELECT erasure FROM erasure_part WHERE connection = ? AND ended = 0", (number,))
+    return by_id(database, rows[0][0]) if rows else None
+
+
+def begin(database: Database, *, id_: str, kind: Kind, user: str, of: Sequence[Connection], job_ids: Sequence[str], now: int) -> Erasure:
+    """Suppress these connections and note that they are to be erased. `job_ids` are for their revocations, one each."""
+    database.rows(
+        "INSERT INTO erasure (id, kind, \"user\", counts, acks, created_at) VALUES (?, ?, ?, '{}', '{}', ?)", (id_, kind, user, now)
+    )
+    for connection, job_id in zip(of, job_ids, strict=True):
+        schedule.stop(database, connection.number, now)
+        StateChanged(number=connection.number, state="erasing", reason="", now=now).apply(database)
+        database.rows("UPDATE connection SET label = '', meta = '{}' WHERE number = ?", (connection.number,))
+        jobs.fail(database, "act", connection.number, "its connection was erased", now)
+        sealed = credentials.token_version(database, connection.number)
+        if sealed:
+            jobs.put(database, id_=job_id, kind="revoke", connection=connection.number, key=f"erase {id_}", body={}, now=now)
+        told = {} if sealed else {"revoked": "fully", "reason": ""}
+        database.rows(
+            "INSERT INTO erasure_part (erasure, connection, id, provider, revocation, ended) VALUES (?, ?, ?, ?, ?, 0)",
+            (id_, connection.number, connection.id, connection.provider, msgspec.json.encode(told).decode()),
+        )
+    if kind == "user":
+        database.rows('DELETE FROM flow WHERE "user" = ?', (user,))
+    found = by_id(database, id_)
+    if found is None:
+        raise AssertionError("an erasure that was just written is there")
+    return found
+
+
+def erase_some(database: Database, erasure: str, number: int) -> int:
+    """Erase some rows of a connection; gives how many, 0 once there are none."""
+    for table, key in OF_A_CONNECTION.items():
+        rows = database.rows(
+            f"DELETE FROM {table} WHERE connection = ? AND ({key}) IN (SELECT {key} FROM {table} WHERE connection = ? LIMIT ?) RETURNING 1",
+            (number, number, SOME),
+        )
+        if rows:
+            _count(database, erasure, table, len(rows))
+            return len(rows)
+    return 0
+
+
+def erase_deliveries(database: Database, erasure: str, connection: Connection) -> int:
+    """Erase the bodies of some deliveries that name the account at the provider; gives how many.
+
+    One that is still to become events is left until it has: others may be in it, too. One that waits for a connection has none any more.
+    """
+    if not connection.provider_account:
+        return 0
+    holds = "position(? in body) > 0" if database.dialect == "postgresql" else "instr(body, ?) > 0"
+    rows = database.rows(
+        "UPDATE delivery SET headers = '{}', body = NULL, state = CASE WHEN state = 'received' THEN 'dead' ELSE state END, "
+        "next_try_at = NULL, waiting = 0, reason = '' WHERE number IN (SELECT d.number FROM delivery d JOIN source s ON s.id = d.source "
+        f"WHERE s.provider = ? AND d.body IS NOT NULL AND (d.state <> 'received' OR d.waiting = 1) AND {holds} LIMIT ?) RETURNING number",
+        (connection.provider, connection.provider_account.encode(), SOME),
+    )
+    if rows:
+        _count(database, erasure, "delivery", len(rows))
+    return len(rows)
+
+
+def told(database: Database, number: int, revocation: Mapping[str, str]) -> None:
+    """Note what became of a connection's grant."""
+    database.rows(
+        "UPDATE erasure_part SET revocation = ? WHERE connection = ? AND ended = 0", (msgspec.json.encode(revocation).decode(), number)
+    )
+
+
+def end_connection(database: Database, number: int) -> None:
+    """Erase the row itself, and all that goes with it."""
+    database.rows("DELETE FROM connection WHERE number = ?", (number,))
+    database.rows("UPDATE erasure_part SET ended = 1 WHERE connection = ?", (number,))
+
+
+def note(database: Database, /, id_: str, **at: Any) -> None:
+    """Note a step: `erased_at`, `physical_at`, `tombstone`, `acks` (as a mapping)."""
+    for column, value in at.items():
+        stored = msgspec.json.encode(value).decode() if column == "acks" else value
+        database.rows(f"UPDATE erasure SET {column} = ? WHERE id = ?", (stored, id_))
+
+
+def finish(database: Database, id_: str, now: int) -> None:
+    """It is done: of whom it was is forgotten, too."""
+    database.rows('UPDATE erasure SET finished_at = ?, "user" = NULL WHERE id = ?', (now, id_))
+
+
+def _count(database: Database, id_: str, table: str, more: int) -> None:
+    ((text,),) = database.rows("SELECT counts FROM erasure WHERE id = ?", (id_,))
+    counts = msgspec.json.decode(text, type=dict[str, int])
+    counts[table] = counts.get(table, 0) + more
+    database.rows("UPDATE erasure SET counts = ? WHERE id = ?", (msgspec.json.encode(counts).decode(), id_))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Mark: the provider of a connection that is being erased was told, or will not be."""
+
+    connection: int
+    revocation: Mapping[str, str]
+
+    def apply(self, database: Database) -> None:
+        """Write it."""
+        told(database, self.connection, self.revocation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TombstoneWritten:
+    """Mark: everything is erased, and the one event of this batch tells consumers."""
+
+    erasure: str
+    now: int
+
+    def apply(self, database: Database) -> None:
+        """Write it, with the position that the event will have: the stream's row is held until the commit."""
+        ((position,),) = database.rows("UPDATE stream SET position = position WHERE id = ? RETURNING position", (STREAM,))
+        note(database, self.erasure, erased_at=self.now, tombstone=position + 1)
+
+
+def reborn(database: Database, deleted: Mapping[str, int]) -> list[Connection]:
+    """Connections that were erased and are there again, as an older database was restored. `deleted`: random id → when it was erased."""
+    return [
+        connection
+        for connection in connections.listed(database)
+        if connection.state != "erasing" and connection.created_at <= deleted.get(connection.id, -1)
+    ]

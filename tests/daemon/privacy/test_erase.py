@@ -1,0 +1,307 @@
+"""Erasing: whatever happens, it comes to its end; and nothing is emitted after it was promised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemon.ingress.wire import Notebook
+from daemon.store.world import NOW, signed_in
+from daemon.virtual import SeededChance, VirtualClock
+
+from oo_daemon.ops.metrics import MemoryMetrics
+from oo_daemon.outbox import own, wire
+from oo_daemon.ports import SECOND
+from oo_daemon.privacy.deletions import DeletionLog
+from oo_daemon.privacy.erase import Erasures
+from oo_daemon.privacy.offline import erase_offline
+from oo_daemon.store import backup, connections, consumers, credentials, erasures, jobs, outbox, schedule
+from oo_daemon.store.accept import Batch, accept
+from oo_daemon.store.connections import Connection
+from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.errors import CannotStore, LeaseLost
+from oo_daemon.store.storage import InlineStorage, open_database
+from oo_sdk import Change, Event
+from oo_sdk.vocabulary import Task
+from oo_vault import Sealed
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+class Mortal(InlineStorage):
+    """Dies at the n-th write, before or after it."""
+
+    dies_at = 0
+    after = False
+    writes = 0
+
+    async def write(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        self.writes += 1
+        if self.writes == self.dies_at and not self.after:
+            raise Died
+        result = await super().write(query, *args, **kwargs)
+        if self.writes == self.dies_at:
+            raise Died
+        return result
+
+
+@dataclass
+class Disk:
+    """The file: packing is counted."""
+
+    database: SqliteDatabase
+    packed: int = 0
+    bytes: int = 1000
+    left: int = 10**9
+
+    async def pack(self) -> None:
+        self.packed += 1
+        self.database.rows("VACUUM")
+
+    def size(self) -> int:
+        return self.bytes
+
+    def free(self) -> int:
+        return self.left
+
+
+@dataclass
+class World:
+    """A database with two users, and what erases in it."""
+
+    path: Path
+    database: SqliteDatabase
+    storage: Mortal
+    clock: VirtualClock
+    disk: Disk
+    metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
+    notebook: Notebook = field(default_factory=Notebook)
+    closed: int = 0
+
+    def erasing(self) -> Erasures:
+        """As after a start."""
+        self.storage = Mortal(self.database, wire.encode)
+        return Erasures(
+            storage=self.storage,
+            deletions=DeletionLog(self.path.with_name("deletions.log")),
+            file=self.disk,
+            clock=self.clock,
+            chance=SeededChance(),
+            metrics=self.metrics,
+            log=self.notebook,
+            erased_event=own.erased_event,
+            wake_jobs=lambda: None,
+            closed=self.close_sources,
+        )
+
+    async def close_sources(self) -> None:
+        """Addresses are looked at anew."""
+        self.closed += 1
+
+    def connect(self, name: str, *, user: str, provider: str = "acme", credential: bool = True, events: int = 120) -> Connection:
+        """A connection with events, an index and a credential."""
+        connection = connections.put(self.database, signed_in(f"{name:c>32}", user=user, provider=provider), NOW)
+        schedule.create(self.database, connection.number, NOW)
+        if credential:
+            credentials.put(self.database, connection.number, 1, Sealed(key_id="k", blob=b"sealed"), None)
+        drafts = [
+            wire.draft(provider, Event("task", f"canary-{name}-{number}", Change.UPSERTED, payload=Task(title=f"canary {user}")))
+            for number in range(events)
+        ]
+        accept(self.database, Batch(connection=connection, observed_at=NOW, drafts=drafts), wire.encode)
+        return connection
+
+    def tell_providers(self) -> None:
+        """Their revocations come to an end."""
+        for erasure in erasures.listed(self.database, unfinished=True):
+            for part in erasure.parts:
+                job = jobs.latest(self.database, "revoke", part.number)
+                if job is not None and job.state == "queued":
+                    self.database.rows("UPDATE job SET state = 'done', next_try_at = NULL WHERE number = ?", (job.number,))
+                    erasures.told(self.database, part.number, {"revoked": "fully", "reason": ""})
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table."""
+        tables = [name for (name,) in self.database.rows("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")]
+        return {name: self.database.rows(f'SELECT count(*) FROM "{name}"')[0][0] for name in tables}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    database = open_database(tmp_path / "oo.sqlite3")
+    clock = VirtualClock(start=NOW + SECOND)
+    made = World(tmp_path / "oo.sqlite3", database, Mortal(database, wire.encode), clock, Disk(database))
+    made.connect("c1", user="ada")
+    made.connect("c2", user="ada", provider="other")
+    made.connect("c3", user="grace")
+    yield made
+    database.close()
+
+
+def test_every_table_is_accounted_for(world: World) -> None:
+    """A new table that holds something of a person cannot be forgotten: each is erased, goes with its connection, or says why it stays."""
+    assert set(world.counts()) == set(erasures.OF_A_CONNECTION) | erasures.WITH_THE_ROW | set(erasures.KEPT)
+    for table in erasures.WITH_THE_ROW:
+        ((sql,),) = world.database.rows("SELECT sql FROM sqlite_schema WHERE name = ?", (table,))
+        assert re.search(r"REFERENCES (connection|source) \(\w+\) ON DELETE CASCADE", sql), table
+
+
+@pytest.mark.rows("F1", "F6", "F7")
+async def test_everything_of_a_user_goes(world: World) -> None:
+    """Events, index, credentials and rows of hers are gone, those of others stay, and one event tells consumers."""
+    consumers.join(world.database, "reader", NOW)
+    erasing = world.erasing()
+    begun = await erasing.of_user("ada")
+    assert (begun.state, len(begun.parts), world.closed) == ("running", 2, 1)
+    await erasing.tick()
+    waiting = await erasing.status(begun.id)
+    assert (waiting.state, waiting.counts) == ("waiting", {"outbox": 240, "object": 240})
+    assert world.counts()["credential"] == 3, "they are needed to tell the providers"
+    world.tell_providers()
+    await erasing.tick()
+    done = await erasing.status(begun.id)
+    assert (done.state, done.user, [part.revocation["revoked"] for part in done.parts]) == ("done", None, ["fully", "fully"])
+    counts = world.counts()
+    assert (counts["connection"], counts["credential"], counts["object"], counts["outbox"]) == (1, 1, 120, 121)
+    (tombstone,) = [wire.decode(each.body) for each in outbox.page(world.database, done.tombstone - 1 if done.tombstone else 0, 10).events]
+    assert (tombstone.type, tombstone.subject) == ("user.erased", "ada")
+    assert world.disk.packed == 1
+    assert consumers.advance(world.database, "reader", 0, done.tombstone or 0, NOW)
+    await erasing.tick()
+    assert list((await erasing.status(begun.id)).acks) == ["reader"]
+
+
+@pytest.mark.rows("F1")
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_killed_at_every_step_it_comes_to_its_end(world: World, after: bool) -> None:
+    """Wherever the process dies, the next one finishes, and what was of others is untouched."""
+    erasing = world.erasing()
+    begun = await erasing.of_user("ada")
+    died, at = 0, 0
+    while True:
+        at += 1
+        erasing = world.erasing()
+        world.storage.dies_at, world.storage.after = 1 + at % 11, after  # far enough for the longest step
+        try:
+            await erasing.tick()
+            world.tell_providers()
+        except Died:
+            died += 1
+        if (await world.erasing().status(begun.id)).state == "done":
+            break
+        assert at < 500
+    assert died >= 3
+    counts = world.counts()
+    assert (counts["connection"], counts["object"], counts["outbox"]) == (1, 120, 121)
+
+
+@pytest.mark.rows("F2")
+async def test_nothing_comes_after_the_promise(world: World) -> None:
+    """A sync and a delivery that were under way are refused, whatever their place; her actions have failed."""
+    connection = connections.listed(world.database, user="ada", provider="acme")[0]
+    (run,) = [each for each in schedule.claim(world.database, "me", NOW, NOW + 60 * SECOND, 10) if each.connection == connection.number]
+    jobs.put(world.database, id_="a1", kind="act", connection=connection.number, key="k", body={"name": "x"}, now=NOW)
+    erasing = world.erasing()
+    await erasing.of_user("ada")
+    draft = wire.draft("acme", Event("task", "late", Change.UPSERTED, payload=Task(title="late")))
+    for marks in ((), (schedule.Held(run=run),)):
+        with pytest.raises(LeaseLost):
+            await world.storage.accept(Batch(connection=connection, observed_at=NOW, drafts=[draft], marks=marks))
+    action = jobs.by_id(world.database, "a1")
+    assert action is not None
+    assert action.state == "failed"
+    assert await erasing.of_user("ada") == (await erasing.listed())[0], "asking again changes nothing"
+
+
+@pytest.mark.rows("F4", "F5")
+async def test_an_older_database_is_erased_again(world: World, tmp_path: Path) -> None:
+    """The log outside the database knows ids and times and nothing else; a connection made after it survives."""
+    backup.snapshot(world.path, tmp_path / "older")
+    erasing = world.erasing()
+    await erasing.of_user("ada")
+    text = (tmp_path / "deletions.log").read_text()
+    assert "ada" not in text
+    assert all(re.fullmatch(r"\d+ [0-9a-f]{32}", line) for line in text.splitlines())
+    world.database.close()
+    backup.put_in_place(tmp_path / "older", world.path)
+    world.database.connect()
+    assert world.counts()["connection"] == 3
+    erasing = world.erasing()
+    assert await erasing.again() == 2
+    assert world.counts()["outbox"] == 120 + 2
+    world.tell_providers()
+    await erasing.tick()
+    assert world.counts()["connection"] == 1
+    assert await world.erasing().again() == 0
+    reconnected = connections.put(world.database, signed_in("9" * 32, user="ada"), world.clock.now() + 1)
+    assert await world.erasing().again() == 0
+    assert connections.by_id(world.database, reconnected.id) is not None
+
+
+@pytest.mark.rows("F3", "F7")
+async def test_a_large_file_is_packed_later(world: World) -> None:
+    """Its status says so until then; and a full disk is waited for."""
+    world.disk.bytes = 2 * 1024**3
+    world.disk.left = 10 * 1024**3
+    erasing = world.erasing()
+    begun = await erasing.of_user("ada")
+    await erasing.tick()
+    world.tell_providers()
+    await erasing.tick()
+    waiting = await erasing.status(begun.id)
+    assert (waiting.state, waiting.physical_at, all(part.ended for part in waiting.parts)) == ("waiting", None, True)
+    await world.clock.advance(21 * 3600)
+    world.disk.left = 0
+    await erasing.tick()
+    assert world.disk.packed == 0
+    world.disk.left = 10 * 1024**3
+    await erasing.tick()
+    assert (await erasing.status(begun.id)).state == "done"
+
+
+@pytest.mark.rows("F8")
+async def test_a_disk_that_refuses_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written now is tried with the next tick."""
+    erasing = world.erasing()
+    begun = await erasing.of_user("ada")
+
+    async def refuse(*_: Any, **__: Any) -> Any:
+        raise CannotStore("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(world.storage, "write", refuse)
+        await erasing.tick()
+    assert "erasure_waits" in str(world.notebook.lines)
+    await erasing.tick()
+    world.tell_providers()
+    await erasing.tick()
+    assert (await erasing.status(begun.id)).state == "done"
+
+
+@pytest.mark.rows("F8")
+def test_lost_keys(world: World) -> None:
+    """On the file alone, without a key: everything goes, and the receipt says that no provider was told."""
+    world.database.close()
+    assert erase_offline(world.path, user="ada", connection=None, erased_event=own.erased_event, encode=wire.encode) == 2
+    world.database.connect()
+    (erasure,) = erasures.listed(world.database)
+    assert (erasure.state, {part.revocation["reason"] for part in erasure.parts}) == ("done", {"key lost"})
+    assert (world.counts()["connection"], world.counts()["outbox"]) == (1, 121)
+
+
+@pytest.mark.rows("F3")
+def test_nothing_is_left_in_the_file(world: World) -> None:
+    """Neither in a page nor in a gap between them, nor in the log."""
+    world.database.close()
+    assert b"canary ada" in world.path.read_bytes()
+    erase_offline(world.path, user="ada", connection=None, erased_event=own.erased_event, encode=wire.encode)
+    whole = b"".join(path.read_bytes() for path in sorted(world.path.parent.iterdir()) if path.is_file())
+    assert b"canary ada" not in whole
+    assert b"canary-c1" not in whole
+    assert b"canary grace" in whole
