@@ -21,6 +21,13 @@ Days = Annotated[int, Meta(ge=0, le=36_500)]
 Uid = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Group = Annotated[str, Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_.-]*\$?\Z", description="the name of a group")]
 KeysFrom = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z", description="file, environment, or the id of a key source")]
+Page = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1|\[::1\]))(:[0-9]{1,5})?(/[!$&-;=?-Z_a-z~%]*)?\Z",
+        description="an https:// address, or http:// on loopback",
+    ),
+]
 Distribution = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", description="the name of an installed distribution")
 ]
@@ -144,6 +151,8 @@ class OAuth:
 
     flow_ttl: Seconds = setting(600.0, "time that a person has to sign in at the provider")
     link_ttl: Seconds = setting(900.0, "how long a connect link may wait to be opened")
+    return_to: tuple[Page, ...] = setting((), "pages of your product that a connect page may lead back to; compared letter by letter")
+    rate: Count = setting(10, "sign-ins a minute that may be begun, and that may come back, from one address")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,14 +166,14 @@ class ConnectProgress(Struct, frozen=True, kw_only=True):
     """How far the person has come."""
 
     id: str
-    status: Literal["open", "begun", "connected", "denied", "failed", "expired"]
+    status: Literal["open", "begun", "pending", "connected", "denied", "failed", "expired"]
     reason: str
     connection: str | None
 
     @property
     def ended(self) -> bool:
         """True when nothing more will happen."""
-        return self.status not in ("open", "begun")
+        return self.status not in ("open", "begun", "pending")
 
 
 class Sync(Struct, frozen=True, kw_only=True):

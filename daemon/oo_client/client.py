@@ -164,10 +164,21 @@ class Client:
         return await self._ask("POST", "/v1/registrations", into=Registration, body=body)
 
     async def connect(
-        self, *, provider: str, user: str, account: str = "default", registration: str | None = None, write: bool = False
+        self,
+        *,
+        provider: str,
+        user: str,
+        account: str = "default",
+        registration: str | None = None,
+        write: bool = False,
+        return_to: str = "",
     ) -> ConnectSession:
-        """Make a link by which the user connects an account; with `write` the person is asked to allow changes, too."""
-        body = {"provider": provider, "user": user, "account": account, "registration": registration, "write": write or None}
+        """Make a link by which the user connects an account; with `write` the person is asked to allow changes, too.
+
+        The last page leads to `return_to`, which must be on the daemon's list.
+        """
+        wish = {"write": write or None, "return_to": return_to or None}
+        body = {"provider": provider, "user": user, "account": account, "registration": registration, **wish}
         return await self._ask("POST", "/v1/connect-sessions", into=ConnectSession, body=body)
 
     async def connect_progress(self, session: str, *, wait: float = 0) -> ConnectProgress:

@@ -22,6 +22,7 @@ from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
+from oo_daemon.connections.give_back import GiveBack
 from oo_daemon.connections.guest import Contexts, LogFor
 from oo_daemon.connections.keep_alive import KeepAlive
 from oo_daemon.connections.keys import Keys, check
@@ -80,6 +81,8 @@ CHECKPOINT_EVERY = 0.25
 INTAKE_EVERY = 1.0
 ERASING_EVERY = 1.0
 TIDY_EVERY = 3600.0
+#: How often grants that no connection has are given back.
+GIVE_BACK_EVERY = 10.0
 #: How often the counted uses of credentials are written.
 USES_EVERY = 10.0
 
@@ -182,6 +185,7 @@ async def build(
             link_life=settings.oauth.link_ttl,
             flow_life=settings.oauth.flow_ttl,
             connection_event=own.connection_event,
+            return_to=frozenset(settings.oauth.return_to),
             log=out,
         )
         stack.push_async_callback(connect.settle)
@@ -212,6 +216,17 @@ async def build(
         )
         keep_alive = KeepAlive(storage=storage, registry=registry, credentials=sessions, guests=guests, clock=clock)
         log_for = _log_for(keyring)
+        give_back = GiveBack(
+            storage=storage,
+            keyring=keyring,
+            registry=registry,
+            registrations=registrations,
+            guests=guests,
+            transport=transport,
+            clock=clock,
+            log_for=log_for,
+            log=out,
+        )
         line = Line()
         sync = Sync(
             storage=storage,
@@ -425,6 +440,7 @@ async def build(
         ticker.every(disk_.LOOK, disk.look, "disk")
         ticker.every(memory_.LOOK, memory.look, "memory")
         ticker.every(60, backups.look, "backups")
+        ticker.every(GIVE_BACK_EVERY, give_back.tick, "give_back")
         levels = Levels(storage=storage, database=settings.places.database, clock=clock, metrics=metrics)
         ticker.every(levels_.LOOK, levels.look, "levels")
         ticker.every(NIGHTLY, integrity.look, "integrity")
@@ -487,7 +503,7 @@ async def _listen(
     out: Log,
 ) -> tuple[Listening, Listening]:
     public_app = server.public_application(log=out)
-    public_app.add_routes(connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock))
+    public_app.add_routes(connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock, rate=settings.oauth.rate))
     public_app.add_routes(webhooks.routes())
     private_app = server.private_application(log=out)
     private_app.middlewares.append(in_its_words)

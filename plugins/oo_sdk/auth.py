@@ -62,7 +62,8 @@ class OAuth2:
     """The provider's OAuth 2 endpoints and its deviations from the RFCs.
 
     `errors` translates the provider's own error words to those of RFC 6749 section 5.2.
-    `issuer` is compared with the callback's `iss` (RFC 9207) where the provider sends one. `ends` tells the person whose grant is gone
+    `issuer` is compared with the callback's `iss` (RFC 9207); with `issuer_sent`, which is for providers whose metadata says
+    `authorization_response_iss_parameter_supported`, a callback without one is refused. `ends` tells the person whose grant is gone
     why that can be, in one sentence.
     """
 
@@ -70,6 +71,7 @@ class OAuth2:
     token: str
     revoke: str | None = None
     issuer: str | None = None
+    issuer_sent: bool = False
     client_auth: ClientAuth = ClientAuth.BASIC
     pkce: bool = True  #: S256; False only where the provider refuses it
     scope_separator: str = " "

@@ -157,6 +157,7 @@ async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
         await connect.finish(
             registration="real", state=back["state"], browser="browser", code=back["code"], error=back.get("error"), iss=back.get("iss")
         )
+        await connect.confirm(opened.id, "browser")
         connection = await storage.read(connections.of, "ada", "real", "default")
         assert connection is not None, back
         made = World(address, storage, keyring, clock, network, connector, registrations, connection, None)  # type: ignore[arg-type]

@@ -65,6 +65,9 @@ class House:
             self.pages.append(browser.page)
             await browser.press()
             await browser.press("decision", decision)
+            if decision == "allow":
+                self.pages.append(browser.page)
+                await browser.press("answer", "yes")
             self.pages.append(browser.page)
             reached = await client.connect_progress(session.id)
             return await client.connection(reached.connection) if reached.connection else None

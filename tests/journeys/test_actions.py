@@ -21,6 +21,7 @@ async def writing(house: House) -> Connection:
         house.pages.append(browser.page)
         await browser.press()
         await browser.press("decision", "allow")
+        await browser.press("answer", "yes")
         reached = await client.connect_progress(session.id)
         assert reached.connection is not None
         assert (await client.sync(reached.connection, wait=20)).outcome == "done"
@@ -182,6 +183,7 @@ async def connected(here: Stage) -> str:
         await browser.open(session.url)
         await browser.press()
         await browser.press("decision", "allow")
+        await browser.press("answer", "yes")
         reached = await client.connect_progress(session.id)
         assert reached.connection is not None
         assert (await client.sync(reached.connection, wait=20)).outcome == "done"

@@ -82,6 +82,7 @@ async def connected(here: Stage) -> str:
         await browser.open(session.url)
         await browser.press()
         await browser.press("decision", "allow")
+        await browser.press("answer", "yes")
         reached = await client.connect_progress(session.id)
         assert reached.connection is not None
         assert (await client.sync_and_wait(reached.connection)).outcome == "done"

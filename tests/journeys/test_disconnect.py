@@ -206,6 +206,7 @@ async def signed_in(here: Stage) -> str:
         await browser.open(session.url)
         await browser.press()
         await browser.press("decision", "allow")
+        await browser.press("answer", "yes")
         reached = await client.connect_progress(session.id)
         assert reached.connection is not None
         return reached.connection

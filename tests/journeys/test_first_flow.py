@@ -148,8 +148,8 @@ async def test_a_dead_grant_asks_for_its_owner(house: House) -> None:
     assert tail == ["connection.needs_sign_in", "connection.recovered", "todoist.task"]
 
 
-async def test_another_account_is_refused(house: House) -> None:
-    """Signing in again as somebody else does not mix two people's data; under a name of its own it is a connection of its own."""
+async def test_another_account_needs_a_yes(house: House) -> None:
+    """Who signs in again as somebody else is told whose place that would take; after a no, everything is as it was."""
     connection = await connected(house)
     async with house.client as client, Browser() as browser:
         session = await client.connect(provider="todoist", user="ada")
@@ -158,8 +158,10 @@ async def test_another_account_is_refused(house: House) -> None:
         grace = house.sandbox.world.account("grace")
         assert grace is not None
         await browser.press("decision", "allow", user=grace.id)
-        assert "another account" in browser.page
-        assert (await client.connect_progress(session.id)).status == "failed"
+        assert "Until now oO followed" in browser.page
+        assert (await client.connect_progress(session.id)).status == "pending"
+        await browser.press("answer", "no")
+        assert (await client.connect_progress(session.id)).status == "denied"
         assert (await client.connection(connection)).label == "ada@example.com"
 
 

@@ -147,6 +147,7 @@ async def whole_run(here: Stage, sandbox: TodoistSandbox) -> tuple[set[str], dic
         await browser.press()
         secrets.add(browser.url.query["state"])
         await browser.press("decision", "allow")
+        await browser.press("answer", "yes")
         said.append(browser.page)
         connection = (await client.connect_progress(session.id)).connection
         assert connection

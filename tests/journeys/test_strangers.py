@@ -206,7 +206,8 @@ async def _connected(client: Client, provider: str) -> Connection:
         session = await client.connect(provider=provider, user="ada")
         await browser.open(session.url)
         await browser.press()
-        assert "connected" in browser.page
+        await browser.press("answer", "yes")
+        assert "is connected" in browser.page
     reached = await client.connect_progress(session.id, wait=5)
     assert reached.connection is not None
     return await client.connection(reached.connection)

@@ -249,6 +249,7 @@ class World:
                 code = provider.consent(f"{name}-{person}")
                 finish = machine.connect.finish(registration=name, state=state, browser=browser, code=code, error=None, iss=None)
                 await machine.ask(finish)
+                await machine.ask(machine.connect.confirm(session.id, browser))
                 ended = await machine.ask(machine.connect.status(session.id, 0))
                 if ended is not None and ended.status == "connected":
                     self.happened["sign-ins"] += 1

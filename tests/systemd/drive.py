@@ -60,6 +60,7 @@ async def life(told: dict[str, Any]) -> dict[str, Any]:
         await browser.open(session.url)
         await browser.press()
         await browser.press("decision", "allow")
+        await browser.press("answer", "yes")
         reached = await client.connect_progress(session.id)
         assert reached.connection is not None, reached
         synced = await client.sync_and_wait(reached.connection)

@@ -19,12 +19,22 @@ from oo_daemon.cli.call import Call, json_option, quiet_option
 @click.option("--account", default="default", show_default=True, help="Tells several accounts of one person apart.")
 @click.option("--registration", help="Needed only where the provider has several.")
 @click.option("--write", is_flag=True, help="Ask the person to allow changes, too.")
+@click.option("--return-to", default="", metavar="URL", help="Where the last page leads; it must be on the list oauth.return_to.")
 @click.option("--no-wait", is_flag=True, help="End once the link is written.")
 @json_option
 @quiet_option
 @click.pass_obj
 def connect(
-    call: Call, provider: str, user: str, account: str, registration: str | None, write: bool, no_wait: bool, as_json: bool, quiet: bool
+    call: Call,
+    provider: str,
+    user: str,
+    account: str,
+    registration: str | None,
+    write: bool,
+    return_to: str,
+    no_wait: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Make a link by which a person connects an account.
 
@@ -32,7 +42,9 @@ def connect(
     """
 
     async def connecting(client: Client) -> ConnectProgress | None:
-        session = await client.connect(provider=provider, user=user, account=account, registration=registration, write=write)
+        session = await client.connect(
+            provider=provider, user=user, account=account, registration=registration, write=write, return_to=return_to
+        )
         if as_json:
             terminal.show_json_lines([session])
         elif quiet:

@@ -190,9 +190,9 @@ class Browser:
         if not form.found:
             raise NotDone("the page has no button to press", "see the page in a browser")
         fields = form.fields | filled | ({name: value} if name else {})
-        await self._load("POST", self.url.join(URL(form.action)) if form.action else self.url, fields)
+        await self._load("POST", self.url.join(URL(form.action)) if form.action else self.url, [*fields.items(), *form.ticked])
 
-    async def _load(self, method: str, url: URL, fields: dict[str, str] | None = None, *, expect: int = 200) -> None:
+    async def _load(self, method: str, url: URL, fields: list[tuple[str, str]] | None = None, *, expect: int = 200) -> None:
         async with self._session.request(method, url, data=fields) as answer:
             self.url, self.page = answer.url, await answer.text()
             if answer.status != expect:
@@ -207,6 +207,7 @@ class _Form(HTMLParser):
         self.found = False
         self.action = ""
         self.fields: dict[str, str] = {}
+        self.ticked: list[tuple[str, str]] = []
         self._select = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -214,6 +215,8 @@ class _Form(HTMLParser):
         match tag:
             case "form":
                 self.found, self.action = True, given.get("action", "")
+            case "input" if given.get("type") == "checkbox":
+                self.ticked += [(given.get("name", ""), given.get("value", ""))] if "checked" in given else []
             case "input" if given.get("name"):
                 self.fields[given["name"]] = given.get("value", "")
             case "select":

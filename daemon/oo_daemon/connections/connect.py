@@ -1,7 +1,8 @@
-"""Signing in: from a one-use link to a sealed credential (RFC 6749, RFC 7636, RFC 9700).
+"""Connecting: from a one-use link to a sealed credential (RFC 6749, RFC 7636, RFC 9700).
 
 A link opens only our page. The button there uses the link up, binds the flow to that browser by a cookie and sends it to the provider with
-a one-use state. The callback uses the state up before anything else, and the code is exchanged once, never again.
+a one-use state. The callback uses the state up before anything else, and the code is exchanged once, never again. Then the person is shown
+whose account it is: only a yes makes the connection. A grant that was refused, or that took another's place, is given back (`give_back`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -28,7 +29,7 @@ from oo_daemon.store.accept import Batch, Draft
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore
-from oo_daemon.store.flows import SignIn, Status
+from oo_daemon.store.flows import Found, Left, SignIn, Status
 from oo_daemon.store.storage import Lane, Storage
 from oo_sdk import (
     Connector,
@@ -70,6 +71,9 @@ ConnectionEvent = Callable[..., Draft]
 
 Access = Literal["read", "write"]
 
+#: Sign-ins that may be opened for one user in a minute.
+PER_USER = 60
+
 
 class LinkGone(Exception):
     """The link is unknown, used or too old: one answer for all."""
@@ -80,25 +84,40 @@ class FlowRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One thing that a person is asked to allow."""
+
+    id: str
+    sentence: str  #: such as "See your tasks."
+    access: Access
+    optional: bool = False
+    ticked: bool = True  #: unless the person says otherwise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """What a person is asked to agree to."""
 
     provider_title: str
     user_label: str
     account: str
-    scopes: tuple[tuple[str, Access], ...]  #: sentences such as "See your tasks."
+    scopes: tuple[Asked, ...]
     provider_origin: str  #: where the button leads
     expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a sign-in ended."""
+    """How a sign-in ended, or what is still to be answered."""
 
-    status: Literal["connected", "denied", "failed"]
+    status: Literal["pending", "connected", "denied", "failed"]
     provider_title: str
     reason: str = ""  #: a sentence of ours, never the provider's words
-    label: str = ""
+    label: str = ""  #: how the person knows the account
+    user_label: str = ""
+    replaces: str = ""  #: how the person knows the other account that the connection has now, which this one would replace
+    withheld: tuple[str, ...] = ()  #: sentences of what was asked for and not allowed
+    return_to: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +146,19 @@ class Connect:
     link_life: float  #: seconds
     flow_life: float  #: seconds
     connection_event: ConnectionEvent
+    return_to: frozenset[str] = frozenset()  #: the only addresses that an outcome page may lead to
     log: Log | None = None  #: what the operator learns of a sign-in that failed
     _under_way: set[asyncio.Future[None]] = field(default_factory=set, init=False, repr=False)
 
     async def open(
-        self, provider: str, user: str, account: str = "default", registration: str | None = None, *, write: bool = False
+        self,
+        provider: str,
+        user: str,
+        account: str = "default",
+        registration: str | None = None,
+        *,
+        write: bool = False,
+        return_to: str = "",
     ) -> ConnectSession:
         """Open a sign-in and give its one-use link; with `write` it asks to change things, too. Raises `Declined`."""
         connector = self.registry.connectors.get(provider)
@@ -148,17 +175,24 @@ class Connect:
         known = await self.storage.read(connections.of, user, provider, account)
         if known is not None and known.state == "erasing":
             raise _being_erased()
+        if return_to and return_to not in self.return_to:
+            raise Declined("return_to", "That return address is not on the list.", "Add it to oauth.return_to, exactly as it is sent.")
         found = await self.registrations.find(provider, registration)
         link, now = self._token(), self.clock.now()
+        if await self.storage.read(flows.opened_since, user, now - 60 * SECOND) >= PER_USER:
+            raise Declined("too_many", "Too many links were made for this user.", "Wait a minute.")
         sign_in = SignIn(
             id=self.chance.token_bytes(16).hex(),
             registration=found.id,
             provider=provider,
             user=user,
             account=account,
-            verifier=None,
+            sealed=None,
             redirect_uri=self.registrations.redirect_uri(found.id),
             scopes=scopes,
+            asked=(),
+            return_to=return_to,
+            found=None,
             status="open",
             reason="",
             connection=None,
@@ -186,18 +220,20 @@ class Connect:
         if sign_in is None:
             raise LinkGone
         connector, auth = self._connector(sign_in)
-        scopes = tuple((scope.sentence, scope.access) for scope in connector.scopes if scope.id in sign_in.scopes)
         return Offer(
             provider_title=_title(connector),
             user_label=sign_in.user,
             account=sign_in.account,
-            scopes=scopes,
+            scopes=_offered(connector, sign_in),
             provider_origin=bounds.origin(auth.authorize),
             expires_at=moment(sign_in.expires_at),
         )
 
-    async def begin(self, link: str, browser: str) -> str:
-        """Use the link up, bind the flow to the browser, and give the provider's address. Raises `LinkGone`."""
+    async def begin(self, link: str, browser: str, ticked: Collection[str] | None = None) -> str:
+        """Use the link up, bind the flow to the browser, and give the provider's address. Raises `LinkGone`.
+
+        `ticked` are the optional scopes that the person allows; None: those that the page has ticked by itself.
+        """
         now, link_hash = self.clock.now(), _hash(link)
         sign_in = await self.storage.read(flows.by_link, link_hash, now)
         if sign_in is None:
@@ -205,6 +241,9 @@ class Connect:
         connector, auth = self._connector(sign_in)
         client = await self.registrations.client(sign_in.registration)
         state, verifier = self._token(), self._token()
+        offered = _offered(connector, sign_in)
+        asked = tuple(each.id for each in offered if not each.optional or (each.ticked if ticked is None else each.id in ticked))
+        sign_in = replace(sign_in, asked=asked)
         exchange = _Exchange(self, auth, client, sign_in, verifier)
         address = (await self.guests.run(connector.begin_oauth(exchange.flow(connector, state)))).url
         # The page has told the person, and the browser's form policy, where the button leads.
@@ -216,6 +255,7 @@ class Connect:
             state_hash=_hash(state),
             browser_hash=_hash(browser),
             verifier=self.keyring.wrap(verifier_place(sign_in), verifier.encode()),
+            asked=asked,
             expires_at=now + int(self.flow_life * SECOND),
         )
         if not begun:
@@ -235,7 +275,7 @@ class Connect:
         if sign_in.registration != registration or not _is_browser_of(sign_in, browser):
             await self._end(sign_in, "failed", "The sign-in came back in another browser, or to another address.")
             raise FlowRefused
-        if iss is not None and auth.issuer is not None and iss != auth.issuer:
+        if auth.issuer is not None and iss != auth.issuer and (iss is not None or auth.issuer_sent):
             await self._end(sign_in, "failed", "The answer came from another provider.")
             raise FlowRefused
         title = _title(connector)
@@ -253,17 +293,67 @@ class Connect:
 
     async def outcome(self, outcome_id: str, browser: str) -> Outcome:
         """How a sign-in ended, for the browser that began it. Raises `FlowRefused`."""
-        sign_in = await self.storage.read(flows.by_id, outcome_id)
-        if sign_in is None or sign_in.status not in _ENDED or not _is_browser_of(sign_in, browser):
-            raise FlowRefused
+        sign_in = await self._of_browser(outcome_id, browser)
         connector = self.registry.connectors.get(sign_in.provider)
+        title = _title(connector) if connector else sign_in.provider
+        if sign_in.status == "pending":
+            if sign_in.found is None or sign_in.expires_at <= self.clock.now():
+                reason = "The account was not confirmed in time, so nothing was connected."
+                return Outcome(status="failed", provider_title=title, reason=reason, return_to=sign_in.return_to)
+            known = await self.storage.read(connections.of, sign_in.user, sign_in.provider, sign_in.account)
+            other = known is not None and _differ(known, sign_in.found)
+            return Outcome(
+                status="pending",
+                provider_title=title,
+                label=sign_in.found.label or sign_in.found.account_id,
+                user_label=sign_in.user,
+                replaces=(known.label or known.provider_account) if known is not None and other else "",
+                withheld=_withheld(connector, sign_in.asked, sign_in.found.scopes),
+                return_to=sign_in.return_to,
+            )
+        if sign_in.status not in _ENDED:
+            raise FlowRefused
         connection = await self.storage.read(connections.by_id, sign_in.connection) if sign_in.connection else None
         return Outcome(
             status=sign_in.status,
-            provider_title=_title(connector) if connector else sign_in.provider,
+            provider_title=title,
             reason=sign_in.reason,
             label=connection.label if connection else "",
+            user_label=sign_in.user,
+            withheld=_withheld(connector, sign_in.asked, connection.scopes) if connection else (),
+            return_to=sign_in.return_to,
         )
+
+    async def confirm(self, outcome_id: str, browser: str) -> None:
+        """Make the connection: it is the right account. Nothing where that was answered before. Raises `FlowRefused`."""
+        sign_in = await self._of_browser(outcome_id, browser)
+        if sign_in.status in _ENDED:
+            return
+        if sign_in.status != "pending" or sign_in.sealed is None or sign_in.found is None:
+            raise FlowRefused
+        grant = Grant.unpack(self.keyring.open(grant_place(sign_in), sign_in.sealed))
+        new_id = self.chance.token_bytes(16).hex()
+        prepare = self._made(sign_in, sign_in.found, grant, new_id, self.clock.now())
+        try:
+            await self.storage.accept(prepare, Lane.INGEST)
+        except Declined as declined:
+            await self.storage.write(flows.end, sign_in.id, "failed", str(declined), None, left=(sign_in.sealed, sign_in.found))
+
+    async def decline(self, outcome_id: str, browser: str) -> None:
+        """Make no connection: it is the wrong account. Nothing where that was answered before. Raises `FlowRefused`."""
+        sign_in = await self._of_browser(outcome_id, browser)
+        if sign_in.status in _ENDED:
+            return
+        if sign_in.status != "pending" or sign_in.sealed is None or sign_in.found is None:
+            raise FlowRefused
+        await self.storage.write(_declined, sign_in.id, (sign_in.sealed, sign_in.found), self.clock.now())
+
+    async def _of_browser(self, id_: str, browser: str) -> SignIn:
+        """The sign-in, for the browser that began it. Raises `FlowRefused`."""
+        sign_in = await self.storage.read(flows.by_id, id_)
+        if sign_in is None or not _is_browser_of(sign_in, browser):
+            raise FlowRefused
+        return sign_in
 
     async def tidy(self) -> None:
         """Forget sign-ins of the day before yesterday."""
@@ -284,32 +374,40 @@ class Connect:
 
     async def _keep(self, sign_in: SignIn, connector: Connector, auth: OAuth2, code: str) -> None:
         client = await self.registrations.client(sign_in.registration)
-        if sign_in.verifier is None:
+        if sign_in.sealed is None:
             raise ConnectorBug("the sign-in has lost its verifier")
-        verifier = self.keyring.unwrap(verifier_place(sign_in), sign_in.verifier).decode()
+        verifier = self.keyring.unwrap(verifier_place(sign_in), sign_in.sealed).decode()
         exchange = _Exchange(self, auth, client, sign_in, verifier)
         stored = await self.guests.run(connector.finish_oauth(exchange.flow(connector), code))
         grant, now = exchange.given, self.clock.now()
         if grant is None:
             raise ConnectorBug(f"{connector.id} finished the sign-in without exchanging the code")
+        found = Found(account_id=stored.account_id, label=stored.label, scopes=tuple(sorted(stored.scopes)), meta=dict(stored.meta))
+        sealed = self.keyring.seal(grant_place(sign_in), grant.pack())
+        if (more := set(grant.scopes) - set(sign_in.asked)) and self.log is not None:
+            self.log.warning("more_scopes_than_asked", provider=sign_in.provider, more=len(more))
         if withheld := [scope.sentence for scope in connector.scopes if scope.required and scope.id not in stored.scopes]:
-            raise Declined(
-                "scopes",
-                f"{_title(connector)} did not allow oO to do all that it needs ({' '.join(withheld)}) Nothing was stored.",
-                "Please start again and leave every box ticked.",
+            reason = (
+                f"{_title(connector)} did not allow oO to do all that it needs ({' '.join(withheld)}) Nothing was stored. "
+                "Please start again and leave every box ticked."
             )
-        new_id = self.chance.token_bytes(16).hex()
+            await self.storage.write(flows.end, sign_in.id, "failed", reason, None, left=(sealed, found))
+            return
+        await self.storage.write(flows.hold, sign_in.id, sealed, found, now + int(self.flow_life * SECOND))
+
+    def _made(self, sign_in: SignIn, found: Found, grant: Grant, new_id: str, now: int) -> Callable[[Database], Batch]:
+        """The transaction that makes the connection, or gives the one there is its new credential."""
 
         def prepare(database: Database) -> Batch:
+            if flows.answer(database, sign_in.id, now) is None:
+                raise FlowRefused
             known = connections.of(database, sign_in.user, sign_in.provider, sign_in.account)
             if known is not None and known.state == "erasing":
                 raise _being_erased()
-            if known is not None and known.provider_account and stored.account_id and known.provider_account != stored.account_id:
-                raise Declined(
-                    "another_account",
-                    f"This is another account at {_title(connector)} than the one that was connected before.",
-                    "Connect it under a name of its own.",
-                )
+            left = None
+            if known is not None and _differ(known, found):
+                left = self._left(database, known, sign_in)
+                schedule.begin_anew(database, known.number)
             connection = connections.put(
                 database,
                 SignedIn(
@@ -318,10 +416,10 @@ class Connect:
                     provider=sign_in.provider,
                     account=sign_in.account,
                     registration=sign_in.registration,
-                    provider_account=stored.account_id,
-                    label=stored.label,
-                    scopes=tuple(sorted(stored.scopes)),
-                    meta=stored.meta,
+                    provider_account=found.account_id,
+                    label=found.label,
+                    scopes=found.scopes,
+                    meta=found.meta,
                 ),
                 now,
             )
@@ -330,11 +428,20 @@ class Connect:
             jobs.fail(database, "revoke", connection.number, "the connection was signed in again before it was revoked", now)
             schedule.create(database, connection.number, now if connection.state == "active" else None)
             inbox.call_up(database, connection.provider)
-            flows.end(database, sign_in.id, "connected", "", connection.id)
+            flows.end(database, sign_in.id, "connected", "", connection.id, left=left)
             what = "connected" if connection.version == 1 else "recovered"
             return Batch(connection=connection, observed_at=now, drafts=[self.connection_event(connection, what, now)])
 
-        await self.storage.accept(prepare, Lane.INGEST)
+        return prepare
+
+    def _left(self, database: Database, known: Connection, sign_in: SignIn) -> Left | None:
+        """The grant of another account, whose place is taken: it is to be given back."""
+        try:
+            old = credentials.read(database, known.id).open(self.keyring)
+        except VaultError:
+            return None  # there is none, or it cannot be read, and so not given back either
+        found = Found(account_id=known.provider_account, label=known.label, scopes=known.scopes, meta=dict(known.meta))
+        return self.keyring.seal(grant_place(sign_in), old.pack()), found
 
     def _put_credential(self, database: Database, connection: Connection, grant: Grant) -> None:
         version = credentials.token_version(database, connection.number) + 1
@@ -385,7 +492,7 @@ class _Exchange:
             redirect_uri=self._sign_in.redirect_uri,
             state=state,
             challenge=_challenge(self._verifier) if self._auth.pkce else None,
-            scopes=self._sign_in.scopes,
+            scopes=self._sign_in.asked,
             http=SignedSession(
                 connector=connector,
                 client=self._client,
@@ -416,7 +523,7 @@ class _Exchange:
         answer = await token_endpoint.ask(self._service.transport, self._auth, self._client.id, self._client.secrets, form, now=now)
         match answer:
             case Renewed():
-                scopes = answer.scopes if answer.scopes is not None else self._sign_in.scopes
+                scopes = answer.scopes if answer.scopes is not None else self._sign_in.asked
                 self.given = Grant(
                     access_token=answer.access_token,
                     refresh_token=answer.refresh_token,
@@ -501,6 +608,42 @@ def verifier_place(sign_in: SignIn) -> Context:
 
 def _being_erased() -> Declined:
     return Declined("erasing", "This connection is being erased.", "Connect again once that is done: see `oo erasures`.")
+
+
+def grant_place(sign_in: SignIn) -> Context:
+    """Where a grant that no connection has is sealed for."""
+    return Context(purpose=f"grant of {sign_in.id}", user=sign_in.user, provider=sign_in.provider, account=sign_in.account)
+
+
+def _declined(database: Database, id_: str, left: Left, now: int) -> None:
+    if flows.answer(database, id_, now) is not None:
+        flows.end(database, id_, "denied", "You said that it is not the right account.", left=left)
+
+
+def _offered(connector: Connector, sign_in: SignIn) -> tuple[Asked, ...]:
+    """What the page asks for: what the link was made for, and what may be read besides, if the person likes."""
+    return tuple(
+        Asked(
+            id=scope.id,
+            sentence=scope.sentence,
+            access=scope.access,
+            optional=not scope.required,
+            ticked=scope.id in sign_in.scopes,
+        )
+        for scope in connector.scopes
+        if scope.id in sign_in.scopes or (scope.access == "read" and not scope.required)
+    )
+
+
+def _withheld(connector: Connector | None, asked: Collection[str], given: Collection[str]) -> tuple[str, ...]:
+    """Sentences of what was asked for and not allowed."""
+    scopes = connector.scopes if connector else ()
+    return tuple(scope.sentence for scope in scopes if scope.id in asked and scope.id not in given)
+
+
+def _differ(known: Connection, found: Found) -> bool:
+    """Whether the connection is to another account; where a connector cannot name accounts, nobody knows."""
+    return bool(known.provider_account and found.account_id and known.provider_account != found.account_id)
 
 
 def _title(connector: Connector) -> str:

@@ -200,19 +200,28 @@ class Keys:
         """Registrations, sources and sign-ins: few, so all at once."""
         newest = self._keyring.newest.key_id
         found: list[tuple[str, str, Context, Sealed]] = []
+        keyring = self._keyring
         for each in await self._storage.read(registrations.listed):
             place = registration.place(each.id, each.provider)
             found.append(("registration", each.id, place, Sealed(key_id=each.key_id, blob=each.secrets)))
         for source in await self._storage.read(source_rows.listed):
             found.append(("source", source.id, sources.place(source.id, source.provider), source.sealed))
-        for sign_in in await self._storage.read(flows.with_verifier):
-            if sign_in.verifier is not None:
-                found.append(("flow", sign_in.id, connect.verifier_place(sign_in), sign_in.verifier))
         resealed: list[tuple[str, str, Sealed, Sealed]] = []
+        for sign_in in await self._storage.read(flows.sealing):
+            if sign_in.sealed is None or sign_in.sealed.key_id == newest:
+                continue
+            if sign_in.found is None:
+                found.append(("flow", sign_in.id, connect.verifier_place(sign_in), sign_in.sealed))
+                continue
+            place = connect.grant_place(sign_in)
+            try:
+                resealed.append(("flow", sign_in.id, sign_in.sealed, keyring.seal(place, keyring.open(place, sign_in.sealed))))
+            except VaultError:
+                run.refused += 1
         for table, id_, place, old in found:
             if old.key_id != newest:
                 try:
-                    resealed.append((table, id_, old, self._keyring.wrap(place, self._keyring.unwrap(place, old))))
+                    resealed.append((table, id_, old, keyring.wrap(place, keyring.unwrap(place, old))))
                 except VaultError:
                     run.refused += 1
         await self._storage.write(sealed.replace_secrets, resealed)

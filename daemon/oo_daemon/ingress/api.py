@@ -64,6 +64,7 @@ STATUS_OF = {
     "key_newest": 409,
     "key_in_use": 409,
     "not_found": 404,
+    "too_many": 429,
 }
 
 
@@ -85,6 +86,7 @@ class NewConnectSession(msgspec.Struct, forbid_unknown_fields=True):
     account: str = "default"
     registration: str | None = None
     write: bool = False
+    return_to: str = ""
 
 
 class NewAction(msgspec.Struct, forbid_unknown_fields=True):
@@ -279,7 +281,9 @@ class Api:
     async def open_connect_session(self, request: web.Request) -> web.Response:
         """Give a one-use link."""
         body = await _body(request, NewConnectSession)
-        session = await self.connect.open(body.provider, body.user, body.account, body.registration, write=body.write)
+        session = await self.connect.open(
+            body.provider, body.user, body.account, body.registration, write=body.write, return_to=body.return_to
+        )
         return _json({"id": session.id, "url": session.url, "expires_at": view.time(session.expires_at)}, status=201)
 
     @needs("connect")

@@ -1,14 +1,15 @@
 """Connecting: the pages and redirects between a connect link and its outcome.
 
 A link opens our page and nothing else; pressing the button spends it, ties the sign-in to this browser and leads to the provider. What
-the provider sends back is handed on once and then gone from the address: the person ends on a clean page that can be loaded again.
+the provider sends back is handed on once and then gone from the address: the person ends on a clean page that can be loaded again, and is
+asked there whether it is the right account.
 Nothing that a provider or a stranger put into an address is ever shown.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from oo_daemon.connections.connect import FlowRefused, LinkGone, Offer, Outcome
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.rate import Rate
 from oo_daemon.ingress.server import GUARDS, refused
 from oo_daemon.ports import Clock, moment
 
@@ -28,7 +30,7 @@ class Connecting(Protocol):
     async def offer(self, link: str) -> Offer:
         """What the link is for. Spends nothing. Raises LinkGone."""
 
-    async def begin(self, link: str, browser: str) -> str:
+    async def begin(self, link: str, browser: str, ticked: Collection[str] | None = None) -> str:
         """Spend the link, tie the sign-in to the browser, and give the provider's address. Raises LinkGone."""
 
     async def finish(self, *, registration: str, state: str, browser: str, code: str | None, error: str | None, iss: str | None) -> str:
@@ -37,14 +39,23 @@ class Connecting(Protocol):
     async def outcome(self, outcome_id: str, browser: str) -> Outcome:
         """How it ended, for the browser it began in. Raises FlowRefused."""
 
+    async def confirm(self, outcome_id: str, browser: str) -> None:
+        """Make the connection. Raises FlowRefused."""
 
-def connect_routes(connecting: Connecting, *, public_url: str, token: Callable[[], str], clock: Clock) -> Sequence[web.AbstractRouteDef]:
-    """The routes of the public door. `token` gives 256 random bits as URL-safe text."""
-    pages_ = _Connect(connecting, public_url=public_url, token=token, clock=clock)
+    async def decline(self, outcome_id: str, browser: str) -> None:
+        """Make none. Raises FlowRefused."""
+
+
+def connect_routes(
+    connecting: Connecting, *, public_url: str, token: Callable[[], str], clock: Clock, rate: int = 10
+) -> Sequence[web.AbstractRouteDef]:
+    """The routes of the public door. `token` gives 256 random bits as URL-safe text; `rate` is for one address and minute."""
+    pages_ = _Connect(connecting, public_url=public_url, token=token, clock=clock, rate=rate)
     return [
         web.get("/", pages_.front),
         web.get("/style.css", pages_.style),
         web.get("/connect/outcome/{outcome}", pages_.outcome),
+        web.post("/connect/outcome/{outcome}", pages_.answer),
         web.get("/connect/{link}", pages_.offer),
         web.post("/connect/{link}", pages_.begin),
         # No HEAD: whoever only looks must not spend the state.
@@ -53,7 +64,7 @@ def connect_routes(connecting: Connecting, *, public_url: str, token: Callable[[
 
 
 class _Connect:
-    def __init__(self, connecting: Connecting, *, public_url: str, token: Callable[[], str], clock: Clock) -> None:
+    def __init__(self, connecting: Connecting, *, public_url: str, token: Callable[[], str], clock: Clock, rate: int) -> None:
         url = urlsplit(public_url)
         if url.scheme != "https" and url.hostname not in _LOOPBACK:
             raise ValueError(f"People cannot sign in safely at {public_url}: use an https address, or a loopback address for trying out.")
@@ -61,6 +72,7 @@ class _Connect:
         self._host = url.netloc
         self._token = token
         self._clock = clock
+        self._begun, self._back = Rate(rate, clock), Rate(rate, clock)
         # A `__Host-` cookie cannot be planted by a neighbouring host name; browsers take it over https only.
         self._secure = url.scheme == "https"
         self._cookie = "__Host-oo-browser" if self._secure else "oo-browser"
@@ -78,11 +90,13 @@ class _Connect:
     async def begin(self, request: web.Request) -> web.Response:
         # The cookie came with our page and is not sent from a form on another site (SameSite=Lax): without it, somebody may be pushing
         # this browser into a connection that its user never saw.
+        self._begun.take(request.remote)
         browser = self._browser(request)
         if browser is None:
             return await self._offer(request, cookie_missing=True)
+        ticked = [str(value) for value in (await request.post()).getall("scope", [])]
         try:
-            provider = await self._connecting.begin(request.match_info["link"], browser)
+            provider = await self._connecting.begin(request.match_info["link"], browser, ticked)
         except LinkGone:
             return _page(pages.link_gone(), status=404)
         return _see_other(provider)
@@ -90,6 +104,7 @@ class _Connect:
     async def finish(self, request: web.Request) -> web.Response:
         if "prefetch" in request.headers.get("Sec-Purpose", "") or "prefetch" in request.headers.get("Purpose", ""):
             raise refused(503)  # a browser that only guesses must not spend the state
+        self._back.take(request.remote)
         answer = {name: request.query.getall(name, []) for name in ("state", "code", "error", "iss")}
         if any(len(values) > 1 for values in answer.values()):  # RFC 6749 section 3.1: none may come twice
             return _page(pages.flow_refused(), status=400)
@@ -112,7 +127,28 @@ class _Connect:
             outcome = await self._connecting.outcome(request.match_info["outcome"], self._browser(request) or "")
         except FlowRefused:
             return _page(pages.flow_refused(), status=400)
-        return _page(pages.outcome(provider=outcome.provider_title, status=outcome.status, reason=outcome.reason, label=outcome.label))
+        html = pages.outcome(
+            provider=outcome.provider_title,
+            status=outcome.status,
+            reason=outcome.reason,
+            label=outcome.label,
+            user=outcome.user_label,
+            replaces=outcome.replaces,
+            withheld=outcome.withheld,
+            return_to=outcome.return_to,
+        )
+        return _page(html)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        outcome, browser = request.match_info["outcome"], self._browser(request) or ""
+        said = (await request.post()).get("answer")
+        if said not in {"yes", "no"}:
+            raise refused(400)
+        try:
+            await (self._connecting.confirm if said == "yes" else self._connecting.decline)(outcome, browser)
+        except FlowRefused:
+            return _page(pages.flow_refused(), status=400)
+        return _see_other(f"/connect/outcome/{quote(outcome, safe='')}")
 
     async def _offer(self, request: web.Request, *, cookie_missing: bool) -> web.Response:
         try:
@@ -124,8 +160,8 @@ class _Connect:
             provider=offer.provider_title,
             user=offer.user_label,
             account="" if offer.account == "default" else offer.account,
-            sees=[sentence for sentence, access in offer.scopes if access == "read"],
-            changes=[sentence for sentence, access in offer.scopes if access == "write"],
+            sees=[asked for asked in offer.scopes if asked.access == "read"],
+            changes=[asked for asked in offer.scopes if asked.access == "write"],
             expires_at=offer.expires_at,
             now=moment(self._clock.now()),
             cookie_missing=cookie_missing,

@@ -11,11 +11,33 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-Status = Literal["connected", "denied", "failed"]
+Status = Literal["pending", "connected", "denied", "failed"]
+
+
+class Asked(Protocol):
+    """One thing that a person is asked to allow."""
+
+    @property
+    def id(self) -> str:
+        """The provider's word for it."""
+
+    @property
+    def sentence(self) -> str:
+        """What it lets oO do."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether the person may leave it out."""
+
+    @property
+    def ticked(self) -> bool:
+        """Whether it is allowed unless the person says otherwise."""
+
 
 #: What is said where something went wrong: heading, what it means, what to do next.
 _PROBLEMS = {
@@ -63,13 +85,13 @@ def offer(
     provider: str,
     user: str,
     account: str,
-    sees: Collection[str],
-    changes: Collection[str],
+    sees: Collection[Asked],
+    changes: Collection[Asked],
     expires_at: datetime,
     now: datetime,
     cookie_missing: bool = False,
 ) -> str:
-    """What a person is asked to agree to. `sees` and `changes` are sentences; `account` is empty where it has no name of its own.
+    """What a person is asked to agree to. `account` is empty where it has no name of its own.
 
     `cookie_missing` says that the button was pressed and our cookie did not come with it.
     """
@@ -87,9 +109,33 @@ def offer(
     )
 
 
-def outcome(*, provider: str, status: Status, reason: str, label: str) -> str:
-    """How connecting ended. `label` is how the person knows the account; `reason` a sentence; both may be empty."""
-    return _render("outcome.html", provider=provider, status=status, reason=reason, label=label)
+def outcome(
+    *,
+    provider: str,
+    status: Status,
+    reason: str = "",
+    label: str = "",
+    user: str = "",
+    replaces: str = "",
+    withheld: Collection[str] = (),
+    return_to: str = "",
+) -> str:
+    """How connecting ended, or the question whether it is the right account.
+
+    `label` is how the person knows the account, `replaces` the one whose place it would take; `reason` is a sentence. All may be empty.
+    """
+    return _render(
+        "confirm.html" if status == "pending" else "outcome.html",
+        provider=provider,
+        status=status,
+        reason=reason,
+        label=label,
+        user=user,
+        replaces=replaces,
+        withheld=withheld,
+        return_to=return_to,
+        return_host=urlsplit(return_to).netloc,
+    )
 
 
 def link_gone() -> str:

@@ -150,7 +150,7 @@ def vault(found: Vault) -> dict[str, Any]:
 
 def sign_in(flow: SignIn, now: int) -> dict[str, Any]:
     """How a sign-in stands."""
-    expired = flow.status in {"open", "begun"} and flow.expires_at <= now
+    expired = flow.status in {"open", "begun", "pending"} and flow.expires_at <= now
     return {
         "id": flow.id,
         "status": "expired" if expired else "begun" if flow.status == "exchanging" else flow.status,

@@ -124,6 +124,15 @@ def shares_grant(database: Database, connection: Connection) -> bool:
     return bool(database.rows(sql, (connection.provider, connection.provider_account, connection.registration, connection.number)))
 
 
+def uses_account(database: Database, provider: str, provider_account: str, registration: str) -> bool:
+    """Say whether a connection has its grant for this account through this registration, or may have one that is the same."""
+    sql = (
+        "SELECT 1 FROM connection WHERE provider = ? AND provider_account = ? AND registration = ? "
+        "AND state IN ('active', 'paused', 'needs_sign_in') LIMIT 1"
+    )
+    return bool(database.rows(sql, (provider, provider_account, registration)))
+
+
 def at_accounts(database: Database, provider: str, accounts: Sequence[str]) -> list[Connection]:
     """Connections to these accounts at a provider, by the provider's own ids: those that work, and those that may again."""
     where = f"provider = ? AND provider_account IN ({', '.join('?' * len(accounts))}) AND state IN ('active', 'needs_sign_in', 'paused')"

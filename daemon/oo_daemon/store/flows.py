@@ -1,19 +1,38 @@
 """Sign-ins under way: a one-use link, then a one-use state. Only hashes of them are kept.
 
 Status: open (the link was given out) → begun (a browser has it and is at the provider) → exchanging (the state was used up)
-→ connected | denied | failed.
+→ pending (the person is asked whether it is the right account) → connected | denied | failed.
+
+What a sign-in keeps sealed is first its PKCE verifier, and from the exchange on a grant: the new one until it is confirmed; after that one
+that nobody needs any more, until it is given back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
+
+import msgspec
 
 from oo_daemon.store.database import Database, Row
 from oo_daemon.store.models import FlowRow
 from oo_vault import Sealed
 
-Status = Literal["open", "begun", "exchanging", "connected", "denied", "failed"]
+Status = Literal["open", "begun", "exchanging", "pending", "connected", "denied", "failed"]
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a finished exchange says of the account behind a grant."""
+
+    account_id: str
+    label: str
+    scopes: tuple[str, ...]
+    meta: dict[str, Any]
+
+
+#: A grant that nobody needs, and the account behind it.
+Left = tuple[Sealed, Found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +44,12 @@ class SignIn:
     provider: str
     user: str
     account: str
-    verifier: Sealed | None = field(repr=False)  #: of PKCE
+    sealed: Sealed | None = field(repr=False)  #: the PKCE verifier, or a grant
     redirect_uri: str
-    scopes: tuple[str, ...]
+    scopes: tuple[str, ...]  #: on offer
+    asked: tuple[str, ...]  #: those that the provider is asked for
+    return_to: str  #: where the outcome page leads; empty: nowhere
+    found: Found | None = field(repr=False)  #: the account, once the provider has told
     status: Status
     reason: str
     connection: str | None
@@ -37,8 +59,8 @@ class SignIn:
 
 
 _COLUMNS = (
-    'id, registration, provider, "user", account, key_id, verifier, redirect_uri, scopes, status, reason, connection, browser_hash, '
-    "created_at, expires_at"
+    'id, registration, provider, "user", account, key_id, sealed, redirect_uri, scopes, asked, return_to, account_found, status, reason, '
+    "connection, browser_hash, created_at, expires_at"
 )
 
 
@@ -47,16 +69,20 @@ def _found(database: Database, where: str, *values: str | bytes | int) -> list[S
 
 
 def _value(row: Row) -> SignIn:
-    id_, registration, provider, user, account, key_id, verifier, uri, scopes, status, reason, connection, browser, created, expires = row
+    id_, registration, provider, user, account, key_id, sealed, uri, scopes, *others = row
+    asked, back, found, status, reason, connection, browser, created, expires = others
     return SignIn(
         id=id_,
         registration=registration,
         provider=provider,
         user=user,
         account=account,
-        verifier=None if verifier is None else Sealed(key_id=key_id, blob=bytes(verifier)),
+        sealed=None if sealed is None else Sealed(key_id=key_id, blob=bytes(sealed)),
         redirect_uri=uri,
         scopes=tuple(scopes.split()),
+        asked=tuple(asked.split()),
+        return_to=back,
+        found=msgspec.json.decode(found, type=Found) if found else None,
         status=cast(Status, status),
         reason=reason,
         connection=connection,
@@ -66,9 +92,9 @@ def _value(row: Row) -> SignIn:
     )
 
 
-def with_verifier(database: Database) -> list[SignIn]:
-    """Sign-ins whose verifier is still needed."""
-    return _found(database, "verifier IS NOT NULL")
+def sealing(database: Database) -> list[SignIn]:
+    """Sign-ins that keep something sealed."""
+    return _found(database, "sealed IS NOT NULL")
 
 
 def open_(database: Database, sign_in: SignIn, link_hash: bytes) -> None:
@@ -83,6 +109,9 @@ def open_(database: Database, sign_in: SignIn, link_hash: bytes) -> None:
         key_id="",
         redirect_uri=sign_in.redirect_uri,
         scopes=" ".join(sign_in.scopes),
+        asked=" ".join(sign_in.asked),
+        return_to=sign_in.return_to,
+        account_found="",
         status="open",
         reason="",
         created_at=sign_in.created_at,
@@ -102,7 +131,15 @@ def by_link(database: Database, link_hash: bytes, now: int) -> SignIn | None:
 
 
 def begin(
-    database: Database, link_hash: bytes, now: int, *, state_hash: bytes, browser_hash: bytes, verifier: Sealed, expires_at: int
+    database: Database,
+    link_hash: bytes,
+    now: int,
+    *,
+    state_hash: bytes,
+    browser_hash: bytes,
+    verifier: Sealed,
+    asked: Sequence[str],
+    expires_at: int,
 ) -> bool:
     """Give the link to this browser and put a new state in the place of any before, in one statement.
 
@@ -110,9 +147,9 @@ def begin(
     back; only the newest state counts.
     """
     rows = database.rows(
-        "UPDATE flow SET state_hash = ?, browser_hash = ?, key_id = ?, verifier = ?, status = 'begun', expires_at = ? "
+        "UPDATE flow SET state_hash = ?, browser_hash = ?, key_id = ?, sealed = ?, asked = ?, status = 'begun', expires_at = ? "
         "WHERE link_hash = ? AND expires_at > ? AND (status = 'open' OR (status = 'begun' AND browser_hash = ?)) RETURNING id",
-        (state_hash, browser_hash, verifier.key_id, verifier.blob, expires_at, link_hash, now, browser_hash),
+        (state_hash, browser_hash, verifier.key_id, verifier.blob, " ".join(asked), expires_at, link_hash, now, browser_hash),
     )
     return bool(rows)
 
@@ -127,10 +164,46 @@ def use_state(database: Database, state_hash: bytes, now: int) -> SignIn | None:
     return by_id(database, rows[0][0]) if rows else None
 
 
-def end(database: Database, id_: str, status: Status, reason: str, connection: str | None = None) -> None:
-    """Note how a sign-in ended; its verifier goes."""
-    change = {"status": status, "reason": reason, "connection": connection, "verifier": None, "state_hash": None}
+def hold(database: Database, id_: str, grant: Sealed, found: Found, expires_at: int) -> None:
+    """Keep a grant until the person has said whether it is of the right account."""
+    database.rows(
+        "UPDATE flow SET status = 'pending', key_id = ?, sealed = ?, account_found = ?, expires_at = ? WHERE id = ? RETURNING id",
+        (grant.key_id, grant.blob, msgspec.json.encode(found).decode(), expires_at, id_),
+    )
+
+
+def answer(database: Database, id_: str, now: int) -> SignIn | None:
+    """Use up the question whether the account is the right one: of many answers one gets the sign-in. None: answered, or too late."""
+    rows = database.rows(
+        "UPDATE flow SET status = 'exchanging' WHERE id = ? AND status = 'pending' AND expires_at > ? RETURNING id", (id_, now)
+    )
+    return by_id(database, rows[0][0]) if rows else None
+
+
+def end(database: Database, id_: str, status: Status, reason: str, connection: str | None = None, *, left: Left | None = None) -> None:
+    """Note how a sign-in ended. What it kept sealed goes; a grant that is `left` stays until it is given back."""
+    change: dict[str, Any] = {"status": status, "reason": reason, "connection": connection, "state_hash": None, "sealed": None}
+    if left is None:
+        change["account_found"] = ""
+    else:
+        change |= {"key_id": left[0].key_id, "sealed": left[0].blob, "account_found": msgspec.json.encode(left[1]).decode()}
     FlowRow.update(**change).where(FlowRow.id == id_).execute(database)
+
+
+def opened_since(database: Database, user: str, since: int) -> int:
+    """How many sign-ins were opened for a user."""
+    return int(database.rows('SELECT count(*) FROM flow WHERE "user" = ? AND created_at > ?', (user, since))[0][0])
+
+
+def left(database: Database, now: int) -> list[SignIn]:
+    """Sign-ins with a grant that nobody needs: they have ended, or nobody answered in time."""
+    where = "sealed IS NOT NULL AND (status IN ('connected', 'denied', 'failed') OR (status = 'pending' AND expires_at <= ?))"
+    return _found(database, where, now)
+
+
+def let_go(database: Database, id_: str) -> None:
+    """Forget the grant that was left."""
+    FlowRow.update(sealed=None, account_found="").where(FlowRow.id == id_).execute(database)
 
 
 def drop_older(database: Database, before: int) -> int:

@@ -66,6 +66,14 @@ def create(database: Database, connection: int, next_run_at: int | None) -> None
     )
 
 
+def begin_anew(database: Database, connection: int) -> None:
+    """Forget the cursor: what it points into is another account's. A run in progress loses its lease."""
+    database.rows(
+        "UPDATE schedule SET cursor = NULL, fence = fence + 1, lease_owner = NULL, lease_until = NULL WHERE connection = ? RETURNING fence",
+        (connection,),
+    )
+
+
 def _nudged(time: str) -> str:
     """When a connection that should run at this time is due: during a run, later than it began, so that `RunEnded` lets it stand."""
     return f"CASE WHEN schedule.lease_owner IS NOT NULL AND schedule.started_at >= {time} THEN schedule.started_at + 1 ELSE {time} END"

@@ -22,10 +22,10 @@ class Old:
 
 
 def counted(database: Database) -> dict[str, int]:
-    """How many values each key has sealed. A sign-in that has no verifier yet, or no more, has nothing sealed."""
+    """How many values each key has sealed. A sign-in before its button is pressed, and one that has ended, has nothing sealed."""
     counts: dict[str, int] = {}
     for table in TABLES:
-        where = "WHERE verifier IS NOT NULL" if table == "flow" else ""
+        where = "WHERE sealed IS NOT NULL" if table == "flow" else ""
         for key_id, number in database.rows(f"SELECT key_id, count(*) FROM {table} {where} GROUP BY key_id"):
             counts[key_id] = counts.get(key_id, 0) + number
     return counts
@@ -58,7 +58,7 @@ def replace_credentials(database: Database, resealed: Iterable[tuple[Old, Sealed
 
 def replace_secrets(database: Database, resealed: Sequence[tuple[str, str, Sealed, Sealed]]) -> None:
     """The same for registrations, sources and sign-ins, each named by its table and id, where it still is what it was."""
-    columns = {"registration": "secrets", "source": "sealed", "flow": "verifier"}
+    columns = {"registration": "secrets", "source": "sealed", "flow": "sealed"}
     for table, id_, old, new in resealed:
         column = columns[table]
         database.rows(

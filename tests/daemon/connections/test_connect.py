@@ -14,11 +14,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from daemon.connections.astray import ASTRAY
 from daemon.connections.world import CANARIES, PATIENCE, REFRESH, SECRET, TOKEN, Acme, Chance, Clock, Script, form_of, says, seen
 from yarl import URL
 
-from oo_daemon.connections.connect import Connect, FlowRefused, LinkGone, Outcome
+from oo_daemon.connections.connect import Asked, Connect, FlowRefused, LinkGone, Outcome
 from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.give_back import GiveBack
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.transport import NoAnswer, NotSent
 from oo_daemon.host import SameLoop
@@ -36,8 +38,13 @@ from oo_vault import Grant, Keyring, Secret
 
 PUBLIC = "https://oo.example"
 ME = "the-browser"
+BACK = "https://app.example/settings?tab=2"
 LINK_LIFE, FLOW_LIFE = 900.0, 600.0
 GIVEN: Mapping[str, Any] = {"access_token": TOKEN, "refresh_token": REFRESH, "token_type": "Bearer", "expires_in": 3600}
+
+#: What the page asks for.
+SEE = Asked(id="notes.read", sentence="See your notes.", access="read")
+CHANGE = Asked(id="notes.write", sentence="Change your notes.", access="write", optional=True)
 
 Finish = Callable[[Flow, str], Any]
 
@@ -72,6 +79,7 @@ class Notes:
 @dataclass
 class World:
     connect: Connect
+    give_back: GiveBack
     storage: Storage
     script: Script
     clock: Clock
@@ -92,9 +100,15 @@ class World:
             return await self.connect.finish(**back)
 
     async def signed_in(self, **how: str) -> Outcome:
-        """The whole way."""
+        """The whole way, with a yes at its end."""
         state, _ = await self.begun(**how)
-        return await self.connect.outcome(await self.finish(state), ME)
+        return await self.confirmed(await self.finish(state))
+
+    async def confirmed(self, id_: str) -> Outcome:
+        """Say that it is the right account, if that is asked."""
+        if (await self.connect.outcome(id_, ME)).status == "pending":
+            await self.connect.confirm(id_, ME)
+        return await self.connect.outcome(id_, ME)
 
     async def connection(self, user: str = "ada", account: str = "default") -> Connection:
         found = await self.storage.read(connections.of, user, "acme", account)
@@ -130,9 +144,21 @@ def a_world(storage: Storage, *, provider: Provider | None = None) -> World:
         link_life=LINK_LIFE,
         flow_life=FLOW_LIFE,
         connection_event=own.connection_event,
+        return_to=frozenset({BACK}),
         log=notes,
     )
-    return World(connect, storage, script, clock, provider, keyring, registrations, notes)
+    give_back = GiveBack(
+        storage=storage,
+        keyring=keyring,
+        registry=registry,
+        registrations=registrations,
+        guests=SameLoop(),
+        transport=script,
+        clock=clock,
+        log_for=lambda _, __: notes,
+        log=notes,
+    )
+    return World(connect, give_back, storage, script, clock, provider, keyring, registrations, notes)
 
 
 class _Files(Acme):
@@ -172,12 +198,11 @@ async def test_the_whole_way(world: World) -> None:
         "ada",
         "default",
         "https://acme.example",
-        (("See your notes.", "read"),),
+        (SEE,),
     )
     state, id_ = await world.begun()
-    outcome_id = await world.finish(state)
-    assert await world.connect.outcome(outcome_id, ME) == Outcome(
-        status="connected", provider_title="Acme Notes", reason="", label="ada@example.org"
+    assert await world.confirmed(await world.finish(state)) == Outcome(
+        status="connected", provider_title="Acme Notes", reason="", label="ada@example.org", user_label="ada"
     )
     connection = await world.connection()
     assert (connection.state, connection.provider_account, connection.meta, connection.scopes, connection.registration) == (
@@ -196,7 +221,7 @@ async def test_the_whole_way(world: World) -> None:
     assert await world.events() == ["connection.connected"]
     sign_in = await world.storage.read(flows.by_id, id_)
     assert sign_in is not None
-    assert (sign_in.status, sign_in.connection, sign_in.verifier) == ("connected", connection.id, None)
+    assert (sign_in.status, sign_in.connection, sign_in.sealed) == ("connected", connection.id, None)
 
 
 @pytest.mark.rows("D6")
@@ -455,7 +480,8 @@ async def test_another_user_s_state_finishes_another_user_s_sign_in(world: World
     yours, _ = await world.begun(user="bob", browser="his")
     with pytest.raises(FlowRefused):
         await world.finish(mine, browser="his")
-    await world.finish(yours, browser="his")
+    id_ = await world.finish(yours, browser="his")
+    await world.connect.confirm(id_, "his")
     assert (await world.connection("bob")).state == "active"
     assert await world.storage.read(connections.of, "ada", "acme", "default") is None
 
@@ -578,15 +604,23 @@ async def test_the_account_that_is_refused_at_once(world: World) -> None:
 
 
 async def test_a_store_that_fails_fails_the_sign_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the credential cannot be kept, the person is told to start again."""
+    """Where the grant cannot be kept, the person is told to start again; where the connection cannot be made, the yes can be repeated."""
 
-    async def full(*_: object) -> None:
+    async def full(*_: object, **__: object) -> None:
         raise CannotStore("the disk is full")
 
     state, _ = await world.begun()
-    monkeypatch.setattr(world.storage, "accept", full)
-    outcome = await world.connect.outcome(await world.finish(state), ME)
+    with monkeypatch.context() as patch:
+        patch.setattr(flows, "hold", lambda *_: (_ for _ in ()).throw(CannotStore("the disk is full")))
+        outcome = await world.connect.outcome(await world.finish(state), ME)
     assert (outcome.status, OUR_FAULT in outcome.reason) == ("failed", True)
+    state, _ = await world.begun()
+    id_ = await world.finish(state)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.storage, "accept", full)
+        with pytest.raises(CannotStore):
+            await world.connect.confirm(id_, ME)
+    assert (await world.confirmed(id_)).status == "connected"
 
 
 async def test_the_outcome_can_be_looked_at_again(world: World) -> None:
@@ -618,7 +652,7 @@ async def test_status_waits_for_the_end(world: World) -> None:
     assert waited.status == "begun"
     assert world.clock.now() - before >= 5 * SECOND
     watching = asyncio.ensure_future(world.connect.status(id_, 300))
-    await world.finish(state)
+    await world.confirmed(await world.finish(state))
     async with asyncio.timeout(PATIENCE):
         seen_ = await watching
     assert seen_ is not None
@@ -673,20 +707,55 @@ async def test_reconnecting_keeps_what_there_is(world: World) -> None:
 
 
 @pytest.mark.rows("C14")
-async def test_another_account_is_refused(world: World) -> None:
-    """Signing in with another account under the same name is refused in words that say what to do, and changes nothing."""
+async def test_another_account_needs_a_yes(world: World) -> None:
+    """Signing in with another account under the same name says whose place it would take, and changes nothing before the yes."""
     await world.signed_in()
     before = await world.connection()
     world.provider.account = "acc-2"
     world.script.answers = [says(access_token="second-0123456789")]
-    outcome = await world.signed_in()
-    assert outcome.status == "failed"
-    assert "another account at Acme Notes" in outcome.reason
-    assert "name of its own" in outcome.reason
+    state, _ = await world.begun()
+    id_ = await world.finish(state)
+    asked = await world.connect.outcome(id_, ME)
+    assert (asked.status, asked.replaces) == ("pending", "ada@example.org")
     assert await world.connection() == before
     assert (await world.grant(before)).access_token == Secret(TOKEN)
+    await world.connect.decline(id_, ME)
+    assert (await world.connect.outcome(id_, ME)).status == "denied"
+    with pytest.raises(FlowRefused):
+        await world.connect.confirm(id_, "another")
+    await world.connect.confirm(id_, ME)  # too late: it was answered
+    assert await world.connection() == before
     assert (await world.signed_in(account="work")).status == "connected"
     assert (await world.connection(account="work")).id != before.id
+
+
+@pytest.mark.rows("C14")
+async def test_another_account_takes_the_place(world: World) -> None:
+    """After the yes, one transaction puts the new account in place and forgets the cursor; the old account's grant is given back."""
+    await world.signed_in()
+    before = await world.connection()
+
+    def move(database: Database) -> None:
+        (run,) = schedule.claim(database, "me", world.clock.now(), world.clock.now() + SECOND, 1)
+        CursorMoved(run=run, cursor={"at": 7}).apply(database)
+
+    await world.storage.write(move)
+    world.provider.account = "acc-2"
+    world.script.answers = [says(access_token="second-0123456789")]
+    assert (await world.signed_in()).status == "connected"
+    after = await world.connection()
+    assert (after.id, after.provider_account) == (before.id, "acc-2")
+    assert (await world.grant(after)).access_token == Secret("second-0123456789")
+    planned = await world.storage.read(schedule.of, after.number, world.clock.now())
+    assert planned is not None
+    assert (planned.cursor, planned.next_run_at) == (None, world.clock.now())
+    given = [form_of(request).get("token") for request in world.script.sent]
+    world.script.answers = [says()]
+    await world.give_back.tick()
+    assert [form_of(request)["token"] for request in world.script.sent[len(given) :]] == [REFRESH, TOKEN]
+    await world.give_back.tick()
+    assert len(world.script.sent) == len(given) + 2, "once is enough"
+    assert (await world.grant(after)).access_token == Secret("second-0123456789")
 
 
 async def test_an_account_without_a_name_is_taken(world: World) -> None:
@@ -715,7 +784,7 @@ async def test_a_browser_that_goes_away_loses_nothing(world: World) -> None:
     world.script.gate.set()
     async with asyncio.timeout(PATIENCE):
         await stopping
-    assert (await world.connect.outcome(id_, ME)).status == "connected"
+    assert (await world.confirmed(id_)).status == "connected"
     assert (await world.grant(await world.connection())).access_token == Secret(TOKEN)
     assert len(world.script.sent) == 1
 
@@ -734,6 +803,7 @@ async def test_an_exchange_that_fails_with_nobody_watching_still_ends(world: Wor
     assert (await world.connect.outcome(id_, ME)).status == "failed"
 
 
+@pytest.mark.rows("D4")
 async def test_sign_ins_survive_a_restart(tmp_path: Path) -> None:
     """A link opened, a state given out and an outcome seen before a restart all work after it."""
     path = tmp_path / "oo.sqlite3"
@@ -744,10 +814,15 @@ async def test_sign_ins_survive_a_restart(tmp_path: Path) -> None:
         state, _ = await world.begun(user="ada")
         ended, _ = await world.begun(user="eve")
         ended = await world.finish(ended)
+        waiting, _ = await world.begun(user="dan")
+        waiting = await world.finish(waiting)
+        await world.confirmed(ended)
     async with threaded(path) as storage:
         world = a_world(storage)
         assert (await world.connect.outcome(ended, ME)).status == "connected"
-        assert (await world.connect.outcome(await world.finish(state), ME)).status == "connected"
+        assert (await world.connect.outcome(waiting, ME)).status == "pending"
+        assert (await world.confirmed(waiting)).status == "connected"
+        assert (await world.confirmed(await world.finish(state))).status == "connected"
         await world.connect.begin(link, ME)
 
 
@@ -777,7 +852,7 @@ async def test_a_verifier_moved_to_another_sign_in_is_refused(world: World, user
     state, id_ = await world.begun()
     _, other = await world.begun(user=user)
     await world.storage.write(
-        lambda database: database.rows("UPDATE flow SET verifier = (SELECT verifier FROM flow WHERE id = ?) WHERE id = ?", (other, id_))
+        lambda database: database.rows("UPDATE flow SET sealed = (SELECT sealed FROM flow WHERE id = ?) WHERE id = ?", (other, id_))
     )
     assert (await world.connect.outcome(await world.finish(state), ME)).status == "failed"
     assert world.script.sent == []
@@ -833,8 +908,8 @@ async def test_a_link_is_not_printed(world: World) -> None:
 async def test_changing_is_asked_for_apart(world: World) -> None:
     """Only who asks to change things asks the person for that, in sentences of its own and in addition to reading."""
     reading, writing = await world.connect.open("acme", "ada"), await world.connect.open("acme", "ada", write=True)
-    assert (await world.connect.offer(reading.link)).scopes == (("See your notes.", "read"),)
-    assert (await world.connect.offer(writing.link)).scopes == (("See your notes.", "read"), ("Change your notes.", "write"))
+    assert (await world.connect.offer(reading.link)).scopes == (SEE,)
+    assert (await world.connect.offer(writing.link)).scopes == (SEE, CHANGE)
     address = await world.connect.begin(writing.link, ME)
     assert parse_qs(urlsplit(address).query)["scope"] == ["notes.read notes.write"]
 
@@ -857,3 +932,195 @@ async def test_signing_in_again_ends_a_revocation(world: World) -> None:
     assert job is not None
     assert (job.state, job.next_try_at) == ("failed", None)
     assert (await world.connection()).state == "active"
+
+
+# ---- whose account it is
+
+
+@pytest.mark.rows("D4")
+async def test_nothing_is_connected_before_the_yes(world: World) -> None:
+    """After the exchange the account is shown and nothing else has come about: no connection, no sync, no event, until the yes."""
+    state, id_ = await world.begun()
+    await world.finish(state)
+    asked = await world.connect.outcome(id_, ME)
+    assert (asked.status, asked.label, asked.user_label, asked.replaces) == ("pending", "ada@example.org", "ada", "")
+    sign_in = await world.connect.status(id_, 0)
+    assert sign_in is not None
+    assert (sign_in.status, sign_in.connection) == ("pending", None)
+    assert await world.storage.read(connections.listed) == []
+    assert await world.events() == []
+    assert TOKEN.encode() not in repr(sign_in).encode()
+    await world.connect.confirm(id_, ME)
+    await world.connect.confirm(id_, ME)
+    assert await world.events() == ["connection.connected"]
+    assert (await world.connect.outcome(id_, ME)).status == "connected"
+
+
+@pytest.mark.rows("D4")
+async def test_a_hundred_answers_make_one_connection(tmp_path: Path) -> None:
+    """Of many answers at once, yes and no, the first counts, over the threaded store."""
+    async with threaded(tmp_path / "oo.sqlite3") as storage:
+        world = a_world(storage)
+        await world.registrations.add("acme", "our-client", [Secret(SECRET)])
+        state, id_ = await world.begun()
+        await world.finish(state)
+        answers = [world.connect.confirm(id_, ME) if n % 2 else world.connect.decline(id_, ME) for n in range(100)]
+        await asyncio.gather(*answers, return_exceptions=True)
+        status = (await world.connect.outcome(id_, ME)).status
+        assert await world.events() == (["connection.connected"] if status == "connected" else [])
+        assert len(await storage.read(connections.listed)) == (status == "connected")
+
+
+@pytest.mark.rows("D4")
+@pytest.mark.parametrize("browser", ["", "another", ME + "x"])
+async def test_another_browser_answers_nothing(world: World, browser: str) -> None:
+    """Who holds the id of a sign-in and not its browser can neither see the account nor answer."""
+    state, id_ = await world.begun()
+    await world.finish(state)
+    for call in (world.connect.outcome, world.connect.confirm, world.connect.decline):
+        with pytest.raises(FlowRefused):
+            await call(id_, browser)
+    assert (await world.connect.outcome(id_, ME)).status == "pending"
+
+
+async def test_there_is_nothing_to_answer_before_the_exchange(world: World) -> None:
+    """A sign-in at the provider can neither be confirmed nor declined."""
+    _, id_ = await world.begun()
+    for call in (world.connect.confirm, world.connect.decline):
+        with pytest.raises(FlowRefused):
+            await call(id_, ME)
+
+
+@pytest.mark.rows("D4")
+async def test_a_no_gives_the_grant_back(world: World) -> None:
+    """What was declined is revoked at the provider and forgotten; a provider that is away is asked again, for a day."""
+    state, id_ = await world.begun()
+    await world.finish(state)
+    await world.connect.decline(id_, ME)
+    outcome = await world.connect.outcome(id_, ME)
+    assert (outcome.status, outcome.reason) == ("denied", "You said that it is not the right account.")
+    world.script.sent.clear()
+    world.script.answers = [says(503)]
+    await world.give_back.tick()
+    assert len(world.script.sent) == 1
+    assert world.notes.lines[-1][0] == "grant_not_given_back"
+    world.script.answers = [says()]
+    await world.give_back.tick()
+    assert [form_of(request)["token"] for request in world.script.sent[1:]] == [REFRESH, TOKEN]
+    sign_in = await world.connect.status(id_, 0)
+    assert sign_in is not None
+    assert (sign_in.sealed, sign_in.found) == (None, None)
+
+
+async def test_a_grant_is_kept_for_a_day_at_most(world: World) -> None:
+    """Where the provider stays away, the grant is forgotten after a day."""
+    state, id_ = await world.begun()
+    await world.finish(state)
+    await world.connect.decline(id_, ME)
+    world.script.answers = [NotSent("no way")]
+    world.clock.time += 24 * 3600 * SECOND
+    await world.give_back.tick()
+    sign_in = await world.connect.status(id_, 0)
+    assert sign_in is not None
+    assert sign_in.sealed is None
+
+
+@pytest.mark.rows("D4")
+async def test_nobody_answers(world: World) -> None:
+    """A question that nobody answers in time ends the sign-in, and its grant is given back."""
+    state, id_ = await world.begun()
+    await world.finish(state)
+    world.clock.time += int(FLOW_LIFE * SECOND)
+    outcome = await world.connect.outcome(id_, ME)
+    assert (outcome.status, "not confirmed in time" in outcome.reason) == ("failed", True)
+    with pytest.raises(FlowRefused):
+        await world.connect.confirm(id_, ME)
+    world.script.sent.clear()
+    world.script.answers = [says()]
+    await world.give_back.tick()
+    assert len(world.script.sent) == 2
+
+
+async def test_what_a_connection_uses_is_not_given_back(world: World) -> None:
+    """Who signs in twice at one account and declines the second time keeps the first connection: the provider is told nothing."""
+    await world.signed_in()
+    state, id_ = await world.begun()
+    await world.finish(state)
+    await world.connect.decline(id_, ME)
+    world.script.sent.clear()
+    await world.give_back.tick()
+    assert world.script.sent == []
+
+
+@pytest.mark.rows("D10")
+async def test_what_lacks_a_required_scope_is_given_back(world: World) -> None:
+    """A grant that does not suffice is not left at the provider."""
+    world.script.answers = [says(**GIVEN, scope="notes.write")]
+    await world.signed_in()
+    world.script.sent.clear()
+    world.script.answers = [says()]
+    await world.give_back.tick()
+    assert len(world.script.sent) == 2
+
+
+@pytest.mark.rows("D10")
+async def test_what_was_asked_and_what_was_given(world: World) -> None:
+    """Only what is ticked is asked for; what was ticked and not given is said; more than was asked is told to the operator."""
+    opened = await world.connect.open("acme", "ada", write=True)
+    address = await world.connect.begin(opened.link, ME, [])
+    assert URL(address).query["scope"] == "notes.read"
+    address = await world.connect.begin(opened.link, ME, ["notes.write", "made.up"])
+    assert URL(address).query["scope"] == "notes.read notes.write"
+    assert (await world.connect.offer(opened.link)).scopes == (SEE, CHANGE), "going back shows everything again"
+    world.script.answers = [says(**GIVEN, scope="notes.read")]
+    id_ = await world.finish(URL(address).query["state"])
+    assert (await world.connect.outcome(id_, ME)).withheld == ("Change your notes.",)
+    assert (await world.confirmed(id_)).withheld == ("Change your notes.",)
+    world.notes.lines.clear()
+    world.script.answers = [says(**GIVEN, scope="notes.read notes.admin")]
+    await world.signed_in()
+    assert world.notes.lines == [("more_scopes_than_asked", {"provider": "acme", "more": 1})]
+
+
+# ---- the way back to the product
+
+
+@pytest.mark.rows("D7")
+async def test_only_the_list_leads_away(world: World) -> None:
+    """Of eighty and more addresses that resemble the one on the list, none is taken; the one that is leads back from the outcome."""
+    assert len(set(ASTRAY)) >= 80
+    for address in ASTRAY:
+        with pytest.raises(Declined) as declined:
+            await world.connect.open("acme", "ada", return_to=address)
+        assert declined.value.code == "return_to", address
+        assert address not in str(declined.value) or len(address) < 3
+    opened = await world.connect.open("acme", "ada", return_to=BACK)
+    state = URL(await world.connect.begin(opened.link, ME)).query["state"]
+    assert (await world.confirmed(await world.finish(state))).return_to == BACK
+
+
+@pytest.mark.rows("D11")
+async def test_links_for_one_user_are_counted(world: World) -> None:
+    """A minute takes sixty links for one user; another user's are counted apart, and the next minute takes more."""
+    for _ in range(60):
+        await world.connect.open("acme", "ada")
+    with pytest.raises(Declined) as declined:
+        await world.connect.open("acme", "ada")
+    assert declined.value.code == "too_many"
+    await world.connect.open("acme", "bob")
+    world.clock.time += 60 * SECOND
+    await world.connect.open("acme", "ada")
+
+
+@pytest.mark.rows("D6")
+@pytest.mark.parametrize("more", [{}, {"error": "access_denied", "code": None}])
+async def test_an_issuer_that_is_promised_must_come(world: World, more: Mapping[str, Any]) -> None:
+    """Where the provider's metadata says that it names itself, an answer that does not is refused before any code leaves."""
+    world.provider.auth = replace(world.provider.auth, issuer="https://acme.example", issuer_sent=True)
+    state, _ = await world.begun()
+    with pytest.raises(FlowRefused):
+        await world.finish(state, iss=None, **more)
+    assert world.script.sent == []
+    state, _ = await world.begun()
+    await world.finish(state, iss="https://acme.example")
+    assert len(world.script.sent) == 1

@@ -81,9 +81,12 @@ def fill_others(database: Database, keyring: Keyring) -> None:
         provider="acme",
         user="ada",
         account="default",
-        verifier=None,
+        sealed=None,
         redirect_uri="https://oo.example/oauth/acme/callback",
         scopes=(),
+        asked=(),
+        return_to="",
+        found=None,
         status="open",
         reason="",
         connection=None,
@@ -93,7 +96,7 @@ def fill_others(database: Database, keyring: Keyring) -> None:
     )
     flows.open_(database, sign_in, b"link")
     verifier = keyring.wrap(connect.verifier_place(sign_in), b"canary-verifier")
-    flows.begin(database, b"link", NOW, state_hash=b"s", browser_hash=b"b", verifier=verifier, expires_at=sign_in.expires_at)
+    flows.begin(database, b"link", NOW, state_hash=b"s", browser_hash=b"b", verifier=verifier, asked=(), expires_at=sign_in.expires_at)
 
 
 def opened(database: Database, keyring: Keyring) -> list[Grant]:
@@ -106,10 +109,10 @@ def opened_others(database: Database, keyring: Keyring) -> list[bytes]:
     """What the registration, the source and the sign-in hold, opened."""
     (client,) = registrations.listed(database)
     (source,) = source_rows.listed(database)
-    (sign_in,) = flows.with_verifier(database)
-    assert sign_in.verifier is not None
+    (sign_in,) = flows.sealing(database)
+    assert sign_in.sealed is not None
     return [
         keyring.unwrap(registration.place("acme", "acme"), Sealed(key_id=client.key_id, blob=client.secrets)),
         keyring.unwrap(sources.place("acme", "acme"), source.sealed),
-        keyring.unwrap(connect.verifier_place(sign_in), sign_in.verifier),
+        keyring.unwrap(connect.verifier_place(sign_in), sign_in.sealed),
     ]

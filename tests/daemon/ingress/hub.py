@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from oo_daemon.connections.connect import Access, FlowRefused, LinkGone, Offer, Outcome
+from oo_daemon.connections.connect import Asked, FlowRefused, LinkGone, Offer, Outcome
 from oo_daemon.ports import micros
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
 
 
-def an_offer(text: str = "Todoist", *, account: str = "default", scopes: tuple[tuple[str, Access], ...] | None = None) -> Offer:
+def an_offer(text: str = "Todoist", *, account: str = "default", scopes: tuple[Asked, ...] | None = None) -> Offer:
     return Offer(
         provider_title=text,
         user_label=text if text != "Todoist" else "Ada",
         account=account,
-        scopes=scopes or (("See your tasks and when you complete them.", "read"), ("Complete a task.", "write")),
+        scopes=scopes
+        or (
+            Asked(id="read", sentence="See your tasks and when you complete them.", access="read"),
+            Asked(id="change", sentence="Complete a task.", access="write", optional=True),
+        ),
         provider_origin="https://app.todoist.example",
         expires_at=NOW + timedelta(minutes=12, seconds=30),
     )
@@ -46,14 +51,17 @@ class Hub:
     browser: str | None = None
     finished: list[dict[str, str | None]] = field(default_factory=list)
     broken: Exception | None = None
+    ticked: Collection[str] | None = None
+    answers: list[str] = field(default_factory=list)
 
     async def offer(self, link: str) -> Offer:
         if link != "good" or self.spent:
             raise LinkGone
         return self.offered
 
-    async def begin(self, link: str, browser: str) -> str:
+    async def begin(self, link: str, browser: str, ticked: Collection[str] | None = None) -> str:
         await self.offer(link)
+        self.ticked = ticked
         self.spent, self.browser = True, browser
         return self.provider
 
@@ -69,3 +77,11 @@ class Hub:
         if outcome_id != "out-1" or browser != self.browser:
             raise FlowRefused
         return self.ended
+
+    async def confirm(self, outcome_id: str, browser: str) -> None:
+        await self.outcome(outcome_id, browser)
+        self.answers.append("yes")
+
+    async def decline(self, outcome_id: str, browser: str) -> None:
+        await self.outcome(outcome_id, browser)
+        self.answers.append("no")

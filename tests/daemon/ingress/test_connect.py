@@ -13,7 +13,7 @@ import pytest
 from daemon.ingress.hub import NOW, Hub, StoppedClock, an_offer
 from daemon.ingress.wire import Dial, Notebook, Open, Wire
 
-from oo_daemon.connections.connect import Outcome
+from oo_daemon.connections.connect import Asked, Outcome
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.server import public_application
 
@@ -34,12 +34,14 @@ class Browser:
     wire: Wire
     cookies: dict[str, str] = field(default_factory=dict)
 
-    async def ask(self, method: str, path: str, headers: dict[str, str] | None = None) -> Answer:
-        sent = {"Host": "x", "Content-Length": "0", **(headers or {})}
+    async def ask(self, method: str, path: str, headers: dict[str, str] | None = None, form: str = "") -> Answer:
+        sent = {"Host": "x", "Content-Length": str(len(form)), **(headers or {})}
+        if form:
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-        await self.wire.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
+        await self.wire.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n{form}".encode())
         if method == "HEAD":
             got = (await self.wire.reader.readuntil(b"\r\n\r\n")).decode()
             return Answer(int(got.split()[1]), {}, "")
@@ -51,8 +53,8 @@ class Browser:
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.ask("GET", path, headers)
 
-    async def press(self, path: str) -> Answer:
-        return await self.ask("POST", path)
+    async def press(self, path: str, form: str = "") -> Answer:
+        return await self.ask("POST", path, form=form)
 
 
 @pytest.fixture
@@ -66,7 +68,12 @@ def public_url() -> str:
 
 
 @pytest.fixture
-def visit(open_door: Open, dial: Dial, notebook: Notebook, hub: Hub, public_url: str) -> Callable[[], Any]:
+def rate() -> int:
+    return 1000
+
+
+@pytest.fixture
+def visit(open_door: Open, dial: Dial, notebook: Notebook, hub: Hub, public_url: str, rate: int) -> Callable[[], Any]:
     """Gives browsers at the door, each with its own cookies."""
     listening: list[Any] = []
 
@@ -74,7 +81,8 @@ def visit(open_door: Open, dial: Dial, notebook: Notebook, hub: Hub, public_url:
         if not listening:
             numbers = count(1)
             app = public_application(log=notebook)
-            app.add_routes(connect_routes(hub, public_url=public_url, token=lambda: f"browser-{next(numbers)}", clock=StoppedClock()))
+            routes = connect_routes(hub, public_url=public_url, token=lambda: f"browser-{next(numbers)}", clock=StoppedClock(), rate=rate)
+            app.add_routes(routes)
             listening.append(await open_door(app))
         return Browser(await dial(listening[0]))
 
@@ -344,10 +352,91 @@ async def test_the_stylesheet_may_be_kept(visit: Visit) -> None:
 
 async def test_a_link_that_only_reads_says_so(visit: Visit, hub: Hub) -> None:
     """Where nothing can be changed the page says that, and an account with a name is named."""
-    hub.offered = an_offer(account="work", scopes=(("See your calendar.", "read"),))
+    hub.offered = an_offer(account="work", scopes=(Asked(id="c", sentence="See your calendar.", access="read"),))
     text = (await (await visit()).get("/connect/good")).text
-    assert "It cannot change anything there." in text
-    assert "able to change" not in text
+    assert "<p>Nothing.</p>" in text
+    assert "checkbox" not in text
     assert "See your calendar." in text
     assert "work" in text
     assert NOW.strftime("%Y-%m-%d") in text
+
+
+@pytest.mark.rows("D4", "D14")
+async def test_the_account_is_shown_and_asked_about(visit: Visit, hub: Hub) -> None:
+    """Where it is to be confirmed, the page names the account, the user and whose place it takes; each button leads to the clean page."""
+    hub.ended = Outcome(
+        status="pending",
+        provider_title="Todoist",
+        label="ada@example.org",
+        user_label="Ada",
+        replaces="old@example.org",
+        withheld=("Complete a task.",),
+    )
+    browser: Browser = await visit()
+    await browser.get("/connect/good")
+    await browser.press("/connect/good")
+    page = await browser.get((await browser.get(BACK)).headers["location"])
+    for words in ("right account", "ada@example.org", "Ada", "old@example.org", "Complete a task.", "Nothing is connected yet"):
+        assert words in page.text
+    for answer in ("yes", "no"):
+        said = await browser.press("/connect/outcome/out-1", f"answer={answer}")
+        assert (said.status, said.headers["location"]) == (303, "/connect/outcome/out-1")
+    assert hub.answers == ["yes", "no"]
+    for form in ("", "answer=", "answer=maybe", "yes=answer"):
+        assert (await browser.press("/connect/outcome/out-1", form)).status == 400
+    stranger: Browser = await visit()
+    assert (await stranger.press("/connect/outcome/out-1", "answer=yes")).status == 400
+    assert hub.answers == ["yes", "no"]
+
+
+async def test_what_is_optional_is_a_box_to_tick(visit: Visit, hub: Hub) -> None:
+    """What may be left out is a check-box with a label, ticked where it was asked for; what is ticked is handed on."""
+    browser: Browser = await visit()
+    page = (await browser.get("/connect/good")).text
+    assert page.count('type="checkbox"') == page.count("checked") == 1
+    await browser.press("/connect/good", "scope=change&scope=other")
+    assert hub.ticked == ["change", "other"]
+
+
+async def test_the_way_back_is_a_link(visit: Visit, hub: Hub) -> None:
+    """The outcome leads back to the product by a link that names it, and never by itself."""
+    hub.ended = Outcome(status="connected", provider_title="Todoist", return_to="https://app.example/settings?a=1&b=2")
+    browser: Browser = await visit()
+    await browser.get("/connect/good")
+    await browser.press("/connect/good")
+    page = await browser.get((await browser.get(BACK)).headers["location"])
+    assert page.status == 200
+    assert 'href="https://app.example/settings?a=1&amp;b=2"' in page.text
+    assert "<bdi>app.example</bdi>" in page.text
+
+
+@pytest.mark.rows("D11")
+@pytest.mark.parametrize("rate", [3])
+async def test_guessing_is_slow(visit: Visit, hub: Hub, rate: int) -> None:
+    """An address may press so many buttons and bring so many answers in a minute; then it is told to wait, whatever it brings."""
+    browser: Browser = await visit()
+    await browser.get("/connect/good")
+    for path, method in (("/connect/bad", "POST"), ("/oauth/todoist-1/callback?state=forged", "GET")):
+        assert {(await browser.ask(method, path)).status for _ in range(rate)} <= {400, 404}
+        refused = await browser.ask(method, path)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "5")
+    assert (await browser.get("/connect/good")).status == 200
+    assert not hub.spent
+
+
+@pytest.mark.rows("D7")
+@pytest.mark.parametrize("name", ["next", "return_to", "redirect_uri", "url", "continue", "return", "to", "target"])
+async def test_no_parameter_leads_away(visit: Visit, hub: Hub, name: str) -> None:
+    """Whatever an address asks for, each redirect goes to the provider of the sign-in or to a page of ours."""
+    browser: Browser = await visit()
+    for away in ("https://evil.example/", "//evil.example", "/\\\\evil.example", "javascript:alert(1)", "https:evil.example"):
+        hub.spent, hub.finished = False, []
+        more = f"{name}={quote(away, safe='')}"
+        await browser.get(f"/connect/good?{more}")
+        begun = await browser.press(f"/connect/good?{more}", more)
+        back = await browser.get(f"{BACK}&{more}")
+        ended = await browser.get(f"/connect/outcome/out-1?{more}")
+        said = await browser.press(f"/connect/outcome/out-1?{more}", f"answer=yes&{more}")
+        assert begun.headers["location"] == hub.provider
+        assert back.headers["location"] == said.headers["location"] == "/connect/outcome/out-1"
+        assert "evil" not in ended.text

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from oo_daemon.connections.connect import Asked
 from oo_daemon.ingress import pages
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
@@ -77,8 +78,8 @@ def an_offer(text: str) -> str:
         provider=text,
         user=text,
         account=text,
-        sees=[text, text],
-        changes=[text],
+        sees=[Asked(id="a", sentence=text, access="read"), Asked(id="b", sentence=text, access="read", optional=True)],
+        changes=[Asked(id="c", sentence=text, access="write", optional=True, ticked=False)],
         expires_at=NOW + timedelta(minutes=3),
         now=NOW,
         cookie_missing=True,
@@ -88,7 +89,8 @@ def an_offer(text: str) -> str:
 PLACES: dict[str, Callable[[str], str]] = {
     "front": lambda text: pages.front(host=text),
     "offer": an_offer,
-    "connected": lambda text: pages.outcome(provider=text, status="connected", reason=text, label=text),
+    "pending": lambda text: pages.outcome(provider=text, status="pending", label=text, user=text, replaces=text, withheld=[text]),
+    "connected": lambda text: pages.outcome(provider=text, status="connected", reason=text, label=text, withheld=[text]),
     "denied": lambda text: pages.outcome(provider=text, status="denied", reason=text, label=text),
     "failed": lambda text: pages.outcome(provider=text, status="failed", reason=text, label=text),
 }

@@ -32,9 +32,12 @@ SIGN_IN = SignIn(
     provider="acme",
     user="ada",
     account="default",
-    verifier=None,
+    sealed=None,
     redirect_uri="https://oo.example/oauth/r1/callback",
     scopes=("notes.read", "notes.write"),
+    asked=(),
+    return_to="https://app.example/back",
+    found=None,
     status="open",
     reason="",
     connection=None,
@@ -478,11 +481,13 @@ class StoreContract(InboxContract):
         assert await storage.read(flows.by_id, "f1") == SIGN_IN
         assert await storage.read(flows.by_link, b"link", NOW) == SIGN_IN
         assert await storage.write(flows.begin, b"link", NOW + 1, **_begun())
-        begun = replace(SIGN_IN, status="begun", verifier=FIRST, browser_hash=b"browser", expires_at=NOW + 600 * SECOND)
+        begun = replace(
+            SIGN_IN, status="begun", sealed=FIRST, asked=("notes.read",), browser_hash=b"browser", expires_at=NOW + 600 * SECOND
+        )
         assert await storage.read(flows.by_id, "f1") == begun
         assert await storage.write(flows.use_state, b"state", NOW + 2) == replace(begun, status="exchanging")
         await storage.write(flows.end, "f1", "connected", "", "c1")
-        assert await storage.read(flows.by_id, "f1") == replace(begun, status="connected", verifier=None, connection="c1")
+        assert await storage.read(flows.by_id, "f1") == replace(begun, status="connected", sealed=None, connection="c1")
 
     @pytest.mark.rows("D3")
     async def test_a_link_is_one_browsers(self, storage: Storage) -> None:
@@ -664,7 +669,7 @@ def _batch(connection: Connection, *drafts: Draft, marks: tuple[Mark, ...] = ())
 
 
 def _begun(state: bytes = b"state", browser: bytes = b"browser") -> dict[str, Any]:
-    return {"state_hash": state, "browser_hash": browser, "verifier": FIRST, "expires_at": NOW + 600 * SECOND}
+    return {"state_hash": state, "browser_hash": browser, "verifier": FIRST, "asked": ("notes.read",), "expires_at": NOW + 600 * SECOND}
 
 
 def _run(connection: Connection, fence: int) -> Run:

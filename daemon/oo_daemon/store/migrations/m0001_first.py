@@ -54,8 +54,8 @@ STATEMENTS = (
     """CREATE TABLE flow (
         id TEXT NOT NULL PRIMARY KEY, link_hash {blob} UNIQUE, state_hash {blob} UNIQUE, browser_hash {blob},
         registration TEXT NOT NULL REFERENCES registration (id), provider TEXT NOT NULL, "user" TEXT NOT NULL, account TEXT NOT NULL,
-        key_id TEXT NOT NULL, verifier {blob}, redirect_uri TEXT NOT NULL, scopes TEXT NOT NULL,
-        status TEXT NOT NULL, reason TEXT NOT NULL, connection TEXT,
+        key_id TEXT NOT NULL, sealed {blob}, redirect_uri TEXT NOT NULL, scopes TEXT NOT NULL, asked TEXT NOT NULL,
+        return_to TEXT NOT NULL, account_found TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, connection TEXT,
         created_at {int} NOT NULL, expires_at {int} NOT NULL)""",
     # What is promised to be done at a provider, until it is done: actions, and giving grants back.
     """CREATE TABLE job (

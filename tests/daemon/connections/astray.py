@@ -1,0 +1,86 @@
+"""Addresses that resemble https://app.example/settings?tab=2 and are not it, letter by letter."""
+
+ASTRAY = [
+    *(
+        f"{scheme}{host}"
+        for scheme in ("https://", "http://", "//", "///", "\\\\", "/\\", "https:", "https:///")
+        for host in ("evil.example", "evil.example/settings?tab=2")
+    ),
+    *(
+        f"https://{host}/settings?tab=2"
+        for host in (
+            "app.example.evil.example",
+            "evil-app.example",
+            "app.example:444",
+            "app.example@evil.example",
+            "evil.example@app.example",
+            "app.example%2eevil.example",
+            "app.example%00.evil.example",
+            "app.example\\.evil.example",
+            "APP.EXAMPLE",
+            "app.example.",
+            "xn--app-example",
+            "аpp.example",
+            "app。example",
+            "app.example%20",
+            " app.example",
+            "app.example\t",
+            "127.0.0.1",
+            "[::1]",
+            "0x7f.1",
+        )
+    ),
+    *(
+        f"https://app.example{path}"
+        for path in (
+            "",
+            "/",
+            "/settings",
+            "/settings?tab=3",
+            "/settings?tab=2&x=1",
+            "/settings?tab=2#x",
+            "/settings/?tab=2",
+            "/Settings?tab=2",
+            "/settings?tab=2/../..",
+            "/%73ettings?tab=2",
+            "//settings?tab=2",
+            "/./settings?tab=2",
+            "/x/../settings?tab=2",
+            "/settings;x?tab=2",
+            "/settings?tab=2%0d%0aLocation:%20https://evil.example",
+            "/settings?tab=2\r\nLocation: https://evil.example",
+            "/settings?tab=2\n",
+            "/settings?tab=2\0",
+            "/settings?tab=2 ",
+            "/settings?next=https://evil.example",
+            "/logout",
+            "/.evil.example",
+            "@evil.example",
+        )
+    ),
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "java\tscript:alert(1)",
+    "javascript://app.example/%0aalert(1)",
+    "vbscript:x",
+    "data:text/html,x",
+    "data:text/html;base64,PHNjcmlwdD4=",
+    "file:///etc/passwd",
+    "ftp://app.example/settings?tab=2",
+    "blob:https://app.example/x",
+    "about:blank",
+    "mailto:x@evil.example",
+    "wss://app.example/settings?tab=2",
+    "settings?tab=2",
+    "/settings?tab=2",
+    "../settings",
+    "?tab=2",
+    "#",
+    ".",
+    "*",
+    "https://app.example/settings?tab=2,https://evil.example",
+    "https://app.example/settings?tab=2 https://evil.example",
+    "\u2028https://app.example/settings?tab=2",
+    "\ufeffhttps://app.example/settings?tab=2",
+    "null",
+]
