@@ -1124,3 +1124,18 @@ async def test_an_issuer_that_is_promised_must_come(world: World, more: Mapping[
     state, _ = await world.begun()
     await world.finish(state, iss="https://acme.example")
     assert len(world.script.sent) == 1
+
+
+@pytest.mark.rows("D4")
+async def test_a_yes_while_the_connection_is_erased(world: World) -> None:
+    """Where the connection is being erased meanwhile, the yes ends the sign-in with a reason, and the new grant is to be given back."""
+    await world.signed_in()
+    state, id_ = await world.begun()
+    await world.finish(state)
+    before = await world.connection()
+    erasing = connections.StateChanged(number=before.number, state="erasing", reason="", now=world.clock.now())
+    await world.storage.write(erasing.apply)
+    outcome = await world.confirmed(id_)
+    assert (outcome.status, "being erased" in outcome.reason) == ("failed", True)
+    assert (await world.connection()).state == "erasing"
+    assert [left.id for left in await world.storage.read(flows.left, world.clock.now())] == [id_]
