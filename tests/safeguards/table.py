@@ -247,8 +247,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "what occurred is told once",
         "B6",
         f"{STORE}/accept.py",
-        "            if key not in met:\n",
-        "            if key not in met or outcome.events is not None:\n",
+        "            if key not in met:\n                met.add(key)\n                outcome.occurrences",
+        "            if key not in met or outcome.events is not None:\n                met.add(key)\n                outcome.occurrences",
         f"{T_STORE}/test_accept.py::test_what_occurred_is_told_once",
     ),
     _(
