@@ -69,6 +69,26 @@ class Erasure(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """Something that an administrator did, or asked for and was refused."""
+
+    number: int
+    at: datetime
+    who: str  #: "uid 1000", "token prometheus"
+    act: str  #: method and route
+    about: str  #: "user NAME" or "connection ID"; a random id once that was erased
+    status: int  #: what was answered
+
+
+class AuditVerdict(Struct, frozen=True, kw_only=True):
+    """What a look over the whole audit log found."""
+
+    entries: int
+    whole: bool
+    says: str  #: what is wrong, and where
+    head: str  #: the last link, to be kept elsewhere
+
+
 class Backup(Struct, frozen=True, kw_only=True):
     """An encrypted copy of the database, checked when it was made."""
 

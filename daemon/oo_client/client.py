@@ -16,6 +16,8 @@ from yarl import URL
 
 from oo_client.answers import (
     Action,
+    AuditEntry,
+    AuditVerdict,
     Backup,
     Connection,
     ConnectProgress,
@@ -123,6 +125,14 @@ class Client:
     async def export(self, user: str, *, patience: float = 3600) -> bytes:
         """Fetch everything of a user, as a zip file."""
         return await self._send("GET", f"/v1/users/{_segment(user)}/export", patience=patience)
+
+    async def audit(self, *, limit: int = 100) -> tuple[AuditEntry, ...]:
+        """List the latest acts of administrators, newest first."""
+        return (await self._ask("GET", "/v1/audit", into=_Audit, query={"limit": str(limit)})).entries
+
+    async def audit_verdict(self, *, head: str = "") -> AuditVerdict:
+        """Say whether any act was changed, left out or cut off; `head` is a last link that was kept elsewhere."""
+        return await self._ask("GET", "/v1/audit/verdict", into=AuditVerdict, query={"head": head or None})
 
     async def backups(self) -> tuple[Backup, ...]:
         """List the backups there are, newest first."""
@@ -513,6 +523,10 @@ _VERSIONS: Final = "use the version of `oo` that the daemon has"
 
 class _Erasures(msgspec.Struct, frozen=True):
     erasures: tuple[Erasure, ...]
+
+
+class _Audit(msgspec.Struct, frozen=True):
+    entries: tuple[AuditEntry, ...]
 
 
 class _Backups(msgspec.Struct, frozen=True):

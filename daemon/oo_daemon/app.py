@@ -33,6 +33,7 @@ from oo_daemon.connections.uses import Uses
 from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.ingress import server
 from oo_daemon.ingress.api import Api, Rehearse, in_its_words
+from oo_daemon.ingress.audit import AuditRoutes, audited
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.health import HealthRoutes
@@ -47,7 +48,7 @@ from oo_daemon.ops import log
 from oo_daemon.ops import memory as memory_
 from oo_daemon.ops import metrics as numbers
 from oo_daemon.ops.backup import Backups
-from oo_daemon.ops.disk import DatabaseFile, Disk
+from oo_daemon.ops.disk import DatabaseFile, Disk, HeadFile
 from oo_daemon.ops.fatal import Fatal
 from oo_daemon.ops.health import ClockSteady, CommitTimes, Health, LoopTurns, PluginsLoaded, SourcesVerify, WriterWrites
 from oo_daemon.ops.integrity import NIGHTLY, Integrity
@@ -57,6 +58,7 @@ from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.relay import Relay
 from oo_daemon.outbox.tail import Tail
+from oo_daemon.privacy.audit import Audit
 from oo_daemon.privacy.deletions import DeletionLog
 from oo_daemon.privacy.erase import Erasures
 from oo_daemon.privacy.export import Export
@@ -329,6 +331,15 @@ async def build(
         if again := await erasing.again():
             out.warning("erased_again", connections=again)
 
+        notes = Audit(
+            storage=storage,
+            keyring=keyring,
+            head=HeadFile(settings.places.database.with_name("audit.head")),
+            clock=clock,
+            chance=chance,
+            log=out,
+        )
+
         tail = Tail(storage, clock)
         relay = Relay(storage=storage, reader=tail, guests=guests, clock=clock, chance=chance, metrics=metrics, log=out)
         stack.push_async_callback(relay.stop)
@@ -411,6 +422,7 @@ async def build(
             stack,
             health=HealthRoutes(health=health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
             backups=BackupRoutes(backups=backups),
+            audit=AuditRoutes(notes=notes),
             privacy=PrivacyRoutes(
                 storage=storage,
                 erasures=erasing,
@@ -493,6 +505,7 @@ async def _listen(
     *,
     health: HealthRoutes,
     backups: BackupRoutes,
+    audit: AuditRoutes,
     privacy: PrivacyRoutes,
     connect: Connect,
     webhooks: Webhooks,
@@ -506,8 +519,8 @@ async def _listen(
     public_app.add_routes(connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock, rate=settings.oauth.rate))
     public_app.add_routes(webhooks.routes())
     private_app = server.private_application(log=out)
-    private_app.middlewares.append(in_its_words)
-    private_app.add_routes([*health.routes(), *backups.routes(), *privacy.routes(), *api.routes()])
+    private_app.middlewares.extend([audited(audit.notes), in_its_words])
+    private_app.add_routes([*health.routes(), *backups.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
@@ -531,8 +544,8 @@ async def _listen(
     stack.push_async_callback(private.close)
     if settings.private.port:
         guarded_app = server.private_application(log=out)
-        guarded_app.middlewares.extend([in_its_words, guard(api.tokens)])
-        guarded_app.add_routes([*health.routes(), *backups.routes(), *privacy.routes(), *api.routes()])
+        guarded_app.middlewares.extend([in_its_words, guard(api.tokens), audited(audit.notes), in_its_words])
+        guarded_app.add_routes([*health.routes(), *backups.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
         guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)

@@ -89,6 +89,8 @@ class FakeDaemon:
                 web.get("/readyz", self._live),
                 web.get("/healthz", self._health),
                 web.get("/metrics", self._metrics),
+                web.get("/v1/audit", self._audit),
+                web.get("/v1/audit/verdict", self._audit_verdict),
                 web.get("/v1/backups", self._backups),
                 web.delete("/v1/users/{user}", self._erase),
                 web.get("/v1/users/{user}/export", self._export),
@@ -180,6 +182,14 @@ class FakeDaemon:
 
     async def _erasure(self, request: web.Request) -> web.Response:
         return _json(next(each for each in self.erasures if each["id"] == request.match_info["id"]))
+
+    async def _audit(self, request: web.Request) -> web.Response:
+        entry = {"number": 1, "at": NOW, "who": "uid 1000", "act": "DELETE /v1/users/{user}", "about": "user ada", "status": 202}
+        return _json({"entries": [entry]})
+
+    async def _audit_verdict(self, request: web.Request) -> web.Response:
+        whole = "head" not in request.query
+        return _json({"entries": 1, "whole": whole, "says": "" if whole else "the end was cut off", "head": "0f" * 32})
 
     async def _backups(self, request: web.Request) -> web.Response:
         return _json({"backups": [BACKUP]})

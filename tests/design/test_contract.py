@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 import oo_sdk
 import oo_sdk.vocabulary
 from oo_daemon.ingress.api import Api
+from oo_daemon.ingress.audit import AuditRoutes
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
@@ -35,7 +36,7 @@ def document() -> dict[str, Any]:
 
 
 def routed() -> set[tuple[str, str]]:
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes)
+    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes, AuditRoutes)
     routes = [route for room in rooms for route in room(**{part.name: Mock() for part in fields(room)}).routes()]
     return {(route.method, route.path) for route in routes if isinstance(route, web.RouteDef)}
 

@@ -31,7 +31,7 @@ class Refused(Exception):
 class RootKey:
     """All that one root key gives. The root key itself is not kept."""
 
-    __slots__ = ("_backup", "_ingress", "_log", "_mac", "_opening", "_sealing", "key_id")
+    __slots__ = ("_audit", "_backup", "_ingress", "_log", "_mac", "_opening", "_sealing", "key_id")
 
     def __init__(self, root: bytes) -> None:
         if len(root) != ROOT_SIZE:
@@ -41,6 +41,7 @@ class RootKey:
         self._sealing = SealedBox(private.public_key)
         self._mac = _derive(root, b"oo mac 1")
         self._ingress = Aead(_derive(root, b"oo ingress 1"))
+        self._audit = _derive(root, b"oo audit 1")
         self._backup = _derive(root, b"oo backup 1")
         self._log = _derive(root, b"oo log 1")
         self.key_id = _derive(root, b"oo key id 1", 4).hex()  #: 8 hex digits; says nothing about the key
@@ -106,6 +107,14 @@ class RootKey:
             raise Refused from None
         if kind != _LAST:
             raise Refused
+
+    def link(self, before: bytes, entry: bytes) -> bytes:
+        """Give the 32 bytes that bind an entry of a chain to all that came before it, and that only this key can make."""
+        mac = hashlib.blake2b(key=self._audit, digest_size=_MAC_SIZE, person=b"oo audit 1")
+        for part in (before, entry):
+            mac.update(len(part).to_bytes(8, "big"))
+            mac.update(part)
+        return mac.digest()
 
     def tag(self, text: str) -> str:
         """Give 12 hex digits that stand for a text in logs and cannot be found by trying texts."""

@@ -37,6 +37,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "erase": "Forget a user, or one connection.",
         "erasures": "List what was asked to be forgotten, and how far that is.",
         "export": "Write everything that is kept of a user into a zip file.",
+        "audit": "List what administrators did, and check that nobody has changed it.",
         "doctor": "Look at each part of this installation, and say what to do.",
         "backup": "Make an encrypted backup, restored beside and checked.",
         "restore": "Put a backup in the place of the database.",

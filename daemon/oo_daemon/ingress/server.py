@@ -215,6 +215,19 @@ def peer_uid(sock: socket.socket) -> int:
     return int(uid)
 
 
+#: Who a caller over TCP is, as the guard of that door found it.
+CALLER = web.RequestKey("caller", str)
+
+
+def caller(request: web.Request) -> str:
+    """Who asks: "token NAME" over TCP, else "uid N" from the other end of the Unix socket."""
+    known: str | None = request.get(CALLER)
+    if known is not None:
+        return known
+    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+    return f"uid {peer_uid(sock)}" if sock is not None and sock.family == socket.AF_UNIX else "nobody known"
+
+
 async def listen_unix(
     app: web.Application,
     *,

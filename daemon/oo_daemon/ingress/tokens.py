@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from oo_daemon.connections.errors import Declined
-from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.server import CALLER, Refused
 from oo_daemon.ports import SECOND, Chance, Clock
 from oo_daemon.store import api_tokens
 from oo_daemon.store.api_tokens import ApiToken
@@ -147,6 +147,7 @@ def guard(tokens: Tokens) -> Middleware:
                 "Make one with `oo token create`, and send it as Authorization: Bearer.",
                 headers={"WWW-Authenticate": challenge},
             )
+        request[CALLER] = f"token {token.name}"
         if request.match_info.http_exception is not None:
             return await handler(request)  # nothing is there, and who has a token may know
         scope = scope_of(request.match_info.handler)

@@ -101,3 +101,29 @@ class DatabaseFile:
     def free(self) -> int:
         """Bytes left beside it."""
         return free_bytes(self.path.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFile:
+    """A number and a link in a file of their own, replaced as a whole."""
+
+    path: Path
+
+    def read(self) -> tuple[int, str] | None:
+        """What was written last."""
+        try:
+            number, _, link = self.path.read_text("ascii").strip().partition(" ")
+            return int(number), link
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def write(self, number: int, link: str) -> None:
+        """Replace it, through to the disk. Raises `OSError`."""
+        new = self.path.with_name(self.path.name + ".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, f"{number} {link}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        new.rename(self.path)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from oo_daemon.store import connections, credentials, jobs, schedule
+from oo_daemon.store import audit, connections, credentials, jobs, schedule
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.database import Database, Row
@@ -36,6 +36,8 @@ KEPT: Mapping[str, str] = {
     "vault_key": "keys are the daemon's",
     "registration": "clients are the operator's",
     "budget": "digests of users, forgotten two days after their last call",
+    "audit": "what administrators did; about whom is said by random ids",
+    "audit_subject": "whom those ids stand for: erased by `end_connection` and `finish`",
     "probe": "a row that means nothing",
     "stream": "a counter",
     "consumer": "readers are the operator's",
@@ -201,7 +203,8 @@ def told(database: Database, number: int, revocation: Mapping[str, str]) -> None
 
 def end_connection(database: Database, number: int) -> None:
     """Erase the row itself, and all that goes with it."""
-    database.rows("DELETE FROM connection WHERE number = ?", (number,))
+    for (id_,) in database.rows("DELETE FROM connection WHERE number = ? RETURNING id", (number,)):
+        audit.forget(database, f"connection {id_}")
     database.rows("UPDATE erasure_part SET ended = 1 WHERE connection = ?", (number,))
 
 
@@ -214,6 +217,9 @@ def note(database: Database, /, id_: str, **at: Any) -> None:
 
 def finish(database: Database, id_: str, now: int) -> None:
     """It is done: of whom it was is forgotten, too."""
+    for kind, user in database.rows('SELECT kind, "user" FROM erasure WHERE id = ?', (id_,)):
+        if kind == "user" and user is not None:
+            audit.forget(database, f"user {user}")
     database.rows('UPDATE erasure SET finished_at = ?, "user" = NULL WHERE id = ?', (now, id_))
 
 

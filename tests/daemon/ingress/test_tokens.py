@@ -19,6 +19,7 @@ from daemon.virtual import SeededChance, VirtualClock
 
 from oo_daemon.connections.errors import Declined
 from oo_daemon.ingress.api import Api, in_its_words
+from oo_daemon.ingress.audit import AuditRoutes
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
@@ -72,7 +73,7 @@ def clock_of(tokens: Tokens) -> VirtualClock:
 
 def routes() -> list[web.RouteDef]:
     """Every route of the private listener."""
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes)
+    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes, AuditRoutes)
     made = [route for room in rooms for route in room(**{each.name: Mock() for each in dataclasses.fields(room)}).routes()]
     return [route for route in made if isinstance(route, web.RouteDef)]
 

@@ -1,0 +1,124 @@
+"""Noting what administrators do, and showing what was noted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from oo_daemon.ingress.server import Refused, caller
+from oo_daemon.ingress.tokens import needs
+from oo_daemon.ingress.view import time
+from oo_daemon.store.audit import Entry
+
+#: Methods that change nothing.
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+MOST = 1000
+
+
+class Verdict(Protocol):
+    """What a look over the chain found."""
+
+    @property
+    def entries(self) -> int:
+        """How many there are."""
+
+    @property
+    def whole(self) -> bool:
+        """Nothing was changed or cut."""
+
+    @property
+    def says(self) -> str:
+        """What is wrong, and where."""
+
+    @property
+    def head(self) -> str:
+        """The last link."""
+
+
+class Notes(Protocol):
+    """The audit log."""
+
+    async def note(self, who: str, act: str, about: str, status: int) -> None:
+        """Add what was done."""
+
+    async def listed(self, limit: int) -> list[Entry]:
+        """The latest entries, newest first."""
+
+    async def verify(self, head: str = "") -> Verdict:
+        """Look over all of it."""
+
+
+def audited(notes: Notes) -> Middleware:
+    """The middleware of the private doors: whatever changes something is noted, also where it was refused."""
+
+    @web.middleware
+    async def noting(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method in READS or request.match_info.http_exception is not None:
+            return await handler(request)
+        status = 500
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        except Refused as refused:
+            status = refused.status
+            raise
+        finally:
+            route = request.match_info.route.resource
+            await notes.note(caller(request), f"{request.method} {route.canonical if route else '?'}", _about(request), status)
+
+    return noting
+
+
+def _about(request: web.Request) -> str:
+    route = request.match_info.route.resource
+    path = route.canonical if route else ""
+    if "user" in request.match_info:
+        return f"user {request.match_info['user']}"
+    return f"connection {request.match_info['id']}" if path.startswith("/v1/connections/{id}") else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRoutes:
+    """Two."""
+
+    notes: Notes
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """The routes."""
+        return [web.get("/v1/audit", self.list_entries), web.get("/v1/audit/verdict", self.verify)]
+
+    @needs("admin")
+    async def list_entries(self, request: web.Request) -> web.Response:
+        """The latest, newest first."""
+        text = request.query.get("limit", "100")
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
+            raise Refused(400, "limit", f"`limit` is a number from 1 to {MOST}.", "Leave it out, or send such a number.")
+        return _json({"entries": [_shown(each) for each in await self.notes.listed(int(text))]})
+
+    @needs("admin")
+    async def verify(self, request: web.Request) -> web.Response:
+        """Whether anything was changed or cut."""
+        found = await self.notes.verify(request.query.get("head", "").replace(" ", "").lower())
+        return _json({"entries": found.entries, "whole": found.whole, "says": found.says, "head": found.head})
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    done = entry.done
+    return {
+        "number": entry.number,
+        "at": time(done.at),
+        "who": done.who,
+        "act": done.act,
+        "about": entry.stands_for or done.subject,
+        "status": done.status,
+    }
+
+
+def _json(body: dict[str, Any]) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json")

@@ -1,0 +1,36 @@
+"""What administrators do is noted, also what was refused; reading is not."""
+
+from __future__ import annotations
+
+import pytest
+from journeys.house import House
+
+from oo_client import Refused
+
+
+@pytest.mark.rows("F12")
+async def test_acts_are_noted(house: House) -> None:
+    """Who, what, about whom and what was answered; and after an erasure no longer about whom."""
+    connection = await house.connect()
+    assert connection is not None
+    async with house.client as client:
+        await client.connections()
+        with pytest.raises(Refused):
+            await client.sync("nobody")
+        begun = await client.erase_user("ada")
+        entries = await client.audit()
+        acts = [(entry.act, entry.about, entry.status) for entry in entries]
+        assert acts == [
+            ("DELETE /v1/users/{user}", "user ada", 202),
+            ("POST /v1/connections/{id}/sync", "connection nobody", 404),
+            ("POST /v1/connect-sessions", "", 201),
+            ("POST /v1/registrations", "", 201),
+        ]
+        assert {entry.who.partition(" ")[0] for entry in entries} == {"uid"}
+        while (await client.erasure(begun.id, wait=20)).state != "done":
+            pass
+        assert "ada" not in str((await client.audit())[0].about)
+        verdict = await client.audit_verdict()
+        assert (verdict.entries, verdict.whole) == (4, True)
+        assert (await client.audit_verdict(head=verdict.head)).whole
+    assert verdict.head in house.log.getvalue().replace(" ", "")
