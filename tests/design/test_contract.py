@@ -10,6 +10,7 @@ from aiohttp import web
 from openapi_spec_validator import validate
 
 import oo_sdk
+import oo_sdk.testing
 import oo_sdk.vocabulary
 from oo_daemon.ingress.api import Api
 from oo_daemon.ingress.audit import AuditRoutes
@@ -24,6 +25,7 @@ News NoScheme NormalizedEvent Nudge OAuth2 Occurrences Placeholder QueryChalleng
 RetryLater Revocation Revoked Rotation Sandbox Scheme Scope Session Sign SignInAgain Signal SignedScheme Sink Stamp
 StoredCredential Struct Takes TokenScheme Told Unreadable Upload decode hookimpl
 """
+TESTING = "Broken ConnectorContract Provider Request Routes Tape json_answer"
 VOCABULARY = (
     "ActivitySummary Alarm Attendee Calendar CalendarEntry Comment Conference Document Due Electrocardiogram HealthGroup HealthSample "
     "Label Person Project Record Reminder Route Section Task Timestamp When Workout"
@@ -56,4 +58,5 @@ def test_the_sdk_has_the_names_it_had() -> None:
     """A change of the SDK's public names is seen in review."""
     assert " ".join(oo_sdk.__all__) == " ".join(GOLDEN.split())
     assert " ".join(oo_sdk.vocabulary.__all__) == VOCABULARY
+    assert " ".join(oo_sdk.testing.__all__) == TESTING
     assert all(hasattr(oo_sdk, name) for name in oo_sdk.__all__)

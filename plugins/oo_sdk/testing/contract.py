@@ -1,0 +1,664 @@
+"""The contract of connectors as tests. A sub-class names a connector and a provider; each failure says what is expected and what helps."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import subprocess
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from inspect import getfile
+from pathlib import Path
+from typing import Any, ClassVar, Final, NoReturn, TypeVar
+from unittest.mock import patch
+from urllib.parse import parse_qs, urlsplit
+from uuid import NAMESPACE_URL, uuid5
+
+import msgspec
+
+from oo_sdk.actions import Action
+from oo_sdk.auth import OAuth2
+from oo_sdk.connector import Connector
+from oo_sdk.context import Context
+from oo_sdk.errors import ConnectorError, CursorExpired, QuotaSpent, RetryLater, SignInAgain, Unreadable
+from oo_sdk.events import Checkpoint, Cursor, Event, Listing
+from oo_sdk.flow import StoredCredential
+from oo_sdk.revocation import Revoked
+from oo_sdk.session import Response
+from oo_sdk.testing.book import Book, plain
+from oo_sdk.testing.provider import Provider, Request, Tape, json_answer
+from oo_sdk.testing.session import CANARIES, CODE, Dropped, Played
+from oo_sdk.uploads import Occurrences, Takes, Told, Upload
+from oo_sdk.webhooks import Delivery, Hears
+
+T = TypeVar("T")
+
+#: At most this many places are tried to kill a sync at, and to answer wrongly at; they are spread evenly.
+KILLS: Final = 60
+FAULTS: Final = 8
+#: Seconds of computing that one step may hold up the loop.
+STEP: Final = 1.0
+STATE: Final = "canary-state-4711"
+VERIFIER: Final = b"a-verifier-of-the-tests-that-is-long-enough-for-rfc-7636"
+
+
+class Broken(AssertionError):
+    """The contract is broken: what was expected, what happened, and what helps."""
+
+    def __init__(self, expected: str, happened: str, remedy: str) -> None:
+        super().__init__(f"\n  expected: {expected}\n  happened: {happened}\n  remedy:   {remedy}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One wrong answer; `make` may raise `Dropped`."""
+
+    name: str
+    make: Callable[[Response], Response]
+    wait: timedelta | None = None  #: how long `RetryLater` must ask for
+
+
+def _dropped(_: Response) -> NoReturn:
+    raise Dropped
+
+
+def faults(now: datetime) -> Sequence[Fault]:
+    """What providers do, sooner or later."""
+    wait = timedelta(minutes=7)
+
+    def limited(said: str) -> Callable[[Response], Response]:
+        return lambda _: json_answer({"error": "slow down"}, status=429, headers={"retry-after": said})
+
+    return (
+        Fault(name="429 with seconds", make=limited("420"), wait=wait),
+        Fault(name="429 with a date", make=limited(format_datetime(now + wait, usegmt=True)), wait=wait),
+        Fault(name="500", make=lambda _: json_answer({"error": "oops"}, status=500)),
+        Fault(name="a web page", make=lambda _: Response(status=200, headers={"content-type": "text/html"}, body=b"<h1>Sorry</h1>")),
+        Fault(name="JSON that is cut", make=lambda good: replace(good, body=(good.body or b"[]")[:-1])),
+        Fault(name="a broken connection", make=_dropped),
+    )
+
+
+@dataclass(kw_only=True)
+class Spoilt:
+    """A provider whose answers go wrong from one request on, for a number of requests."""
+
+    provider: Provider
+    at: int
+    make: Callable[[Response], Response]
+    times: int = 1
+    asked: int = 0
+
+    async def answer(self, request: Request) -> Response:
+        """Answer, well or not."""
+        number = self.asked
+        self.asked += 1
+        if not self.at <= number < self.at + self.times:
+            return await self.provider.answer(request)
+        return self.make(json_answer({}) if self.times > 1 else await self.provider.answer(request))
+
+
+@dataclass(kw_only=True)
+class Lossy:
+    """A provider that does what it is asked, while one of its answers is lost."""
+
+    provider: Provider
+    at: int
+    asked: int = 0
+
+    async def answer(self, request: Request) -> Response:
+        """Answer, or lose the answer."""
+        answer = await self.provider.answer(request)
+        self.asked += 1
+        if self.asked - 1 == self.at:
+            raise Dropped
+        return answer
+
+
+@dataclass(kw_only=True)
+class Moment:
+    """A clock that stands."""
+
+    at: datetime
+
+    def now(self) -> datetime:
+        """The time at which it stands."""
+        return self.at
+
+    def monotonic(self) -> float:
+        """The same in seconds."""
+        return self.at.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time go by at once."""
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass(kw_only=True)
+class Lines:
+    """A log that keeps its lines."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Keep a line."""
+        self.lines.append(f"{event} {fields}")
+
+    debug = info
+    warning = info
+
+
+@dataclass(kw_only=True)
+class SignIn:
+    """One sign-in under way, whose exchange succeeds."""
+
+    auth: OAuth2
+    http: Played
+    scopes: tuple[str, ...]
+    client_id: str = "client-of-the-tests"
+    redirect_uri: str = "https://oo.example/callback"
+    state: str = STATE
+    codes: list[str] = field(default_factory=list)
+
+    @property
+    def challenge(self) -> str | None:
+        """RFC 7636, S256."""
+        return urlsafe_b64encode(hashlib.sha256(VERIFIER).digest()).decode().rstrip("=") if self.auth.pkce else None
+
+    async def exchange(self, code: str) -> StoredCredential:
+        """Note the code."""
+        self.codes.append(code)
+        return StoredCredential(scopes=frozenset(self.scopes), expires_in=3600, refreshable=True)
+
+
+class ConnectorContract:
+    """What every connector keeps. `class TestMine(ConnectorContract): connector = Mine; tape = "tapes/mine.jsonl"`.
+
+    In place of a tape, write `provider`: it is called for each life of a provider and gives one that knows the same each time.
+    """
+
+    connector: ClassVar[Callable[[], Connector]]  #: the class, or a function that makes one with its settings
+    tape: ClassVar[str] = ""  #: a file beside the test
+    meta: ClassVar[Mapping[str, Any]] = {}
+    now: ClassVar[datetime] = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    deliveries: ClassVar[Sequence[Delivery]] = ()  #: what the provider pushes, for a connector that hears
+    uploads: ClassVar[Sequence[Upload]] = ()  #: files, for a connector that takes them
+    acts: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  #: arguments of each action that it can do
+
+    # --- what an author may write -------------------------------------------------------------------------------------
+
+    def provider(self) -> Provider:
+        """A provider that nobody has talked to yet."""
+        if not self.tape:
+            raise Broken("a provider that answers in these tests", "there is none", "set `tape`, or write `provider`")
+        return Tape(Path(getfile(type(self))).parent / self.tape)
+
+    def things(self, provider: Provider) -> object:
+        """What exists at the provider, to be compared before and after an action. To be written where there are `acts`."""
+        raise Broken(
+            "to see what an action did", "`things` is not written", "give what exists at the provider, such as a dict of its notes"
+        )
+
+    # --- what it declares ---------------------------------------------------------------------------------------------
+
+    def test_declares_what_people_and_the_daemon_need(self) -> None:
+        """An id, hosts, scopes with sentences, and a way to revoke."""
+        made = self._made()
+        if not (made.id.isidentifier() and made.id.islower() and made.id.isascii()):
+            raise Broken(
+                "an id of lower-case letters, digits and _", repr(made.id), "change `id`; it stays for ever, as types begin with it"
+            )
+        if not made.title:
+            raise Broken("the provider's name as people know it", "`title` is empty", "write it into `title`")
+        if made.auth is None:
+            return
+        if not made.hosts or any("/" in host for host in made.hosts):
+            raise Broken("the hosts that the credential may go to", repr(list(made.hosts)), 'list them in `hosts` as "name" or "name:port"')
+        for scope in made.scopes:
+            if len(scope.sentence.split()) < 3 or not scope.sentence.endswith("."):
+                raise Broken(
+                    "a sentence for each scope", f"{scope.id} has {scope.sentence!r}", 'continue "oO can", and end with a full stop'
+                )
+        if made.auth.revoke is None and type(made).revoke is Connector.revoke:
+            raise Broken("a way to give the grant back", "there is none", "give `auth.revoke` the provider's address, or write `revoke`")
+
+    # --- signing in ---------------------------------------------------------------------------------------------------
+
+    def test_signs_in_with_state_and_pkce(self) -> None:
+        """The address has our state, our challenge and every scope; the code is exchanged once and kept nowhere."""
+        made = self._made()
+        if made.auth is None:
+            return
+        flow = self._flow(made)
+        address = self._run(made.begin_oauth(flow)).url
+        query = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+        wanted = {"state": flow.state, "redirect_uri": flow.redirect_uri, "client_id": flow.client_id, "response_type": "code"}
+        if flow.challenge is not None:
+            wanted |= {"code_challenge": flow.challenge, "code_challenge_method": "S256"}
+        for name, value in wanted.items():
+            if query.get(name) != value:
+                remedy = f"pass on what `flow` gives as {name}, or leave `begin_oauth` to the SDK"
+                raise Broken(f"{name} of the flow in the address", "it is missing or another", remedy)
+        asked = set(query.get("scope", "").split(made.auth.scope_separator))
+        if not set(flow.scopes) <= asked:
+            raise Broken(
+                "every scope of the flow in the address", f"{sorted(set(flow.scopes) - asked)} are missing", "pass on `flow.scopes`"
+            )
+        stored = self._run(made.finish_oauth(flow, CODE))
+        if flow.codes != [CODE]:
+            raise Broken(
+                "the code exchanged exactly once", f"{len(flow.codes)} times", "call `flow.exchange(code)` once: a code works once"
+            )
+        self._no_canary("what `finish_oauth` gives", f"{stored.meta} {stored.label} {stored.account_id}")
+        if plain(stored.meta) != dict(stored.meta):
+            raise Broken("a meta that JSON can keep", "it comes back as something else", "put only text, numbers, lists and dicts into it")
+        if isinstance(made, Hears) and not stored.account_id:
+            raise Broken("whose account it is", "`account_id` is empty", "give `.of(account_id)`: webhooks are routed by it")
+
+    # --- syncing ------------------------------------------------------------------------------------------------------
+
+    def test_the_same_data_twice_tells_nothing_new(self) -> None:
+        """A second sync, and a whole one over again, change nothing; the last signal is a checkpoint."""
+        if self._only_hears_or_takes():
+            return
+        provider, book = self.provider(), Book()
+        self._whole(book, provider)
+        if not book.now.objects:
+            raise Broken("something to be told", "no event came", "let the provider of this test have something in it")
+        if book.kept.cursor is None or book.now.objects != book.kept.objects:
+            raise Broken("a checkpoint at the end", "what came last has none", "yield a `Checkpoint` when all is told")
+        for what, cursor in (("a second sync", book.kept.cursor), ("a sync from the beginning", None)):
+            before, book.now.cursor = book.changes, cursor
+            self._whole(book, provider)
+            if book.changes != before:
+                remedy = "let subject and payload depend on nothing but what the provider says: no counters, no clock"
+                raise Broken(f"{what} to change nothing", f"{book.changes - before} events were new", remedy)
+
+    def test_survives_being_killed_at_every_event(self) -> None:
+        """Wherever a sync dies, the next one from the newest checkpoint comes to the same, with the same ids."""
+        if self._only_hears_or_takes():
+            return
+        whole, count = Book(), self._count()
+        self._whole(whole, self.provider())
+        for at in _spread(count, KILLS):
+            for lose in (True, False):
+                provider, book = self.provider(), Book()
+                self._run(self._sync(book, provider, stop=at))
+                book.crash(lose=lose)
+                self._whole(book, provider)
+                self._same(book, whole, f"a sync that died after signal {at + 1}")
+
+    def test_cursors_survive_json_and_new_releases(self) -> None:
+        """A cursor is the same after JSON, and one of an older shape is turned into one of today's or given up."""
+        if self._only_hears_or_takes():
+            return
+        for cursor in self._cursors():
+            try:
+                same = plain(cursor) == dict(cursor)
+            except TypeError:
+                same = False
+            if not same:
+                raise Broken(
+                    "a cursor that JSON gives back as it was", "it cannot", "keep text, numbers, lists and dicts with text as names"
+                )
+            try:
+                moved = self._made().migrate_cursor(plain(cursor), self._made().cursor_shape - 1)
+            except Exception as error:
+                happened = f"{type(error).__name__} from `migrate_cursor`"
+                raise Broken("an old cursor migrated or given up", happened, "give None where it cannot be read") from error
+            if moved is not None and not isinstance(moved, Mapping):
+                raise Broken("an old cursor migrated or given up", f"a {type(moved).__name__}", "give a cursor, or None") from None
+            self._no_canary("a cursor", msgspec.json.encode(cursor).decode())
+
+    def test_faults_of_the_provider_are_named_and_lose_nothing(self) -> None:
+        """Each fault at each request ends in the error that it means or is got over; the next sync comes to the same."""
+        if self._only_hears_or_takes():
+            return
+        whole, requests = Book(), self._requests()
+        self._whole(whole, self.provider())
+        for fault in faults(self.now):
+            for at in _spread(requests, FAULTS):
+                provider, book = self.provider(), Book()
+                raised = self._run(self._sync(book, Spoilt(provider=provider, at=at, make=fault.make)))
+                where = f"{fault.name} at request {at + 1}"
+                if raised is not None and not isinstance(raised, RetryLater | QuotaSpent):
+                    remedy = (
+                        "let the session's errors pass, and decode by `into=`; say in `errors` or `explain` what only this provider means"
+                    )
+                    raise Broken(f"RetryLater after {where}", f"{type(raised).__name__}: {raised}", remedy)
+                if fault.wait is not None and isinstance(raised, RetryLater) and raised.after != fault.wait:
+                    remedy = "let the session's `RetryLater` pass, or hand its `after` on"
+                    raise Broken(f"to wait as long as the provider asks, after {where}", f"after={raised.after}", remedy)
+                book.crash(lose=True)
+                self._whole(book, provider)
+                self._same(book, whole, where)
+
+    def test_a_lost_sign_in_is_never_swallowed(self) -> None:
+        """A 401 at any request ends the sync with `SignInAgain`."""
+        if self._only_hears_or_takes():
+            return
+        for at in _spread(self._requests(), FAULTS):
+            refused = Spoilt(provider=self.provider(), at=at, make=lambda _: json_answer({"error": "no"}, status=401), times=10**6)
+            raised = self._run(self._sync(Book(), refused))
+            if not isinstance(raised, SignInAgain):
+                happened = "the sync reported success" if raised is None else f"{type(raised).__name__}: {raised}"
+                remedy = "catch narrower: no `except Exception` and no `gather(return_exceptions=True)` around requests"
+                raise Broken(f"SignInAgain when request {at + 1} is refused", happened, remedy)
+
+    def test_a_cursor_that_died_is_said_to_be_dead(self) -> None:
+        """Where a status means that the provider forgot our cursor, the sync says so or begins again by itself."""
+        made = self._made()
+        dead = [status for status, error in made.errors.items() if issubclass(error, CursorExpired)]
+        if self._only_hears_or_takes() or not dead:
+            return
+        provider, book = self.provider(), Book()
+        self._whole(book, provider)
+        gone = Spoilt(provider=provider, at=0, make=lambda _: json_answer({"error": "gone"}, status=dead[0]))
+        raised = self._run(self._sync(book, gone))
+        if raised is not None and not isinstance(raised, CursorExpired):
+            raise Broken("CursorExpired for a dead cursor", f"{type(raised).__name__}: {raised}", "let the session's error pass")
+
+    def test_clocks_that_go_wrong_change_no_event(self) -> None:
+        """A day fast or slow, the sync tells the same."""
+        if self._only_hears_or_takes():
+            return
+        whole = Book()
+        self._whole(whole, self.provider())
+        for skew in (timedelta(days=1), timedelta(days=-1)):
+            book = Book()
+            raised = self._run(self._sync(book, self.provider(), now=self.now + skew))
+            if raised is not None:
+                raise Broken(
+                    "a sync under a wrong clock", f"{type(raised).__name__}: {raised}", "compare the provider's times with each other"
+                )
+            self._same(book, whole, f"a clock that is off by {skew}")
+
+    def test_secrets_come_to_light_nowhere(self) -> None:
+        """Neither events, cursors, logs nor errors hold a token."""
+        if self._only_hears_or_takes():
+            return
+        book, lines = Book(), Lines()
+        raised = self._run(self._sync(book, self.provider(), log=lines))
+        self._no_canary("the log", " ".join(lines.lines))
+        self._no_canary("a cursor", str(book.now.cursor))
+        self._no_canary("an error", str(raised))
+        for key, body in book.now.objects.items():
+            self._no_canary("an event", " ".join(key))
+            self._no_canary("an event", (body or b"").decode(errors="replace"))
+
+    # --- pushes -------------------------------------------------------------------------------------------------------
+
+    def test_hears_the_same_in_any_order(self) -> None:
+        """Deliveries that come twice, or in another order, say the same; what makes no sense is set aside."""
+        made = self._made()
+        if not isinstance(made, Hears):
+            return
+        if not self.deliveries:
+            raise Broken("deliveries to read", "there are none", "set `deliveries` to what the provider pushes")
+        first = [self._heard(made, each) for each in self.deliveries]
+        again = [self._heard(made, each) for each in reversed(self.deliveries)][::-1]
+        if first != again:
+            raise Broken("a delivery to say the same each time", "it said something else", "read nothing but the delivery: keep no state")
+        for nonsense in (b"", b"{", b"[]", b"{}", b"\xff\xfe", b"null"):
+            delivery = replace(self.deliveries[0], body=nonsense)
+            try:
+                self._heard(made, delivery)
+            except Unreadable:
+                continue
+            except Exception as error:
+                remedy = "raise `Unreadable`: the daemon then sets the delivery aside and shows it to the operator"
+                raise Broken(f"Unreadable for the body {nonsense!r}", f"{type(error).__name__}: {error}", remedy) from None
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def test_reads_files_from_any_checkpoint(self) -> None:
+        """Wherever reading dies, it goes on from the newest checkpoint and comes to the same."""
+        made = self._made()
+        if not isinstance(made, Takes):
+            return
+        if not self.uploads:
+            raise Broken("files to read", "there are none", "set `uploads` to files of the kinds in `takes`")
+        for upload in self.uploads:
+            told = list(made.parse(upload, None))
+            whole = sorted(_keys(told))
+            if not whole or not any(isinstance(each, Checkpoint) for each in told):
+                raise Broken("events and a checkpoint", f"{len(whole)} events", "yield a `Checkpoint` every few seconds, and at the end")
+            for at in _spread(len(told), KILLS):
+                before = told[: at + 1]
+                marks = [number for number, each in enumerate(before) if isinstance(each, Checkpoint)]
+                mark = before[marks[-1]] if marks else None
+                cursor = plain(mark.cursor) if isinstance(mark, Checkpoint) else None
+                kept = before[: marks[-1]] if marks else []
+                if sorted({*_keys(kept), *_keys(list(made.parse(upload, cursor)))}) != sorted(set(whole)):
+                    remedy = "put everything into the cursor that reading goes on by, and begin there"
+                    raise Broken("the same after dying", f"other events after item {at + 1}", remedy)
+
+    # --- changing something -------------------------------------------------------------------------------------------
+
+    def test_acts_once_however_often_it_is_asked(self) -> None:
+        """An action whose answer was lost is done again with the same key, and changes nothing twice."""
+        made = self._made()
+        for kind in made.actions:
+            if kind.name not in self.acts:
+                raise Broken(f"arguments to try {kind.name} with", "there are none", "add them to `acts`")
+        for kind in made.actions:
+            arguments = msgspec.convert(dict(self.acts[kind.name]), kind.arguments)
+            action = Action(name=kind.name, arguments=arguments, key=str(uuid5(NAMESPACE_URL, kind.name)))
+            once = self.provider()
+            session = self._session(made, once)
+            result = self._run(made.act(self._context(session), action))
+            wanted = self.things(once)
+            for at in range(len(session.asked)):
+                provider = self.provider()
+                lossy = self._session(made, Lossy(provider=provider, at=at))
+                with suppress(RetryLater):
+                    self._run(made.act(self._context(lossy), action))
+                again = self._run(made.act(self._context(self._session(made, provider)), action))
+                if self.things(provider) != wanted:
+                    remedy = "send `action.key` as the provider's idempotency key, or look whether it is done before doing it"
+                    raise Broken(f"{kind.name} to be done once", f"it was done twice when answer {at + 1} was lost", remedy)
+                if again.subject != result.subject:
+                    raise Broken(f"the same subject from {kind.name}", "another one", "give the provider's id of what was changed")
+
+    # --- giving back --------------------------------------------------------------------------------------------------
+
+    def test_revokes_honestly(self) -> None:
+        """FULLY is said only where the provider was told and agreed; what remains has a sentence or an address."""
+        made = self._made()
+        if made.auth is None:
+            return
+        session = self._session(made, Revoking(provider=self.provider()))
+        revocation = self._run(made.revoke(self._context(session)))
+        told = [each for each in session.asked if any(secret in f"{each.headers} {each.body!r}" for secret in CANARIES.values())]
+        if revocation.revoked is Revoked.FULLY and not told:
+            remedy = "send the token to the provider (`Placeholder.REFRESH_TOKEN`), or say `Revoked.UNSUPPORTED`"
+            raise Broken("the provider to be told before FULLY is said", "nothing was sent to it", remedy)
+        if revocation.revoked is not Revoked.FULLY and not (revocation.remains and (revocation.manual_url or made.manual_revocation)):
+            raise Broken("a sentence on what remains, and where to remove it", "one is missing", "fill in `remains` and `manual_url`")
+        if not told:
+            return
+        down = Spoilt(provider=self.provider(), at=0, make=lambda _: json_answer({"error": "oops"}, status=500), times=10**6)
+        try:
+            claimed = self._run(made.revoke(self._context(self._session(made, down)))).revoked
+        except ConnectorError:
+            return
+        if claimed is Revoked.FULLY:
+            raise Broken("an error when the provider answers 500 to revoking", "FULLY was said", "let the session's error pass")
+
+    # --- how ----------------------------------------------------------------------------------------------------------
+
+    def _made(self) -> Connector:
+        made: Connector = type(self).connector()
+        return made
+
+    def _only_hears_or_takes(self) -> bool:
+        made = self._made()
+        return type(made).fetch_signals is Connector.fetch_signals and isinstance(made, Hears | Takes)
+
+    def _session(self, made: Connector, provider: Provider, clock: Moment | None = None) -> Played:
+        return Played(connector=made, provider=provider, now=(clock or Moment(at=self.now)).now)
+
+    def _context(self, session: Played, *, clock: Moment | None = None, log: Lines | None = None) -> Context:
+        scopes = frozenset(scope.id for scope in session.connector.scopes)
+        clock, log = clock or Moment(at=self.now), log or Lines()
+        return Context(http=session, meta=self.meta, scopes=scopes, first_fetch_from=None, clock=clock, log=log)
+
+    def _flow(self, made: Connector) -> SignIn:
+        assert made.auth is not None
+        return SignIn(auth=made.auth, http=self._session(made, self.provider()), scopes=tuple(scope.id for scope in made.scopes))
+
+    def _run(self, work: Awaitable[T]) -> T:
+        async def alone() -> T:
+            return await work
+
+        with _nothing_blocks():
+            return asyncio.run(alone())
+
+    async def _sync(
+        self, book: Book, provider: Provider, *, stop: int | None = None, now: datetime | None = None, log: Lines | None = None
+    ) -> ConnectorError | None:
+        made, clock = self._made(), Moment(at=now or self.now)
+        session = self._session(made, provider, clock)
+        signals = made.fetch_signals(self._context(session, clock=clock, log=log), book.now.cursor)
+        number, raised = 0, None
+        try:
+            while True:
+                began = time.thread_time()
+                signal = await anext(signals, None)
+                if time.thread_time() - began > STEP:
+                    raise Broken("short steps", "one computed for over a second", "yield more often, or compute in `asyncio.to_thread`")
+                if signal is None:
+                    break
+                if not isinstance(signal, Event | Checkpoint | Listing | Unreadable):
+                    raise Broken("a signal", f"a {type(signal).__name__}", "yield Event, Checkpoint, Listing or Unreadable")
+                book.take(signal)
+                if number == stop:
+                    break
+                number += 1
+        except ConnectorError as error:
+            raised = error
+        except Broken:
+            raise
+        except Exception as error:
+            remedy = "raise one of the errors of `oo_sdk`, named after what happens next"
+            raise Broken("an error of the SDK", f"{type(error).__name__}: {error}", remedy) from error
+        finally:
+            close = getattr(signals, "aclose", None)
+            if close is not None:
+                await close()
+        if session.strange:
+            remedy = "add it to `hosts` if the credential may go there"
+            raise Broken("requests to the declared hosts only", f"one to {session.strange[0]}", remedy)
+        return raised
+
+    def _whole(self, book: Book, provider: Provider) -> None:
+        raised = self._run(self._sync(book, provider))
+        if raised is not None:
+            remedy = "look at what the provider of this test answers, and at what the connector asks"
+            raise Broken("a sync that succeeds", f"{type(raised).__name__}: {raised}", remedy) from raised
+
+    def _count(self) -> int:
+        counted: list[object] = []
+
+        class Counted(Book):
+            def take(self, signal: Any) -> None:
+                counted.append(signal)
+                super().take(signal)
+
+        self._whole(Counted(), self.provider())
+        return len(counted)
+
+    def _cursors(self) -> Sequence[Cursor]:
+        found: list[Cursor] = []
+
+        class Noted(Book):
+            def take(self, signal: Any) -> None:
+                if isinstance(signal, Checkpoint):
+                    found.append(signal.cursor)
+
+        self._whole(Noted(), self.provider())
+        return found
+
+    def _requests(self) -> int:
+        counting = Spoilt(provider=self.provider(), at=0, make=lambda good: good)
+        self._whole(Book(), counting)
+        return counting.asked
+
+    def _same(self, book: Book, whole: Book, after: str) -> None:
+        lost = whole.living().keys() - book.living().keys()
+        strange = book.living().keys() - whole.living().keys()
+        if lost:
+            remedy = "yield a `Checkpoint` only after everything that it stands for, and keep nothing in the connector between syncs"
+            raise Broken(f"nothing lost after {after}", f"{len(lost)} of {len(whole.living())} events are missing", remedy)
+        if strange:
+            remedy = "make the subject of the provider's own id: no counters and nothing random"
+            raise Broken(f"the same ids after {after}", f"{len(strange)} that nobody knows", remedy)
+        if book.living() != whole.living():
+            raise Broken(f"the same payloads after {after}", "some differ", "let a payload depend on nothing but the provider's answer")
+
+    def _heard(self, made: Hears, delivery: Delivery) -> list[object]:
+        async def both() -> list[object]:
+            accounts = await made.route(delivery) if getattr(made, "auth", None) is not None else ()
+            return [*accounts, *await made.read(delivery)]
+
+        return self._run(both())
+
+    def _no_canary(self, where: str, text: str) -> None:
+        for secret in (*(value for value in CANARIES.values() if "canary" in value), CODE, STATE):
+            if secret in text:
+                raise Broken(f"no secret in {where}", "there is one", "keep tokens and codes out of it: the session signs for you")
+
+
+@dataclass(kw_only=True)
+class Revoking:
+    """A provider that takes every token back, whatever else it knows."""
+
+    provider: Provider
+
+    async def answer(self, request: Request) -> Response:
+        """Answer; what it has no answer for went well."""
+        answer = await self.provider.answer(request)
+        return json_answer({}) if answer.status == 404 else answer
+
+
+def _spread(count: int, most: int) -> Iterator[int]:
+    """At most so many numbers below `count`, evenly."""
+    if count <= most:
+        return iter(range(count))
+    return iter(sorted({number * count // most for number in range(most)}))
+
+
+def _keys(told: Sequence[Told]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for each in told:
+        if isinstance(each, Event):
+            found.append((each.name, each.key or each.subject))
+        elif isinstance(each, Occurrences):
+            found += [(each.name, row[0]) for row in each.rows]
+    return found
+
+
+@contextmanager
+def _nothing_blocks() -> Iterator[None]:
+    """Whatever would hold up the loop fails."""
+
+    def blocks(name: str) -> Callable[..., NoReturn]:
+        def refuse(*_: Any, **__: Any) -> NoReturn:
+            remedy = "wait with `ctx.clock.sleep`, ask with `ctx.http`, and give other work to `asyncio.to_thread`"
+            raise Broken("nothing that holds up the loop", f"{name} was called", remedy)
+
+        return refuse
+
+    with (
+        patch.object(time, "sleep", blocks("time.sleep")),
+        patch.object(socket, "create_connection", blocks("socket.create_connection")),
+        patch.object(socket, "getaddrinfo", blocks("socket.getaddrinfo")),
+        patch.object(subprocess, "Popen", blocks("a process")),
+    ):
+        yield

@@ -1,0 +1,189 @@
+"""The session of the tests: it means the same by every answer as the daemon's, and goes to a provider in memory."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from oo_sdk.connector import Connector
+from oo_sdk.errors import ApiRetired, ConnectorBug, ConnectorError, QuotaSpent, RetryLater, SignInAgain, Unreadable
+from oo_sdk.session import Placeholder, Response, Sign
+from oo_sdk.structs import decode
+from oo_sdk.testing.provider import Provider, Request
+
+#: What is secret in these tests: none of it may come to light.
+CANARIES: Final[Mapping[Placeholder, str]] = {
+    Placeholder.ACCESS_TOKEN: "canary-access-token-4711",
+    Placeholder.REFRESH_TOKEN: "canary-refresh-token-4711",
+    Placeholder.CLIENT_ID: "client-of-the-tests",
+    Placeholder.CLIENT_SECRET: "canary-client-secret-4711",
+}
+CODE: Final = "canary-code-4711"
+
+
+class Dropped(Exception):
+    """A provider raises it in place of an answer: the connection broke."""
+
+
+@dataclass(kw_only=True)
+class Played:
+    """Keeps the contract of `oo_sdk.Session` over a provider in memory, and notes what the connector did with it."""
+
+    connector: Connector
+    provider: Provider
+    now: Callable[[], datetime]
+    asked: list[Request] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)  #: hosts that are not declared
+    raised: list[ConnectorError] = field(default_factory=list)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        into: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, Any] | None = None,
+        json: Any = None,
+        sign: Sign = Sign.USER,
+        accept: tuple[int, ...] = (),
+    ) -> Any:
+        """Send one request."""
+        try:
+            response = await self._answer(method, url, params, headers, form, json, sign, accept)
+            return response if into is None else _decoded(response, into)
+        except ConnectorError as error:
+            self.raised.append(error)
+            raise
+
+    async def get(self, url: str, *, into: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+        """GET."""
+        return await self.request("GET", url, into=into, params=params)
+
+    async def post(
+        self, url: str, *, into: Any = None, form: Mapping[str, Any] | None = None, json: Any = None, sign: Sign = Sign.USER
+    ) -> Any:
+        """POST."""
+        return await self.request("POST", url, into=into, form=form, json=json, sign=sign)
+
+    async def _answer(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        form: Mapping[str, Any] | None,
+        json: Any,
+        sign: Sign,
+        accept: tuple[int, ...],
+    ) -> Response:
+        self._check_host(method, url, sign)
+        query = {name: value for name, value in (params or {}).items() if value is not None}
+        if query:
+            url = f"{url}{'&' if '?' in url else '?'}{urlencode(query, doseq=True)}"
+        sent = {"accept": "application/json"} | {name.lower(): value for name, value in (headers or {}).items()}
+        if sign is not Sign.NOBODY:
+            sent["authorization"] = _signature(sign)
+        body = b""
+        if form is not None:
+            body, kind = urlencode(_filled(form), doseq=True).encode(), "application/x-www-form-urlencoded"
+            sent.setdefault("content-type", kind)
+        elif json is not None:
+            body = msgspec.json.encode(_filled(json))
+            sent.setdefault("content-type", "application/json")
+        request = Request(method=method, url=url, headers=sent, body=body)
+        self.asked.append(request)
+        try:
+            response = await self.provider.answer(request)
+        except Dropped:
+            raise RetryLater("the connection to the provider broke") from None
+        if 200 <= response.status < 300 or response.status in accept:
+            return _scrubbed(response)
+        raise self._explained(_scrubbed(response), sign)
+
+    def _check_host(self, method: str, url: str, sign: Sign) -> None:
+        revoke = self.connector.auth.revoke if self.connector.auth else None
+        if revoke is not None and (method, url, sign) == ("POST", revoke, Sign.CLIENT):
+            return
+        host = urlsplit(url).netloc
+        if host.lower() not in {each.lower() for each in self.connector.hosts}:
+            self.strange.append(host)
+            raise ConnectorBug(f"{host} is none of the declared hosts")
+
+    def _explained(self, response: Response, sign: Sign) -> ConnectorError:
+        explained = self.connector.explain(response)
+        if explained is not None:
+            return explained
+        message, wait = f"the provider answered {response.status}", asked_wait(response.headers, self.now())
+        meant = self.connector.errors.get(response.status)
+        if meant is RetryLater:
+            return RetryLater(message, after=wait)
+        if meant is not None and not issubclass(meant, QuotaSpent | Unreadable):
+            return meant(message)
+        match response.status:
+            case 401 if sign is Sign.USER:
+                return SignInAgain("the provider refuses the credential, also after it was renewed")
+            case 401 if sign is Sign.CLIENT:
+                return RetryLater("the provider refuses our registration")
+            case 410:
+                return ApiRetired("the provider says that this address is gone for good")
+            case 408 | 425 | 429:
+                return RetryLater(message, after=wait)
+            case status if status >= 500:
+                return RetryLater(message, after=wait)
+        return ConnectorBug(message)
+
+
+def asked_wait(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """What Retry-After says, in seconds or as a date."""
+    said = headers.get("retry-after", "")
+    if said.isascii() and said.isdigit():
+        return timedelta(seconds=int(said))
+    try:
+        return max(parsedate_to_datetime(said).astimezone(UTC) - now, timedelta())
+    except ValueError:
+        return None
+
+
+def _signature(sign: Sign) -> str:
+    if sign is Sign.USER:
+        return f"Bearer {CANARIES[Placeholder.ACCESS_TOKEN]}"
+    pair = f"{CANARIES[Placeholder.CLIENT_ID]}:{CANARIES[Placeholder.CLIENT_SECRET]}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def _filled(value: Any) -> Any:
+    match value:
+        case Placeholder():
+            return CANARIES[value]
+        case Mapping():
+            return {name: _filled(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_filled(item) for item in value]
+    return value
+
+
+def _scrubbed(response: Response) -> Response:
+    body = response.body
+    for placeholder, secret in CANARIES.items():
+        if placeholder is not Placeholder.CLIENT_ID:
+            body = body.replace(secret.encode(), b"...")
+    return Response(status=response.status, headers=response.headers, body=body)
+
+
+def _decoded(response: Response, into: type[Any]) -> Any:
+    if response.headers.get("content-type", "").partition(";")[0].strip().lower() in {"text/html", "application/xhtml+xml"}:
+        raise RetryLater(f"the provider answered {response.status} with a web page where JSON was asked for")
+    try:
+        msgspec.json.decode(response.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RetryLater(f"the provider answered {response.status} with JSON that is cut short or broken") from None
+    return decode(response.body, into)

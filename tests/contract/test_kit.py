@@ -1,0 +1,316 @@
+"""The contract's tests are green on a connector that is right, and each of them is red on one that is broken in exactly that way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from contract.notes import API, Note, Notes, Page, Pushed, World
+
+from oo_sdk import (
+    Action,
+    Change,
+    Checkpoint,
+    Connector,
+    ConnectorBug,
+    ConnectorError,
+    Context,
+    Cursor,
+    Delivery,
+    Event,
+    Flow,
+    News,
+    Redirect,
+    Revocation,
+    Revoked,
+    Scope,
+    Signal,
+    SignInAgain,
+    StoredCredential,
+    decode,
+)
+from oo_sdk.testing import Broken, ConnectorContract, Provider, Request, Tape
+from oo_sdk.vocabulary import Document
+
+PUSHED = b'{"account": "ada", "note": {"id": "n1", "title": "Note 1"}}'
+
+
+class NotesContract(ConnectorContract):
+    connector = Notes
+    acts: ClassVar[Mapping[str, Mapping[str, Any]]] = {"add_note": {"title": "Milk"}}
+    deliveries: ClassVar[Sequence[Delivery]] = [
+        Delivery(id="1", headers={}, body=PUSHED, received_at=datetime(2026, 11, 22, tzinfo=UTC)),
+        Delivery(id="2", headers={}, body=PUSHED.replace(b"n1", b"n2"), received_at=datetime(2026, 11, 22, tzinfo=UTC)),
+    ]
+
+    def provider(self) -> Provider:
+        return World()
+
+    def things(self, provider: Provider) -> object:
+        assert isinstance(provider, World)
+        return provider.notes
+
+
+class TestNotes(NotesContract):
+    """Nothing is wrong with this one."""
+
+
+class NoSentence(Notes):
+    scopes = (Scope("read", "Notes"),)
+
+
+class NoTitle(Notes):
+    title = ""
+
+
+class ForgetsState(Notes):
+    async def begin_oauth(self, flow: Flow) -> Redirect:
+        return Redirect((await super().begin_oauth(flow)).url.replace(flow.state, ""))
+
+
+class NoChallenge(Notes):
+    async def begin_oauth(self, flow: Flow) -> Redirect:
+        return Redirect((await super().begin_oauth(flow)).url.replace("code_challenge=", "c="))
+
+
+class ExchangesTwice(Notes):
+    async def finish_oauth(self, flow: Flow, code: str) -> StoredCredential:
+        await flow.exchange(code)
+        return await super().finish_oauth(flow, code)
+
+
+class KeepsTheCode(Notes):
+    async def finish_oauth(self, flow: Flow, code: str) -> StoredCredential:
+        return (await super().finish_oauth(flow, code)).of("ada", meta={"code": code})
+
+
+class NoAccount(Notes):
+    async def finish_oauth(self, flow: Flow, code: str) -> StoredCredential:
+        return await flow.exchange(code)
+
+
+class CountsSubjects(Notes):
+    numbers = count()
+
+    def event(self, ctx: Context, note: Note) -> Event:
+        return Event("note", f"{note.id}-{next(self.numbers)}", Change.UPSERTED, payload=Document(title=note.title))
+
+
+class ChangesPayloads(Notes):
+    numbers = count()
+
+    def event(self, ctx: Context, note: Note) -> Event:
+        return Event("note", note.id, Change.UPSERTED, payload=Document(title=f"{note.title} {next(self.numbers)}"))
+
+
+class NoCheckpointAtTheEnd(Notes):
+    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
+        async for signal in super().fetch_signals(ctx, since):
+            if not isinstance(signal, Checkpoint) or signal.cursor["cursor"] < 5:
+                yield signal
+
+
+class ChecksTooEarly(Notes):
+    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
+        cursor, more = since["cursor"] if since else 0, True
+        while more:
+            page = await self.page(ctx, cursor)
+            cursor, more = page.cursor, page.more
+            yield Checkpoint({"cursor": cursor})
+            for note in page.notes:
+                yield self.event(ctx, note)
+        yield Checkpoint({"cursor": cursor})
+
+
+class OddCursor(Notes):
+    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
+        async for signal in super().fetch_signals(ctx, None):
+            yield Checkpoint({"cursor": (signal.cursor["cursor"],)}) if isinstance(signal, Checkpoint) else signal
+
+
+class MigratesBadly(Notes):
+    def migrate_cursor(self, cursor: Cursor, shape: int) -> Cursor | None:
+        return {"cursor": cursor["position"]}
+
+
+class RaisesItsOwn(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        answer = await ctx.http.request("GET", f"{API}/notes", params={"after": cursor}, accept=(500, 401, 410, 429))
+        return decode(answer.body, Page)
+
+
+class ForgetsTheWait(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        from oo_sdk import RetryLater
+
+        try:
+            return await super().page(ctx, cursor)
+        except RetryLater:
+            raise RetryLater from None
+
+
+class LosesAPage(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        from oo_sdk import RetryLater
+
+        try:
+            return await super().page(ctx, cursor)
+        except RetryLater:
+            return Page(notes=[], cursor=cursor + 2, more=cursor + 2 < 5)
+
+
+class SwallowsSignInAgain(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        try:
+            return await super().page(ctx, cursor)
+        except SignInAgain:
+            return Page(notes=[], cursor=cursor, more=False)
+
+
+class MistakesDeadCursors(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        try:
+            return await super().page(ctx, cursor)
+        except ConnectorError as error:
+            if type(error).__name__ == "CursorExpired":
+                raise ConnectorBug("gone") from None
+            raise
+
+
+class AsksTheClock(Notes):
+    def event(self, ctx: Context, note: Note) -> Event:
+        return Event("note", note.id, Change.UPSERTED, payload=Document(title=f"{note.title} as of {ctx.clock.now().date()}"))
+
+
+class LogsSecrets(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        ctx.log.info("asking", headers=ctx.http.asked[-1].headers if getattr(ctx.http, "asked", None) else {})  # type: ignore[attr-defined]
+        return await super().page(ctx, cursor)
+
+
+class GoesElsewhere(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        with suppress(ConnectorBug):
+            await ctx.http.get("https://statistics.example/beat")
+        return await super().page(ctx, cursor)
+
+
+class Sleeps(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        time.sleep(0.001)
+        return await super().page(ctx, cursor)
+
+
+class Computes(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        began = time.thread_time()
+        while time.thread_time() - began < 1.1:
+            pass
+        return await super().page(ctx, cursor)
+
+
+class CountsDeliveries(Notes):
+    numbers = count()
+
+    async def read(self, delivery: Delivery) -> Sequence[News]:
+        note = self.pushed(delivery).note
+        return [Event("note", f"{note.id}-{next(self.numbers)}", Change.OCCURRED)]
+
+
+class TrustsBodies(Notes):
+    def pushed(self, delivery: Delivery) -> Pushed:
+        return decode(delivery.body, Pushed)
+
+
+class ForgetsTheKey(Notes):
+    numbers = count()
+
+    def key(self, action: Action) -> str:
+        return f"{action.key}-{next(self.numbers)}"
+
+
+class OnlyClaimsToRevoke(Notes):
+    async def revoke(self, ctx: Context) -> Revocation:
+        return Revocation(revoked=Revoked.FULLY)
+
+
+class HidesThatItFailed(Notes):
+    async def revoke(self, ctx: Context) -> Revocation:
+        with suppress(ConnectorError):
+            await super().revoke(ctx)
+        return Revocation(revoked=Revoked.FULLY)
+
+
+class DoesNotSayWhatRemains(Notes):
+    async def revoke(self, ctx: Context) -> Revocation:
+        return Revocation(revoked=Revoked.PARTLY)
+
+
+BROKEN: Sequence[tuple[type[Connector], str, str]] = (
+    (NoSentence, "declares_what_people_and_the_daemon_need", "a sentence for each scope"),
+    (NoTitle, "declares_what_people_and_the_daemon_need", "name as people know it"),
+    (ForgetsState, "signs_in_with_state_and_pkce", "state of the flow"),
+    (NoChallenge, "signs_in_with_state_and_pkce", "code_challenge of the flow"),
+    (ExchangesTwice, "signs_in_with_state_and_pkce", "exactly once"),
+    (KeepsTheCode, "signs_in_with_state_and_pkce", "no secret in what `finish_oauth` gives"),
+    (NoAccount, "signs_in_with_state_and_pkce", "whose account it is"),
+    (CountsSubjects, "the_same_data_twice_tells_nothing_new", "a second sync|a sync from the beginning"),
+    (ChangesPayloads, "the_same_data_twice_tells_nothing_new", "a sync from the beginning to change nothing"),
+    (NoCheckpointAtTheEnd, "the_same_data_twice_tells_nothing_new", "a checkpoint at the end"),
+    (ChecksTooEarly, "survives_being_killed_at_every_event", "nothing lost"),
+    (CountsSubjects, "survives_being_killed_at_every_event", "nothing lost|the same ids"),
+    (OddCursor, "cursors_survive_json_and_new_releases", "gives back as it was"),
+    (MigratesBadly, "cursors_survive_json_and_new_releases", "migrated or given up"),
+    (RaisesItsOwn, "faults_of_the_provider_are_named_and_lose_nothing", "RetryLater after"),
+    (ForgetsTheWait, "faults_of_the_provider_are_named_and_lose_nothing", "as long as the provider asks"),
+    (LosesAPage, "faults_of_the_provider_are_named_and_lose_nothing", "nothing lost"),
+    (SwallowsSignInAgain, "a_lost_sign_in_is_never_swallowed", "reported success"),
+    (MistakesDeadCursors, "a_cursor_that_died_is_said_to_be_dead", "CursorExpired for a dead cursor"),
+    (AsksTheClock, "clocks_that_go_wrong_change_no_event", "the same payloads"),
+    (LogsSecrets, "secrets_come_to_light_nowhere", "no secret in the log"),
+    (GoesElsewhere, "the_same_data_twice_tells_nothing_new", "declared hosts only"),
+    (Sleeps, "the_same_data_twice_tells_nothing_new", "holds up the loop"),
+    (Computes, "the_same_data_twice_tells_nothing_new", "short steps"),
+    (CountsDeliveries, "hears_the_same_in_any_order", "the same each time"),
+    (TrustsBodies, "hears_the_same_in_any_order", "Unreadable for the body"),
+    (ForgetsTheKey, "acts_once_however_often_it_is_asked", "done once"),
+    (OnlyClaimsToRevoke, "revokes_honestly", "told before FULLY"),
+    (HidesThatItFailed, "revokes_honestly", "an error when the provider answers 500"),
+    (DoesNotSayWhatRemains, "revokes_honestly", "a sentence on what remains"),
+)
+
+
+@pytest.mark.parametrize(("broken", "test", "says"), BROKEN, ids=[f"{it[0].__name__}-{it[1][:20]}" for it in BROKEN])
+def test_red_where_it_is_broken(broken: type[Connector], test: str, says: str) -> None:
+    """A connector that breaks one promise fails the test of that promise, which says what is expected and what helps."""
+    contract = type("Contract", (NotesContract,), {"connector": broken})()
+    with pytest.raises(Broken, match=says) as failure:
+        getattr(contract, f"test_{test}")()
+    assert "remedy:" in str(failure.value)
+
+
+def test_each_test_is_shown_red() -> None:
+    """No test of the contract is without a connector that fails it; that of files has its own below."""
+    tests = {name for name in dir(ConnectorContract) if name.startswith("test_")}
+    assert tests == {f"test_{test}" for _, test, _ in BROKEN} | {"test_reads_files_from_any_checkpoint"}
+
+
+def test_a_tape_gives_what_was_recorded(tmp_path: Path) -> None:
+    """Answers come in their order, the last of them again and again; what was not recorded is said."""
+    tape = tmp_path / "tape.jsonl"
+    line = '{"method": "GET", "url": "https://a.example/x?b=2&a=1", "answer": "%s"}\n'
+    tape.write_text(line % "1" + line % "2")
+    played = Tape(tape)
+
+    def asked(url: str) -> bytes:
+        return asyncio.run(played.answer(Request(method="GET", url=url, headers={}))).body
+
+    assert [asked("https://a.example/x?a=1&b=2") for _ in range(3)] == [b"1", b"2", b"2"]
+    assert b"not on the tape" in asked("https://a.example/y")
