@@ -17,6 +17,8 @@ HERE = Path(__file__).parent
 UV = Path(sys.executable).with_name("uv")
 #: `make systemd-test` restarts a hundred times, the ordinary run a few.
 RESTARTS = int(os.environ.get("OO_TEST_RESTARTS", "3"))
+#: Longest that anybody may wait for an answer, in seconds: as promised where it is measured, looser where other tests run beside it.
+LONGEST = 3.0 if RESTARTS >= 100 else 20.0
 #: The service sees no home folder, so it needs a Python that lies outside of one.
 PYTHON = Path("/usr/bin/python3")
 
@@ -126,7 +128,7 @@ def test_nobody_is_turned_away_by_a_restart(seen: dict[str, Any]) -> None:
     print(f"\nrestarts: {RESTARTS}, asked {restarts['asked']}, longest wait {restarts['longest']:.2f} s")
     assert (restarts["refused"], restarts["cut"], restarts["wrong"]) == (0, 0, 0)
     assert restarts["asked"] > 20 * RESTARTS
-    assert restarts["longest"] < 5
+    assert restarts["longest"] < LONGEST
 
 
 @pytest.mark.rows("H2")

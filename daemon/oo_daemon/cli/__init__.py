@@ -37,12 +37,13 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "erase": "Forget a user, or one connection.",
         "erasures": "List what was asked to be forgotten, and how far that is.",
         "export": "Write everything that is kept of a user into a zip file.",
-        "audit": "List what administrators did, and check that nobody has changed it.",
+        "audit": "List what administrators did, and check that it is whole.",
         "doctor": "Look at each part of this installation, and say what to do.",
         "backup": "Make an encrypted backup, restored beside and checked.",
         "restore": "Put a backup in the place of the database.",
         "config": "Check, show and explain the settings.",
         "systemd": "Install and remove the service.",
+        "completion": "Print what a shell needs to complete `oo`.",
         "sandbox": "Serve a stand-in for a provider until Ctrl-C.",
     }
 )

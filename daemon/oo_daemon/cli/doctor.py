@@ -15,6 +15,7 @@ import click
 
 from oo_client import Client, ClientError, Registration
 from oo_daemon.cli import terminal
+from oo_daemon.cli.bundle import write as write_bundle
 from oo_daemon.cli.call import Call, json_option, quiet_option
 from oo_daemon.cli.terminal import Column, Exit
 
@@ -40,15 +41,23 @@ class Finding:
 
 
 @click.command()
+@click.option("--bundle", type=click.Path(path_type=Path, dir_okay=False), help="Also write what a helper needs into this zip file.")
 @click.option("--public", is_flag=True, help="Also ask whether the public address is reached from outside, and fits what providers know.")
 @json_option
 @quiet_option
 @click.pass_context
-def doctor(ctx: click.Context, public: bool, as_json: bool, quiet: bool) -> None:
-    """Look at each part of this installation, and say what to do. Ends with 1 where something is broken."""
+def doctor(ctx: click.Context, bundle: Path | None, public: bool, as_json: bool, quiet: bool) -> None:
+    """Look at each part of this installation, and say what to do. Ends with 1 where something is broken.
+
+    A bundle holds versions, settings without their secrets, findings and numbers: nothing of anybody, so that it can be shown to others.
+    """
     call: Call = ctx.obj
     with terminal.waiting("Looking", quiet=quiet):
         found = list(_look(call, public=public))
+    if bundle is not None:
+        write_bundle(call, bundle, [{"part": it.part, "state": it.state, "says": it.says} for it in found])
+        if not quiet:
+            terminal.note(f"Wrote {bundle}. It names no user, no account and no secret; look into it before you hand it on.")
     if as_json:
         terminal.show_json({"findings": [{"part": it.part, "state": it.state, "says": it.says} for it in found]})
     else:

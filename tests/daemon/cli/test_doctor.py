@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,27 @@ def test_people_see_a_table(oo: Oo) -> None:
     """A line for each part."""
     ended = oo("doctor")
     assert ended.stdout.splitlines()[0].split() == ["Part", "It", "is", "What", "it", "says"]
+
+
+def test_a_bundle_names_nobody(oo: Oo, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """Versions, settings, findings and numbers; no user, no secret of a plugin's settings; never over a file that is there."""
+    (tmp_path / "oo.toml").write_text('[connectors.todoist]\ntoken_url = "https://canary.example"\n[sync]\nworkers = 3\n')
+    path = tmp_path / "bundle.zip"
+    ended = oo("--config", str(tmp_path / "oo.toml"), "doctor", "--bundle", str(path), "--quiet")
+    assert ended.exit_code in {0, 1}
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    assert {"findings.json", "versions.json", "settings.json", "status.json", "health.json", "plugins.json", "metrics.txt"} == set(parts)
+    assert json.loads(parts["settings.json"])["sync.workers"] == "3"
+    everything = b"".join(parts.values())
+    assert b"canary" not in everything
+    assert b'"ada"' not in everything
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "there is a file" in oo("doctor", "--bundle", str(path)).stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(oo: Oo, shell: str) -> None:
+    """What a shell needs."""
+    ended = oo("completion", shell)
+    assert (ended.exit_code, "_OO_COMPLETE" in ended.stdout) == (0, True)
