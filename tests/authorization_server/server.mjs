@@ -1,4 +1,5 @@
-// panva's oidc-provider, in memory: it rotates refresh tokens, ends a family when one is used again, and revokes. It says yes to everybody.
+// panva's oidc-provider, in memory: it rotates refresh tokens, ends a family when one is used again, and revokes. It says yes to everybody,
+// or with ASK asks the person.
 import { Provider } from 'oidc-provider';
 
 const redirect = process.env.REDIRECT;
@@ -21,8 +22,40 @@ const provider = new Provider(process.env.ISSUER, {
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
 });
 
+const body = async (req) => {
+  let text = '';
+  for await (const chunk of req) text += chunk;
+  return new URLSearchParams(text);
+};
+
+const page = (ctx, form) => {
+  ctx.type = 'html';
+  ctx.body = `<!doctype html><html lang="en"><title>Sign in</title><main><form method="post">${form}</form></main></html>`;
+};
+
+const asked = async (ctx) => {
+  const { prompt, session, params } = await provider.interactionDetails(ctx.req, ctx.res);
+  if (prompt.name === 'login') {
+    if (ctx.method === 'GET') return page(ctx, '<label>Account <input name="account"></label><button>Sign in</button>');
+    const accountId = (await body(ctx.req)).get('account');
+    return provider.interactionFinished(ctx.req, ctx.res, { login: { accountId } });
+  }
+  if (ctx.method === 'GET') {
+    const boxes = params.scope.split(' ').map((scope) => `<label><input type="checkbox" name="scope" value="${scope}" checked>${scope}</label>`);
+    return page(ctx, `${boxes.join('')}<button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button>`);
+  }
+  const said = await body(ctx.req);
+  if (said.get('decision') === 'deny') return provider.interactionFinished(ctx.req, ctx.res, { error: 'access_denied' });
+  const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  const scopes = said.getAll('scope');
+  grant.addOIDCScope(scopes.join(' '));
+  grant.rejectOIDCScope(params.scope.split(' ').filter((scope) => !scopes.includes(scope)).join(' '));
+  return provider.interactionFinished(ctx.req, ctx.res, { consent: { grantId: await grant.save() } }, { mergeWithLastSubmission: true });
+};
+
 provider.use(async (ctx, next) => {
   if (!ctx.path.startsWith('/interaction/')) return next();
+  if (process.env.ASK === 'yes') return asked(ctx);
   const { prompt, grantId, session, params } = await provider.interactionDetails(ctx.req, ctx.res);
   if (prompt.name === 'login') return provider.interactionFinished(ctx.req, ctx.res, { login: { accountId: 'ada' } });
   const grant = grantId ? await provider.Grant.find(grantId) : new provider.Grant({ accountId: session.accountId, clientId: params.client_id });

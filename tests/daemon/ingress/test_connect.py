@@ -376,7 +376,7 @@ async def test_the_account_is_shown_and_asked_about(visit: Visit, hub: Hub) -> N
     await browser.get("/connect/good")
     await browser.press("/connect/good")
     page = await browser.get((await browser.get(BACK)).headers["location"])
-    for words in ("right account", "ada@example.org", "Ada", "old@example.org", "Complete a task.", "Nothing is connected yet"):
+    for words in ("right account", "ada@example.org", "Ada", "old@example.org", "Complete a task.", "Nothing has changed yet"):
         assert words in page.text
     for answer in ("yes", "no"):
         said = await browser.press("/connect/outcome/out-1", f"answer={answer}")

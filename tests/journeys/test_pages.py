@@ -1,0 +1,275 @@
+"""Connecting in a real browser, at Todoist's sandbox and at an authorization server that nobody here wrote."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from authorization_server.process import serving
+from browser.chromium import a_page, launched, seen
+from journeys.house import House
+from playwright.async_api import Browser, Page, expect
+
+from oo_daemon.registry import Registry
+from oo_daemon.registry import discover as discovered
+from oo_sdk import Connector, Flow, OAuth2, Scope, StoredCredential, Struct
+
+SECRET = "a-secret-of-the-tests"
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    """The browser."""
+    async with launched() as browser:
+        yield browser
+
+
+async def link(house: House, **how: Any) -> tuple[str, str]:
+    """A link for Todoist and the id of its sign-in."""
+    async with house.client as client:
+        await client.register(provider="todoist", client_id=house.sandbox.client_id, client_secrets=[house.sandbox.client_secret])
+        session = await client.connect(provider="todoist", user="ada", **how)
+        return session.url, session.id
+
+
+async def status(house: House, session: str) -> str:
+    async with house.client as client:
+        return (await client.connect_progress(session)).status
+
+
+async def at_todoist(page: Page, decision: str = "allow", user: str = "") -> None:
+    """Press our button, and answer at the sandbox."""
+    await page.get_by_role("button", name="Continue to").click()
+    if user:
+        await page.locator("select[name=user]").select_option(user)
+    await page.locator(f"button[name=decision][value={decision}]").click()
+
+
+@pytest.mark.rows("A1", "D3", "D4", "D8", "D14")
+@pytest.mark.parametrize("script", [True, False], ids=["with scripts", "without scripts"])
+async def test_connecting_todoist(house: House, chromium: Browser, script: bool) -> None:
+    """From the link to the outcome, by buttons alone; a reload of any page on the way exchanges nothing twice."""
+    url, session = await link(house, write=True)
+    page = await a_page(chromium, script=script)
+    await page.goto(url)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Connect Todoist to oO")
+    if script:
+        await seen(page, "offer")
+    await at_todoist(page)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Is this the right account?")
+    await expect(page.get_by_text("ada@example.com")).to_be_visible()
+    if script:
+        await seen(page, "confirm")
+    await page.reload()
+    assert await status(house, session) == "pending"
+    await page.get_by_role("button", name="Yes").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Todoist is connected")
+    if script:
+        await seen(page, "connected")
+    await page.reload()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Todoist is connected")
+    await page.go_back()
+    await page.go_forward()
+    assert await status(house, session) == "connected"
+    assert house.sandbox.requests["POST /oauth/access_token"] == 1
+    assert {urlsplit(each["domain"]).path for each in await page.context.cookies()} == {"127.0.0.1"}
+
+
+async def test_by_keyboard_alone(house: House, chromium: Browser) -> None:
+    """Tab and Enter are enough, and where the focus is can be seen."""
+    url, session = await link(house)
+    page = await a_page(chromium)
+    await page.goto(url)
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.className") == "skip"
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    await page.keyboard.press("Enter")
+    await page.locator("button[name=decision][value=allow]").click()
+    await expect(page.get_by_role("button", name="Yes")).to_be_visible()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Todoist is connected")
+    assert await status(house, session) == "connected"
+
+
+async def test_no_at_the_provider_and_no_to_the_account(house: House, chromium: Browser) -> None:
+    """Who denies at the provider, or says that it is the wrong account, is told that nothing is connected."""
+    for decision, ended in (("deny", "denied"), ("allow", "denied")):
+        url, session = await link(house)
+        page = await a_page(chromium)
+        await page.goto(url)
+        await at_todoist(page, decision)
+        if decision == "allow":
+            await page.get_by_role("button", name="No").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Todoist was not connected")
+        await seen(page, f"denied-{decision}")
+        assert await status(house, session) == ended
+    async with house.client as client:
+        assert await client.connections() == ()
+
+
+async def test_another_account_and_a_second_one(house: House, chromium: Browser) -> None:
+    """Another account is asked about with both names and takes the place after a yes; under a name of its own it is a second one."""
+    grace = house.sandbox.world.account("grace")
+    assert grace is not None
+    for account, user in (("default", ""), ("default", grace.id), ("work", "")):
+        url, session = await link(house, account=account)
+        page = await a_page(chromium)
+        await page.goto(url)
+        await at_todoist(page, user=user)
+        if user:
+            await expect(page.get_by_text("Until now oO followed")).to_be_visible()
+            await seen(page, "another-account")
+        await page.get_by_role("button", name="Yes").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Todoist is connected")
+        assert await status(house, session) == "connected"
+    async with house.client as client:
+        assert [(each.account, each.label) for each in await client.connections()] == [
+            ("default", "grace@example.com"),
+            ("work", "ada@example.com"),
+        ]
+
+
+async def test_pages_where_something_is_wrong(house: House, chromium: Browser) -> None:
+    """A used link, a forged callback, another browser's callback and an address that leads nowhere are pages that can be read, too."""
+    url, session = await link(house)
+    mine, other = await a_page(chromium), await a_page(chromium)
+    await mine.goto(url)
+    await at_todoist_begun(mine)
+    await other.goto(url)
+    await other.get_by_role("button", name="Continue to").click()
+    await expect(other.get_by_role("heading", level=1)).to_have_text("This link no longer works")
+    await seen(other, "gone")
+    assert house.app is not None
+    await other.goto(f"{house.app.public_url}/oauth/todoist/callback?state=forged&code=c")
+    await expect(other.get_by_role("heading", level=1)).to_have_text("This could not be finished")
+    await seen(other, "refused")
+    await other.goto(f"{house.app.public_url}/nothing")
+    await seen(other, "nothing")
+    await other.goto(house.app.public_url)
+    await seen(other, "front")
+    assert await status(house, session) == "begun"
+
+
+async def at_todoist_begun(page: Page) -> None:
+    await page.get_by_role("button", name="Continue to").click()
+    await expect(page.locator("button[name=decision][value=allow]")).to_be_visible()
+
+
+# ---- an authorization server that is not ours
+
+
+class Me(Struct):
+    """Who signed in."""
+
+    sub: str
+
+
+class Real(Connector):
+    """A connector for it, with one thing that may be left out."""
+
+    id = "real"
+    title = "Real Notes"
+    scopes = (
+        Scope("openid", "Know who you are."),
+        Scope("offline_access", "Go on while you are away."),
+        Scope("notes.read", "See your notes.", required=False),
+    )
+
+    def __init__(self, address: str) -> None:
+        self.hosts = [urlsplit(address).netloc]
+        self.auth = OAuth2(
+            authorize=f"{address}/auth",
+            token=f"{address}/token",
+            revoke=f"{address}/token/revocation",
+            issuer=address,
+            issuer_sent=True,
+            extra={"prompt": "consent"},
+        )
+
+    async def finish_oauth(self, flow: Flow, code: str) -> StoredCredential:
+        """Exchange the code and ask whose account it is."""
+        stored = await flow.exchange(code)
+        me = await flow.http.get(f"https://{self.hosts[0]}/me".replace("https", "http"), into=Me)
+        return stored.of(me.sub, label=f"{me.sub} of the tests")
+
+
+@dataclass
+class There:
+    """A house with that server beside it."""
+
+    house: House
+    address: str
+
+    async def link(self, **how: Any) -> tuple[str, str]:
+        async with self.house.client as client:
+            await client.register(provider="real", client_id="oo", client_secrets=[SECRET])
+            session = await client.connect(provider="real", user="ada", **how)
+            return session.url, session.id
+
+
+@pytest.fixture
+async def there(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[There]:
+    """The daemon again, with a connector for that server."""
+    await house.stop()
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    public = f"http://127.0.0.1:{port}"
+    back = "http://127.0.0.1:9/settings"
+    async with serving(redirect=f"{public}/oauth/real/callback", secret=SECRET, ask=True) as address:
+
+        def discover(**how: Any) -> Registry:
+            found = discovered(**how)
+            return replace(found, connectors={**found.connectors, "real": Real(address)})
+
+        monkeypatch.setattr("oo_daemon.app.discover", discover)
+        house.settings |= {"public": {"port": port}, "oauth": {"return_to": [back]}}
+        await house.start()
+        yield There(house, address)
+
+
+async def sign_in(page: Page, account: str) -> None:
+    await page.get_by_role("button", name="Continue to").click()
+    await page.get_by_label("Account").fill(account)
+    await page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.mark.rows("D4", "D6", "D10")
+async def test_part_of_it_at_a_real_server(there: There, chromium: Browser) -> None:
+    """The box is ticked, the provider's is not: the page says what oO cannot do, and the way back to the product is a link."""
+    url, _ = await there.link(return_to="http://127.0.0.1:9/settings")
+    page = await a_page(chromium)
+    await page.goto(url)
+    await page.get_by_role("checkbox").check()
+    await seen(page, "offer-real")
+    await sign_in(page, "ada")
+    await page.get_by_label("notes.read").uncheck()
+    await page.get_by_role("button", name="Allow").click()
+    await expect(page.get_by_text("You did not allow everything")).to_be_visible()
+    await page.get_by_role("button", name="Yes").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Real Notes is connected")
+    await expect(page.get_by_text("See your notes.")).to_be_visible()
+    await expect(page.get_by_role("link", name="Back to")).to_have_attribute("href", "http://127.0.0.1:9/settings")
+    await seen(page, "part")
+    async with there.house.client as client:
+        (connection,) = await client.connections()
+        assert (connection.label, connection.scopes) == ("ada of the tests", ("offline_access", "openid"))
+
+
+@pytest.mark.rows("D9")
+async def test_a_no_at_a_real_server(there: There, chromium: Browser) -> None:
+    """Denied at a server that names itself in the answer: nothing is connected."""
+    url, session = await there.link()
+    page = await a_page(chromium)
+    await page.goto(url)
+    await sign_in(page, "ada")
+    await page.get_by_role("button", name="Deny").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Real Notes was not connected")
+    assert await status(there.house, session) == "denied"
