@@ -163,6 +163,15 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Imports:
+    """Files that people hand in, such as an export of the Health app."""
+
+    largest: Bytes = setting(16 * 1024 * MIB, "largest file")
+    ticket_ttl: Seconds = setting(86_400.0, "how long a link to hand a file in waits for it")
+    keep: Literal["nothing", "files"] = setting("nothing", "what is kept once a file was imported: nothing, or the files")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """Copies of the database: `oo backup` makes one, a timer does so every hour."""
 
@@ -202,6 +211,7 @@ class Settings:
     http: Http
     oauth: OAuth
     disk: Disk
+    imports: Imports
     backup: Backup
     log: Log
     #: Each connector's own table by connector id, unread: its shape is the connector's. Values from variables are texts.

@@ -29,6 +29,7 @@ from oo_daemon.connections.keys import Keys, check
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.transport import AiohttpTransport, Transport
+from oo_daemon.connections.uploads import Files, Uploads
 from oo_daemon.connections.uses import Uses
 from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.ingress import server
@@ -62,13 +63,15 @@ from oo_daemon.privacy.audit import Audit
 from oo_daemon.privacy.deletions import DeletionLog
 from oo_daemon.privacy.erase import Erasures
 from oo_daemon.privacy.export import Export
+from oo_daemon.reader import Process
 from oo_daemon.registry import Registry, discover
-from oo_daemon.store import credentials, inbox, jobs, lock, schedule
+from oo_daemon.store import credentials, inbox, jobs, lock, schedule, uploads
 from oo_daemon.store.accept import event_id
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database, sqlite_version
 from oo_daemon.sync.act import Actions
+from oo_daemon.sync.imports import Imports
 from oo_daemon.sync.intake import Intake
 from oo_daemon.sync.jobs import Worker
 from oo_daemon.sync.run import Limits, Sync
@@ -151,6 +154,8 @@ async def build(
         if rescued := await storage.write(inbox.rescue):
             out.warning("deliveries_rescued", deliveries=rescued)
         await storage.write(credentials.rescue)
+        if rescued := await storage.write(uploads.rescue):
+            out.warning("imports_rescued", imports=rescued)
 
         if transport is None:
             real = await guests.run(_transport(settings))
@@ -315,6 +320,34 @@ async def build(
         )
         stack.push_async_callback(lambda: worker.stop(GRACE))
 
+        disk = Disk(folder=settings.places.database.parent, least=settings.disk.least_free, metrics=metrics, log=out)
+        files = Files(settings.places.state / "uploads")
+        imports = Imports(
+            storage=storage,
+            files=files,
+            clock=clock,
+            metrics=metrics,
+            log=out,
+            keep=settings.imports.keep == "files",
+            open=Process.open,
+            enabled=settings.plugins.enabled,
+            settings=settings.connectors,
+            short=lambda: disk.low,
+        )
+        stack.push_async_callback(imports.stop)
+        taking = Uploads(
+            storage=storage,
+            registry=registry,
+            files=files,
+            clock=clock,
+            chance=chance,
+            room=lambda size: disk_.free_bytes(settings.places.state) - size >= settings.disk.least_free,
+            largest=settings.imports.largest,
+            life=settings.imports.ticket_ttl,
+            public_url=public_url,
+            connection_event=own.connection_event,
+            stopped=imports.stop_one,
+        )
         erasing = Erasures(
             storage=storage,
             deletions=DeletionLog(settings.places.database.with_name("deletions.log")),
@@ -326,6 +359,7 @@ async def build(
             erased_event=own.erased_event,
             wake_jobs=worker.wake,
             closed=sources.load,
+            purges={"uploads": taking.purge},
         )
         # Before anything can be asked: what was erased is not there again because an older backup was restored.
         if again := await erasing.again():
@@ -345,7 +379,6 @@ async def build(
         stack.push_async_callback(relay.stop)
         relay.start(registry.sinks.values())
 
-        disk = Disk(folder=settings.places.database.parent, least=settings.disk.least_free, metrics=metrics, log=out)
         memory = Memory(limit=unit_limit(), metrics=metrics, log=out)
         turns = LoopTurns(clock=clock, metrics=metrics)
         backups = Backups(
@@ -372,6 +405,7 @@ async def build(
             }
         )
         await disk.look()
+        await taking.tidy()
         looking = asyncio.ensure_future(integrity.look())
         stack.callback(looking.cancel)
         beating = asyncio.ensure_future(turns.run())
@@ -442,6 +476,8 @@ async def build(
         ticker.every(settings.sync.tick, worker.tick, "jobs")
         ticker.every(INTAKE_EVERY, intake.tick, "intake")
         ticker.every(ERASING_EVERY, erasing.tick, "erasing")
+        ticker.every(INTAKE_EVERY, imports.tick, "imports")
+        ticker.every(TIDY_EVERY, taking.tidy, "tidy_uploads")
         ticker.every(USES_EVERY, uses.write, "uses")
         ticker.every(TIDY_EVERY, uses.tidy, "tidy_uses")
         ticker.every(TIDY_EVERY, keep_alive.tick, "keep_alive")

@@ -55,6 +55,7 @@ DOORS = {
         "daemon/oo_daemon/privacy/deletions.py",
         "os.open",
     ): "the deletion log, which is handed in: it must outlive the database and is no part of it",
+    ("daemon/oo_daemon/connections/uploads.py", "os.open"): "the files that people hand in: their folder is handed in as `Files`",
     ("daemon/oo_daemon/privacy/deletions.py", "Path.read_text"): "the same",
     ("daemon/oo_daemon/privacy/export.py", "tempfile"): "a file that is handed out and removed",
     ("daemon/oo_daemon/store/backup.py", "os.open"): "a copy reaches the disk: SQLite syncs the database, and nobody else the copy",

@@ -42,6 +42,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
         "run_faults": "Syncs that failed by a fault of ours.",
         "sink_events": "Events taken by a sink.",
         "sink_failures": "Times that a sink did not take what it was given.",
+        "imports": "Imports that came to an end, by provider and outcome.",
         "syncs": "Syncs that came to an end, by provider and outcome.",
         "webhooks": "Webhooks answered, by provider and outcome.",
     }
@@ -70,6 +71,7 @@ HISTOGRAMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "commit_seconds": "How long commits take, the disk's sync included.",
         "loop_lag_seconds": "How late the main loop is.",
+        "import_seconds": "How long imports take from when they were begun, by provider.",
         "sync_seconds": "How long syncs take, by provider.",
         "webhook_seconds": "How long a webhook waits for its answer, from its headers on.",
     }

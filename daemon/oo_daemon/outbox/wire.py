@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -14,7 +15,7 @@ from google.protobuf.message import EncodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from oo_daemon.ports import SECOND, micros
-from oo_daemon.store.accept import DELETED, Draft, tombstone_digest
+from oo_daemon.store.accept import DELETED, OCCURRED, Draft, event_id, tombstone_digest
 from oo_daemon.store.connections import Connection
 from oo_sdk import Change, ConnectorBug, Event, Unreadable
 from oo_sdk.events import NormalizedEvent
@@ -116,6 +117,43 @@ def encode(connection: Connection, event: Draft, event_id: str, revision: int, o
         payload=None if event.change == DELETED else AnyMessage(type_url=_TYPE_URL + event.payload_type, value=event.payload),
     )
     return message.SerializeToString(deterministic=True)
+
+
+def occurrences(connection: Connection, name: str, observed_at: int) -> Callable[[str, int, Message], bytes]:
+    """Makes events of one name that merely occurred, by the million: what they share is made into bytes once.
+
+    What it gives is called with the subject, when it began in whole seconds since 1970, and the payload. Raises `ConnectorBug`, also when
+    called, and then `Unreadable` for one that is too large.
+    """
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise ConnectorBug("an event's name must be lower-case letters, digits and _, with a letter first")
+    type_ = f"{connection.provider}.{name}"
+    shared = NormalizedEvent(
+        connection=connection.id,
+        user=connection.user,
+        provider=connection.provider,
+        account=connection.account,
+        type=type_,
+        change=OCCURRED,  # type: ignore[arg-type]  # the numbers are the same
+        revision=1,
+        observed_at=_timestamp(observed_at),
+    ).SerializeToString(deterministic=True)
+    own, of = NormalizedEvent(), connection.id
+
+    def encode(subject: str, at: int, payload: Message) -> bytes:
+        if not subject or len(subject) > LONGEST_SUBJECT // 4 or not _is_text(subject):
+            raise ConnectorBug(f"the subject of a {name} must be text of at most {LONGEST_SUBJECT // 4} characters, and not empty")
+        message, value = _serialized(name, payload)
+        if len(value) > LARGEST - WRAPPING:
+            raise Unreadable(f"a {name} is too large for an event: {len(value)} bytes", subject=subject)
+        own.id = event_id(of, type_, subject, 1)
+        own.subject = subject
+        own.occurred_at.seconds = at
+        own.payload.type_url = _TYPE_URL + message
+        own.payload.value = value
+        return shared + own.SerializeToString(deterministic=True)  # protobuf: one after the other is the two put together
+
+    return encode
 
 
 def decode(body: bytes) -> NormalizedEvent:

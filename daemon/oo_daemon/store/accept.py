@@ -42,6 +42,7 @@ class Draft:
     keep_key_until: int | None = None  #: for OCCURRED; None: as long as the connection lives
     #: For OCCURRED by the million, as in an import: the day it belongs to, always the same. Its key lies with the others of that day.
     day: int | None = None
+    encoded: bytes = b""  #: the event as bytes, where who told it has made them already; of OCCURRED only, since their revision is known
 
 
 #: (connection, draft, event id, revision, observed at) → the event as bytes.
@@ -156,8 +157,9 @@ def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation:
     for position, (draft, revision) in zip(positions, outcome.events, strict=True):
         if draft.change != OCCURRED:
             outcome.objects[draft.type, draft.key].position = position
-        identity = event_id(batch.connection.id, draft.type, draft.key, revision)
-        body = encode(batch.connection, draft, identity, revision, batch.observed_at)
+        body = draft.encoded or encode(
+            batch.connection, draft, event_id(batch.connection.id, draft.type, draft.key, revision), revision, batch.observed_at
+        )
         rows.append((position, STREAM, number, batch.connection.user, draft.type, body, batch.observed_at))
     _write_index(database, number, outcome)
     if rows:

@@ -28,6 +28,7 @@ OF_A_CONNECTION: Mapping[str, str] = {
     "object": 'type, "key"',
     "occurrence": '"key"',
     "occurrence_day": "type, day",
+    "upload": "id",
 }
 #: What goes with the row of the connection, by the schema's own ON DELETE CASCADE, once its provider was told.
 WITH_THE_ROW = frozenset({"schedule", "credential", "credential_use", "job", "source", "delivery", "run"})

@@ -112,6 +112,15 @@ STATEMENTS = (
     """CREATE TABLE api_token (
         name TEXT NOT NULL PRIMARY KEY, hash {blob} NOT NULL UNIQUE, scopes TEXT NOT NULL,
         created_at {int} NOT NULL, expires_at {int}, last_used_at {int})""",
+    # Files that people hand in, from the ticket to the summary; the bytes lie in a folder.
+    """CREATE TABLE upload (
+        id TEXT NOT NULL PRIMARY KEY, connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE,
+        ticket_hash {blob} NOT NULL UNIQUE, expires_at {int} NOT NULL,
+        state TEXT NOT NULL, reason TEXT NOT NULL, name TEXT NOT NULL, size {int}, received {int} NOT NULL,
+        "cursor" TEXT, done {int} NOT NULL, summary TEXT NOT NULL, events {int} NOT NULL, after_position {int}, tries {int} NOT NULL,
+        created_at {int} NOT NULL, began_at {int}, finished_at {int})""",
+    "CREATE INDEX upload_by_connection ON upload (connection, created_at)",
+    "CREATE INDEX upload_waiting ON upload (created_at) WHERE state IN ('queued', 'running')",
     # What was asked to be forgotten, how far that is, and the receipt.
     """CREATE TABLE erasure (
         id TEXT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, "user" TEXT, counts TEXT NOT NULL, tombstone {int}, acks TEXT NOT NULL,

@@ -1,0 +1,70 @@
+"""What the reader of a file says to the daemon, over a pipe: frames, each after its length."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO, Final, Literal, TypeAlias
+
+import msgspec
+
+from oo_daemon.store.accept import Draft
+from oo_daemon.store.connections import Connection
+
+#: Things in one frame, and with that in one transaction.
+MOST: Final = 500
+
+
+class Order(msgspec.Struct, array_like=True):
+    """What the daemon says, once: which file to read, for whom and from where."""
+
+    connection: Connection
+    path: str
+    name: str
+    since: dict[str, Any] | None
+    observed_at: int
+    enabled: list[str]  #: strangers' distributions whose plugins are loaded
+    settings: dict[str, Any]  #: the connector's own
+
+
+class Things(msgspec.Struct, array_like=True, tag="things"):
+    """Some of what is in the file, in its order."""
+
+    happened: list[tuple[str, str, int, bytes]]  #: type, key, day and the event as bytes, of what merely occurred
+    drafts: list[Draft]  #: everything else
+    months: dict[str, dict[str, int]]  #: type → month → how many of these
+
+
+class Place(msgspec.Struct, array_like=True, tag="place"):
+    """A checkpoint. `cursor` is None at the end of the file."""
+
+    cursor: dict[str, Any] | None
+    done: int  #: bytes of the file
+
+
+class Wrong(msgspec.Struct, array_like=True, tag="wrong"):
+    """It cannot go on, and trying again would end the same."""
+
+    whose: Literal["file", "connector"]
+    reason: str
+
+
+Frame: TypeAlias = Things | Place | Wrong
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_frames: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
+_orders: Final = msgspec.msgpack.Decoder(Order)
+
+
+def encode(message: Order | Frame) -> bytes:
+    """A message, after its length."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(4) + body
+
+
+def decode(body: bytes) -> Frame:
+    """A frame without its length."""
+    return _frames.decode(body)
+
+
+def read_order(stream: BinaryIO) -> Order:
+    """The order, from a pipe."""
+    return _orders.decode(stream.read(int.from_bytes(stream.read(4))))

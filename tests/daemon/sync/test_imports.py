@@ -1,0 +1,387 @@
+"""Imports: whatever dies, everything of a file comes in, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType
+
+import oo_apple_health.connector
+import pytest
+from apple_health.generator import Phone
+from daemon.sync.world import Hub
+from daemon.virtual import Notes, SeededChance, VirtualClock
+from oo_apple_health import AppleHealth
+
+from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.uploads import Files, Uploads
+from oo_daemon.ops.metrics import MemoryMetrics
+from oo_daemon.outbox import own, wire
+from oo_daemon.reader import Process, Reading
+from oo_daemon.registry import Registry
+from oo_daemon.store import connections, outbox, uploads
+from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.storage import InlineStorage
+from oo_daemon.store.uploads import Upload
+from oo_daemon.sync.frames import Frame, Order
+from oo_daemon.sync.imports import TRIES, Imports, ReaderDied
+
+PHONE = Phone(records=1_200, days=200)
+#: Entries that are in the file twice: in a correlation, and by themselves.
+TWICE = 4
+
+
+class Died(BaseException):
+    """The daemon is gone."""
+
+
+@dataclass
+class Here:
+    """A reader in this process. `at_frame` is asked before each."""
+
+    order: Order
+    at_frame: Callable[[int], None]
+    killed: bool = False
+
+    async def frames(self) -> AsyncGenerator[Frame, None]:
+        for number, frame in enumerate(Reading(self.order).frames(), start=1):
+            self.at_frame(number)
+            yield frame
+            await asyncio.sleep(0)
+
+    async def kill(self) -> None:
+        self.killed = True
+
+
+@dataclass
+class World:
+    """What takes files in, and what reads them."""
+
+    storage: InlineStorage
+    folder: Path
+    at_frame: Callable[[int], None] = lambda number: None
+    room: int = 10**12
+    readers: list[Here] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """As after a start."""
+        self.clock = clock = VirtualClock()
+        self.imports = Imports(
+            storage=self.storage,
+            files=Files(self.folder),
+            clock=clock,
+            metrics=MemoryMetrics(),
+            log=Notes(),
+            keep=False,
+            open=self.open,
+        )
+        self.uploads = Uploads(
+            storage=self.storage,
+            registry=Registry(plugins=(), connectors=MappingProxyType({"apple_health": AppleHealth()})),
+            files=Files(self.folder),
+            clock=clock,
+            chance=SeededChance(len(self.readers)),
+            room=lambda size: size <= self.room,
+            largest=10**9,
+            life=3600,
+            public_url="https://oo.example",
+            connection_event=own.connection_event,
+            stopped=self.imports.stop_one,
+        )
+
+    async def open(self, order: Order) -> Here:
+        self.readers.append(Here(order, self.at_frame))
+        return self.readers[-1]
+
+    async def hand_in(self, phone: Phone | bytes = PHONE, user: str = "ada") -> Upload:
+        """A file, whole."""
+        body = phone if isinstance(phone, bytes) else written(phone)
+        self.clock.shift(1)
+        ticket = await self.uploads.await_file(provider="apple_health", user=user, name="export.xml", size=len(body))
+        return (await self.uploads.receive(ticket.held, pieces(body), offset=0)).upload
+
+    async def work(self) -> None:
+        """Go on until nothing is queued."""
+        for _ in range(50):
+            await self.imports.tick()
+            tasks = list(self.imports._running.values())
+            if not tasks:
+                return
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def now(self, upload: Upload) -> Upload:
+        return (await self.uploads.held(upload.id)).upload
+
+    def told(self) -> list[tuple[str, str]]:
+        """Type and subject of every event of the file, in order of the outbox."""
+        events = [wire.decode(stored.body) for stored in outbox.page(self.storage.database, after=0, limit=100_000).events]
+        return [(event.type, event.subject) for event in events if event.provider == "apple_health" and event.type.startswith("apple")]
+
+
+def written(phone: Phone) -> bytes:
+    file = BytesIO()
+    phone.write(file)
+    return file.getvalue()
+
+
+async def pieces(body: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+@pytest.fixture
+def world(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(oo_apple_health.connector, "STRIDE", 20_000)
+    monkeypatch.setattr("oo_apple_health.records.CHUNK", 16_384)
+    assert isinstance(hub.storage, InlineStorage)
+    return World(hub.storage, tmp_path / "uploads")
+
+
+async def whole(world: World) -> list[tuple[str, str]]:
+    """What an import gives that nothing disturbs."""
+    upload = await world.hand_in()
+    await world.work()
+    assert (await world.now(upload)).state == "done"
+    return world.told()
+
+
+async def test_everything_comes_in_and_once(world: World) -> None:
+    """Each entry is one event; the same file again gives none, and the numbers say so; the file is gone, and was ours alone."""
+    upload = await world.hand_in()
+    (file,) = world.folder.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(world.folder.stat().st_mode) == 0o700
+    await world.work()
+    told = world.told()
+    done = await world.now(upload)
+    assert (done.state, done.records, done.events, done.done) == ("done", len(told) + TWICE, len(told), upload.size)
+    assert len(set(told)) == len(told) > 1_200
+    assert sum(done.kinds["apple_health.heart_rate"].months.values()) == done.kinds["apple_health.heart_rate"].records
+    assert not list(world.folder.iterdir())
+    again = await world.hand_in(replace(PHONE, offset=2, pointer=0x31000000))
+    await world.work()
+    done = await world.now(again)
+    assert (done.state, done.records, done.events, world.told()) == ("done", len(told) + TWICE, 0, told)
+    assert [each.state for each in connections.listed(world.storage.database)] == ["active"]
+
+
+@pytest.mark.parametrize("frame", [1, 2, 3, 5, 8, 13])
+async def test_the_reader_dies_anywhere(world: World, frame: int) -> None:
+    """It is begun again at the last checkpoint, and everything is there once."""
+    expected = await whole(world)
+    world.storage.database.rows("DELETE FROM outbox")
+    world.storage.database.rows("DELETE FROM occurrence_day")
+    world.storage.database.rows("DELETE FROM object")
+
+    def die(number: int) -> None:
+        if number == frame and len(world.readers) == 2:
+            raise ReaderDied
+
+    world.at_frame = die
+    upload = await world.hand_in()
+    await world.work()
+    assert sorted(world.told()) == sorted(expected)
+    assert len(world.readers) == 3
+    done = await world.now(upload)
+    assert (done.state, done.records, done.events) == ("done", len(expected) + TWICE, len(expected))
+
+
+@pytest.mark.parametrize("write", [1, 2, 3, 6, 11])
+async def test_the_daemon_dies_anywhere(world: World, write: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before or after any of its commits: the next one goes on, and everything is there once."""
+    expected = await whole(world)
+    for table in ("outbox", "occurrence_day", "object"):
+        world.storage.database.rows(f"DELETE FROM {table}")
+    upload = await world.hand_in()
+    real, count = world.storage.write, 0
+
+    async def mortal(query: object, *args: object, **kwargs: object) -> object:
+        nonlocal count
+        count += 1
+        if count == write:
+            raise asyncio.CancelledError
+        if count > write:
+            raise CannotStore("it is dead")
+        return await real(query, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.storage, "write", mortal)
+    for _ in range(3):
+        try:
+            await world.imports.tick()
+        except asyncio.CancelledError:
+            break
+        await asyncio.gather(*world.imports._running.values(), return_exceptions=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(oo_apple_health.connector, "STRIDE", 20_000)
+    monkeypatch.setattr("oo_apple_health.records.CHUNK", 16_384)
+    await world.storage.write(uploads.rescue)
+    world.begin()
+    await world.work()
+    done = await world.now(upload)
+    assert (done.state, done.records, done.events) == ("done", len(expected) + TWICE, len(expected))
+    assert sorted(world.told()) == sorted(expected)
+
+
+async def test_a_file_that_ends_its_reader(world: World) -> None:
+    """It is not tried for ever."""
+
+    def die(number: int) -> None:
+        raise ReaderDied
+
+    world.at_frame = die
+    upload = await world.hand_in()
+    await world.work()
+    done = await world.now(upload)
+    assert (done.state, len(world.readers)) == ("failed", TRIES)
+    assert "ended the program" in done.reason
+    assert not list(world.folder.iterdir())
+
+
+async def test_a_file_that_makes_no_sense(world: World) -> None:
+    """The person reads what is wrong and what to do; what came before is kept."""
+    body = written(PHONE)
+    upload = await world.hand_in(body[: len(body) // 2])
+    other = await world.hand_in(b"no export at all", user="grace")
+    await world.work()
+    cut, none = await world.now(upload), await world.now(other)
+    assert (cut.state, cut.events > 100, "cut off" in cut.reason) == ("failed", True, True)
+    assert (none.state, none.events, "no export of the Health app" in none.reason) == ("failed", 0, True)
+
+
+async def test_a_disk_that_is_full_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on by itself once there is room, at its checkpoint."""
+    real, refusing = world.storage.accept, True
+
+    async def accept(batch: object, *more: object) -> object:
+        if refusing and len(world.told()) > 300:
+            raise CannotStore("the disk is full")
+        return await real(batch, *more)  # type: ignore[arg-type]
+
+    upload = await world.hand_in()
+    monkeypatch.setattr(world.storage, "accept", accept)
+    await world.imports.tick()
+    await asyncio.gather(*world.imports._running.values())
+    assert (await world.now(upload)).state == "running"
+    refusing = False
+    await world.work()
+    done = await world.now(upload)
+    assert (done.state, done.events, done.records) == ("done", len(set(world.told())), len(world.told()) + TWICE)
+    assert world.readers[-1].order.since is not None
+
+
+async def test_cancelled(world: World) -> None:
+    """Nothing more comes in, the reader is ended and the file is gone; what came before stays."""
+    stopped = asyncio.Event()
+
+    def tell(number: int) -> None:
+        if number == 4:
+            stopped.set()
+
+    world.at_frame = tell
+    upload = await world.hand_in()
+    await world.imports.tick()
+    await stopped.wait()
+    cancelled = await world.uploads.cancel(await world.uploads.held(upload.id))
+    before = world.told()
+    await world.work()
+    assert (cancelled.upload.state, world.told(), world.readers[0].killed) == ("cancelled", before, True)
+    assert 0 < len(before) < 1_200
+    assert not list(world.folder.iterdir())
+
+
+async def test_erasing_stops_it(world: World) -> None:
+    """A connection that is being erased takes nothing more, and its files go."""
+    second = asyncio.Event()
+
+    def tell(number: int) -> None:
+        if number == 3:
+            second.set()
+
+    world.at_frame = tell
+    await world.hand_in()
+    waiting = await world.uploads.await_file(provider="apple_health", user="ada")
+    await world.uploads.receive(waiting.held, pieces(b"some"), offset=0)
+    await world.imports.tick()
+    await second.wait()
+    connection = waiting.held.connection
+    world.storage.database.rows("UPDATE connection SET state = 'erasing' WHERE number = ?", (connection.number,))
+    before = world.told()
+    assert await world.uploads.purge(connection) == 2
+    await world.work()
+    assert world.told() == before
+    assert not list(world.folder.iterdir())
+    with pytest.raises(Declined, match="erasing"):
+        await world.uploads.await_file(provider="apple_health", user="ada")
+
+
+async def test_files_of_one_user_wait_for_each_other(world: World) -> None:
+    """Oldest first; those of another user do not wait for them."""
+    first, second, other = await world.hand_in(), await world.hand_in(), await world.hand_in(user="grace")
+    claimed = [await world.storage.write(uploads.claim, 1, 2) for _ in range(3)]
+    assert [each and each.id for each in claimed] == [first.id, other.id, None]
+    await world.storage.write(uploads.end, first.id, "done", "", 1)
+    claim = await world.storage.write(uploads.claim, 1, 2)
+    assert claim is not None
+    assert claim.id == second.id
+
+
+async def test_received_in_pieces(world: World) -> None:
+    """What is here stays when the line breaks, and it goes on from there; from elsewhere it does not, and not beyond its size."""
+    body = written(PHONE)
+    ticket = await world.uploads.await_file(provider="apple_health", user="ada")
+
+    async def breaks() -> AsyncIterator[bytes]:
+        yield body[: 1024 * 1024] if len(body) > 1024 * 1024 else body[:0]
+        yield b"x" * (1024 * 1024)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await world.uploads.receive(ticket.held, breaks(), offset=0, size=len(body) + 2 * 1024 * 1024)
+    held = await world.uploads.of_ticket(ticket.ticket)
+    assert held.upload.received >= 1024 * 1024
+    for offset in (1, held.upload.received + 1):
+        with pytest.raises(Declined, match="bytes of this file are here"):
+            await world.uploads.receive(held, pieces(b"x"), offset=offset)
+    assert (await world.uploads.receive(held, pieces(body[:50_000]), offset=0, size=len(body))).upload.received == 50_000
+    with pytest.raises(Declined, match="More came"):
+        await world.uploads.receive(held, pieces(body), offset=50_000)
+    ended = await world.uploads.receive(held, pieces(body[50_000:]), offset=50_000)
+    assert ended.upload.state == "queued"
+    await world.work()
+    assert (await world.now(ended.upload)).state == "done"
+    world.room = 10
+    with pytest.raises(Declined, match="not enough room"):
+        await world.uploads.await_file(provider="apple_health", user="ada", size=11)
+    with pytest.raises(Declined, match="takes no files"):
+        await world.uploads.await_file(provider="todoist", user="ada")
+
+
+async def test_a_real_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of its own says the same; killed from outside, it is begun again."""
+    expected = await whole(world)
+    for table in ("outbox", "occurrence_day", "object"):
+        world.storage.database.rows(f"DELETE FROM {table}")
+    opened: list[Process] = []
+
+    async def open_(order: Order) -> Process:
+        opened.append(await Process.open(order))
+        if len(opened) == 1:
+            os.kill(opened[0].process.pid, signal.SIGKILL)
+        return opened[-1]
+
+    world.imports.open = open_
+    upload = await world.hand_in()
+    await world.work()
+    assert (await world.now(upload)).state == "done"
+    assert sorted(world.told()) == sorted(expected)
+    assert opened[0].process.returncode == -signal.SIGKILL
+    assert len(opened) == 2
