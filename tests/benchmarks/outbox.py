@@ -183,7 +183,7 @@ async def run_oo(read: int, http: int, write: int, batch: int, tail: int, rate: 
             figures |= {"accept_per_s": figures["per_s"], "accept_us": figures["cpu_us"]}
 
             async def put(number: int) -> None:
-                some = drafts(write + number, 1)
+                some = drafts(write + batch + number, 1)  # past what the last batch may hold
                 await app.storage.accept(Batch(connection=connection, observed_at=time.perf_counter_ns() // 1000, drafts=some))
 
             end = (await app.storage.read(outbox.end)).number
