@@ -81,7 +81,7 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 
 # --- prove -----------------------------------------------------------------------------------------------------------
 
-.PHONY: test check format generate lock
+.PHONY: test check format generate reference lock
 test: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed build/browser/installed ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest
 
@@ -173,6 +173,9 @@ generated:
 
 generate: $(VENV)/installed-dev ## write the Python of the .proto files again
 	$(MAKE) --no-print-directory generated OUT=$(PROTO)
+
+reference: $(VENV)/installed-dev ## write the reference of the SDK again
+	PYTHONPATH=tests $(BIN)/python -m design.reference
 
 lock: $(VENV)/installed-uv ## write requirements/ again for setup.cfg; UPGRADE=--upgrade takes the newest versions
 	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock

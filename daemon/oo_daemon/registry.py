@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 import pluggy
+from packaging.requirements import InvalidRequirement, Requirement
 
 from oo_sdk import Connector, KeySource, Sandbox, Scheme, Sink, Struct
 from oo_sdk import hooks as specifications
@@ -115,6 +116,7 @@ def _load(
     if _normal(distribution) not in allowed:
         return replace(plugin, state="disabled", reason=f'add "{distribution}" to plugins.enabled to load it')
     try:
+        check_sdk(point.dist)
         connectors, sandboxes, offered, schemes, keeping = _ask(point)
         ids = set(taken)
         for connector in connectors:
@@ -186,6 +188,38 @@ def _offered(hook: pluggy.HookCaller) -> Iterator[Any]:
         if not isinstance(offered, Iterable):
             raise PluginRefused(f"its {hook.name} gives a {type(offered).__name__} and not a list: tell its author")
         yield from offered
+
+
+def conflicts(found: Distribution) -> Iterator[tuple[str, str]]:
+    """Name what a distribution needs and does not find here, each with a sentence. Reads what pip wrote; loads nothing."""
+    for line in found.requires or ():
+        try:
+            needed = Requirement(line)
+            if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+                continue
+            there = distribution(needed.name).version
+        except InvalidRequirement:
+            yield "", f"{found.name} says what it needs in a way that cannot be read"
+        except PackageNotFoundError:
+            yield _normal(needed.name), f"{found.name} needs {needed.name}{needed.specifier}, which is not installed"
+        else:
+            if not needed.specifier.contains(there, prereleases=True):
+                yield _normal(needed.name), f"{found.name} needs {needed.name}{needed.specifier}, and {there} is installed"
+
+
+def all_conflicts(enabled: Iterable[str], found: Iterable[EntryPoint] | None = None) -> list[str]:
+    """The sentences of `conflicts` for oO itself and for everything that is enabled."""
+    names = {_normal(name) for name in enabled}
+    points = entry_points(group=specifications.GROUP) if found is None else found
+    there = {_normal(point.dist.name): point.dist for point in points if point.dist and _normal(point.dist.name or "") in names | {OURS}}
+    return [sentence for name in sorted(there) for _, sentence in conflicts(there[name])]
+
+
+def check_sdk(found: Distribution | None) -> None:
+    """Refuse a plugin that was written for another SDK than ours. Raises `PluginRefused`."""
+    for name, sentence in conflicts(found) if found is not None else ():
+        if name == OURS:
+            raise PluginRefused(f"{sentence}: update the older of the two")
 
 
 def check(connector: object) -> None:

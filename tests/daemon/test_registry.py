@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from oo_daemon.registry import OURS, Plugin, Registry, discover
+from oo_daemon.registry import OURS, Plugin, Registry, all_conflicts, discover
 from oo_sdk.hooks import GROUP
 
 _numbers = count()
@@ -43,14 +43,17 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def install(self, source: str, distribution: str = OURS, name: str = "acme", *, metadata: bool = True) -> str:
+    def install(
+        self, source: str, distribution: str = OURS, name: str = "acme", *, metadata: bool = True, requires: Iterable[str] = ()
+    ) -> str:
         """Install a distribution with one plugin; gives the name of its module."""
         module = f"plugin_{next(_numbers)}"
         (self.folder / f"{module}.py").write_text(dedent(source))
         info = self.folder / f"{distribution.replace('-', '_')}_{module}-1.2.dist-info"
         info.mkdir()
+        needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
         if metadata:
-            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n" + needs)
         (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {module}\n[other]\n{name} = {module}\n")
         return module
 
@@ -279,3 +282,39 @@ def test_what_may_be(site: Site) -> None:
     assert [(plugin.name, plugin.state, plugin.reason) for plugin in site.discover().plugins] == [
         (name, "loaded", "") for name in ("later", "nothing", "open", "own")
     ]
+
+
+@pytest.mark.parametrize(
+    ("requires", "reason"),
+    [
+        ("oo-integrations", ""),
+        ("oo_integrations >=0.1,<99", ""),
+        ("oo-integrations >=99; extra == 'never'", ""),
+        ("oo-integrations >=99; python_version < '3'", ""),
+        ("no-such-distribution", ""),
+        ("oo-integrations >=99", "acme-oo needs oo-integrations>=99, and 0.1.0 is installed: update the older of the two"),
+        ("oo.integrations ==0.0.9", "acme-oo needs oo.integrations==0.0.9, and 0.1.0 is installed: update the older of the two"),
+    ],
+)
+@pytest.mark.rows("E12")
+def test_the_sdk_that_it_was_written_for(site: Site, requires: str, reason: str) -> None:
+    """A plugin says which SDK it needs; with another one it is set aside before anything of it is imported."""
+    module = site.install(GOOD, distribution="acme-oo", requires=[requires])
+    (plugin,) = discover(enabled=["acme-oo"], found=site.points()).plugins
+    assert (plugin.state, plugin.reason) == (("quarantined", reason) if reason else ("loaded", ""))
+    assert (module in sys.modules) is not bool(reason)
+
+
+def test_versions_in_conflict_are_named_without_loading_anything(site: Site) -> None:
+    """Of what is enabled, each need that is not met here has a sentence; what is not enabled is not looked at."""
+    needs = ["pluggy <1", "no-such-distribution >=2", "pluggy", "no requirement at all!"]
+    module = site.install(GOOD, distribution="acme-oo", requires=needs)
+    site.install(GOOD, distribution="other-oo", requires=needs)
+    sentences = all_conflicts(["Acme_OO"], site.points())
+    assert [sentence.partition(", and ")[0] for sentence in sentences] == [
+        "acme-oo needs pluggy<1",
+        "acme-oo needs no-such-distribution>=2, which is not installed",
+        "acme-oo says what it needs in a way that cannot be read",
+    ]
+    assert module not in sys.modules
+    assert all_conflicts([]) == []  # ours: what we need is here

@@ -25,6 +25,8 @@ from oo_daemon.cli.stage import Browser, Stage, stage
 ROOT = Path(__file__).parents[2]
 STRANGERS = ROOT / "tests" / "strangers"
 DISTRIBUTIONS = {"acme": "acme-oo", "broken_import": "broken-import", "duplicate_id": "duplicate-id", "raising_hook": "raising-hook"}
+#: What is broken in other ways, each in a way of its own.
+WRONG = {"malformed_id": "malformed-id", "other_sdk": "other-sdk"}
 UV = Path(sys.executable).with_name("uv")
 
 
@@ -73,7 +75,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
             )
 
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(built, [ROOT, *(folder / "sources" / name for name in DISTRIBUTIONS)]))
+            list(pool.map(built, [ROOT, *(folder / "sources" / name for name in DISTRIBUTIONS | WRONG)]))
         python = folder / "env" / "bin" / "python"
         run(UV, "venv", "--quiet", "--python", sys.executable, folder / "env")
         run(UV, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", ROOT / "requirements/runtime.lock")
@@ -141,7 +143,7 @@ async def test_nothing_runs_unasked(environment: Environment, here: Stage) -> No
 async def test_from_end_to_end(here: Stage, acme: Acme, capsys: pytest.CaptureFixture[str]) -> None:
     """A stranger's connectors sign people in, fetch, hear and give back; its sink is given every event; broken packages disturb nobody."""
     file = here.folder / "events.jsonl"
-    here.settings["plugins"] = {"enabled": list(DISTRIBUTIONS.values())}
+    here.settings["plugins"] = {"enabled": list((DISTRIBUTIONS | WRONG).values())}
     here.settings["sinks.acme_file"] = {"path": str(file)}
     here.write_settings()
     await here.start_daemon()
@@ -180,9 +182,17 @@ def lines_of(module: str) -> int:
 
 async def _broken_ones_are_set_aside(here: Stage) -> None:
     found = await plugins(here)
-    assert {id_ for id_, each in found.items() if each["state"] == "quarantined"} == {"broken_import", "duplicate_id", "raising_hook"}
+    assert {id_ for id_, each in found.items() if each["state"] == "quarantined"} == {
+        "broken_import",
+        "duplicate_id",
+        "malformed_id",
+        "other_sdk",
+        "raising_hook",
+    }
     assert "no_such_module_anywhere" in found["broken_import"]["reason"]
     assert "another connector with the id todoist" in found["duplicate_id"]["reason"]
+    assert "'Not-An-Id' is no id for a connector" in found["malformed_id"]["reason"]
+    assert "other-sdk needs oo-integrations>=99, and 0.1.0 is installed" in found["other_sdk"]["reason"]
     assert "wrong phase" in found["raising_hook"]["reason"]
     assert found["todoist"] | {"state": "loaded", "title": "Todoist", "distribution": "oo-integrations"} == found["todoist"]
     assert {found[id_]["state"] for id_ in ("acme_notes", "acme_chat", "acme_file")} == {"loaded"}

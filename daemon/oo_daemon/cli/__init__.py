@@ -44,6 +44,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "config": "Check, show and explain the settings.",
         "systemd": "Install and remove the service.",
         "completion": "Print what a shell needs to complete `oo`.",
+        "new": "Begin a plugin of your own.",
         "sandbox": "Serve a stand-in for a provider until Ctrl-C.",
     }
 )

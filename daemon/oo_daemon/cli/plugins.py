@@ -32,20 +32,25 @@ SINKS = (
 
 
 @click.command()
+@click.option("--installed", is_flag=True, help="Look at what is installed now: what the daemon finds at its next start.")
 @json_option
 @quiet_option
 @click.pass_obj
-def plugins(call: Call, as_json: bool, quiet: bool) -> None:
+def plugins(call: Call, installed: bool, as_json: bool, quiet: bool) -> None:
     """List the plugins, also those that could not be loaded.
 
-    Asks the daemon; where none runs, looks at what is installed.
+    Asks the daemon; where none runs, looks at what is installed, and says which versions are in conflict.
     """
     try:
-        found = ask(call, lambda client: client.plugins())
+        found = None if installed else ask(call, lambda client: client.plugins())
     except DaemonNotRunning:
-        found = tuple(_installed(call))
+        found = None
         if not quiet:
             terminal.note("No daemon runs; this is what it would find.")
+    if found is None:
+        found = tuple(_installed(call))
+        for sentence in registry.all_conflicts(call.settings.plugins.enabled):
+            terminal.note(f"In conflict: {sentence}.")
     if as_json:
         terminal.show_json({"plugins": found})
     elif found:

@@ -64,3 +64,12 @@ def test_a_package_that_brings_nothing(oo: Oo, monkeypatch: pytest.MonkeyPatch) 
     (found,) = json.loads(oo("plugins", "--json").stdout)["plugins"]
     assert (found["id"], found["state"], found["scopes"]) == ("acme", "quarantined", [])
     assert "no_such_module" in found["reason"]
+
+
+def test_before_a_restart(daemon: FakeDaemon, oo: Oo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--installed` the daemon is not asked: what it would find at its next start is shown, and what is in conflict."""
+    monkeypatch.setattr(registry, "all_conflicts", lambda enabled: ["acme-oo needs pluggy<1, and 1.6.0 is installed"])
+    daemon.plugins = []
+    result = oo("plugins", "--installed", "--json")
+    assert "todoist" in {it["id"] for it in json.loads(result.stdout)["plugins"]}
+    assert result.stderr == "In conflict: acme-oo needs pluggy<1, and 1.6.0 is installed.\n"
