@@ -28,6 +28,7 @@ from oo_sdk.sandbox import Sandbox
 from oo_sdk.session import Placeholder, Response, Session, Sign
 from oo_sdk.sinks import Sink
 from oo_sdk.structs import Raw, Struct, decode
+from oo_sdk.subscriptions import Address, Subscribes, Subscription
 from oo_sdk.uploads import Occurrences, Takes, Told, Upload
 from oo_sdk.webhooks import (
     BodyChallenge,
@@ -51,6 +52,7 @@ __all__ = [
     "ActionKind",
     "ActionRefused",
     "ActionResult",
+    "Address",
     "ApiRetired",
     "BodyChallenge",
     "Change",
@@ -102,6 +104,8 @@ __all__ = [
     "Stamp",
     "StoredCredential",
     "Struct",
+    "Subscribes",
+    "Subscription",
     "Takes",
     "TokenScheme",
     "Told",

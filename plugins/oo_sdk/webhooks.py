@@ -144,7 +144,10 @@ class Hears(Protocol):
         """How bodies are verified; None where each address is given a scheme by its name."""
 
     async def route(self, delivery: Delivery) -> Sequence[str]:
-        """The provider's ids of the accounts it is for (`StoredCredential.account_id`). Raise `Unreadable` to set it aside."""
+        """The provider's ids of the accounts it is for (`StoredCredential.account_id`), or the ids of the addresses of subscriptions.
+
+        Raise `Unreadable` to set it aside.
+        """
 
     async def read(self, delivery: Delivery) -> Sequence[News]:
         """What the delivery says, for each account that `route` named. Raise `Unreadable` to set it aside."""

@@ -19,11 +19,11 @@ from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
 
 GOLDEN = """\
-Action ActionKind ActionRefused ActionResult ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
+Action ActionKind ActionRefused ActionResult Address ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
 ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme KeySource Listing Log
 News NoScheme NormalizedEvent Nudge OAuth2 Occurrences Placeholder QueryChallenge QuotaSpent RateLimit Raw Redirect Response
 RetryLater Revocation Revoked Rotation Sandbox Scheme Scope Session Sign SignInAgain Signal SignedScheme Sink Stamp
-StoredCredential Struct Takes TokenScheme Told Unreadable Upload decode hookimpl
+StoredCredential Struct Subscribes Subscription Takes TokenScheme Told Unreadable Upload decode hookimpl
 """
 TESTING = "Broken ConnectorContract Provider Request Routes Tape json_answer"
 VOCABULARY = (

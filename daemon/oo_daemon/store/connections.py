@@ -134,9 +134,16 @@ def uses_account(database: Database, provider: str, provider_account: str, regis
 
 
 def at_accounts(database: Database, provider: str, accounts: Sequence[str]) -> list[Connection]:
-    """Connections to these accounts at a provider, by the provider's own ids: those that work, and those that may again."""
-    where = f"provider = ? AND provider_account IN ({', '.join('?' * len(accounts))}) AND state IN ('active', 'needs_sign_in', 'paused')"
-    return _found(database, where, provider, *accounts) if accounts else []
+    """Connections to these accounts at a provider, by the provider's own ids, or with these subscriptions.
+
+    Those that work, and those that may again.
+    """
+    these = f"({', '.join('?' * len(accounts))})"
+    where = (
+        f"provider = ? AND (provider_account IN {these} OR number IN (SELECT connection FROM subscription WHERE id IN {these})) "
+        "AND state IN ('active', 'needs_sign_in', 'paused')"
+    )
+    return _found(database, where, provider, *accounts, *accounts) if accounts else []
 
 
 def put(database: Database, signed_in: SignedIn, now: int) -> Connection:

@@ -31,7 +31,7 @@ OF_A_CONNECTION: Mapping[str, str] = {
     "upload": "id",
 }
 #: What goes with the row of the connection, by the schema's own ON DELETE CASCADE, once its provider was told.
-WITH_THE_ROW = frozenset({"schedule", "credential", "credential_use", "job", "source", "delivery", "run"})
+WITH_THE_ROW = frozenset({"schedule", "credential", "credential_use", "job", "source", "delivery", "run", "subscription", "subscriber"})
 #: What holds nothing of anybody's, or is kept on purpose.
 KEPT: Mapping[str, str] = {
     "vault_key": "keys are the daemon's",

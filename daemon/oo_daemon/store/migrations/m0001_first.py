@@ -87,6 +87,16 @@ STATEMENTS = (
         registration TEXT UNIQUE REFERENCES registration (id), connection {int} UNIQUE REFERENCES connection (number) ON DELETE CASCADE,
         token_hash {blob} NOT NULL UNIQUE, key_id TEXT NOT NULL, sealed {blob} NOT NULL, secret_count {int} NOT NULL,
         scheme TEXT NOT NULL, enabled {int} NOT NULL, created_at {int} NOT NULL)""",
+    # What providers were asked to push, for a while only; and when the subscriptions of a connection are looked at next.
+    """CREATE TABLE subscription (
+        id TEXT NOT NULL PRIMARY KEY, connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE,
+        topic TEXT NOT NULL, handle TEXT NOT NULL, state TEXT NOT NULL,
+        changed_at {int} NOT NULL, renew_at {int}, expires_at {int})""",
+    "CREATE INDEX subscription_by_connection ON subscription (connection)",
+    """CREATE TABLE subscriber (
+        connection {int} NOT NULL PRIMARY KEY REFERENCES connection (number) ON DELETE CASCADE,
+        look_at {int} NOT NULL, tries {int} NOT NULL, reason TEXT NOT NULL)""",
+    "CREATE INDEX subscriber_failing ON subscriber (connection) WHERE tries > 0",
     # The inbox. Its ids outlive its bodies.
     """CREATE TABLE delivery (
         number {serial}, source TEXT NOT NULL REFERENCES source (id) ON DELETE CASCADE, delivery_id TEXT NOT NULL, weak {int} NOT NULL,
