@@ -37,6 +37,7 @@ from oo_daemon.ingress.api import Api, Rehearse, in_its_words
 from oo_daemon.ingress.audit import AuditRoutes, audited
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.connect import connect_routes
+from oo_daemon.ingress.console.rooms import Console
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.server import Listening
@@ -463,6 +464,7 @@ async def build(
                 export=Export(storage=storage, folder=settings.places.database.parent, clock=clock, as_json=wire.as_json).of_user,
                 clock=clock,
             ),
+            console=Console(storage=storage, registry=registry, tokens=tokens, health=health, clock=clock, chance=chance, log=out),
             connect=connect,
             webhooks=webhooks,
             api=api,
@@ -543,6 +545,7 @@ async def _listen(
     backups: BackupRoutes,
     audit: AuditRoutes,
     privacy: PrivacyRoutes,
+    console: Console,
     connect: Connect,
     webhooks: Webhooks,
     api: Api,
@@ -556,6 +559,7 @@ async def _listen(
     public_app.add_routes(webhooks.routes())
     private_app = server.private_application(log=out)
     private_app.middlewares.extend([audited(audit.notes), in_its_words])
+    console.add_to(private_app, trusts=True)
     private_app.add_routes([*health.routes(), *backups.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
@@ -581,6 +585,7 @@ async def _listen(
     if settings.private.port:
         guarded_app = server.private_application(log=out)
         guarded_app.middlewares.extend([in_its_words, guard(api.tokens), audited(audit.notes), in_its_words])
+        console.add_to(guarded_app, trusts=False)
         guarded_app.add_routes([*health.routes(), *backups.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
         guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
         stack.push_async_callback(guarded.close)

@@ -80,7 +80,8 @@ def _about(request: web.Request) -> str:
     path = route.canonical if route else ""
     if "user" in request.match_info:
         return f"user {request.match_info['user']}"
-    return f"connection {request.match_info['id']}" if path.startswith("/v1/connections/{id}") else ""
+    of_one = path.startswith(("/v1/connections/{id}", "/console/connections/{id}"))
+    return f"connection {request.match_info['id']}" if of_one else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The pages that people meet: connecting and its outcomes.
+"""The pages that people meet: connecting and its outcomes, and the console.
 
 One function for each page; values in, HTML out. Everything that comes from outside is escaped by jinja2. The words are in the
 templates beside the stylesheet, in the folder `pages`.
@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from oo_daemon.ports import SECOND, moment
 
 Status = Literal["pending", "connected", "denied", "failed"]
 
@@ -161,6 +163,17 @@ def problem(status: int) -> str:
     return _message(*_PROBLEMS.get(status, _UNCLEAR))
 
 
+def console(template: str, **values: object) -> str:
+    """A page of the console, or a part of one."""
+    return _render(f"console/{template}", **values)
+
+
+@cache
+def script() -> bytes:
+    """Our one script, for what moves."""
+    return files("oo_daemon.ingress").joinpath("pages", "console", "live.js").read_bytes()
+
+
 @cache
 def stylesheet() -> bytes:
     """Our one stylesheet."""
@@ -183,6 +196,31 @@ def lasting(left: timedelta) -> str:
     return "less than a minute" if minutes < 1 else "1 minute" if minutes == 1 else f"{minutes} minutes"
 
 
+def around(then: int, now: int) -> str:
+    """A time as people say it, seen from now; both in microseconds.
+
+    >>> [around(then * SECOND, 1_000_000 * SECOND) for then in (1_000_000, 999_700, 1_007_300, 700_000)]
+    ['now', '5 minutes ago', 'in 2 hours', '3 days ago']
+    """
+    seconds = abs(then - now) // SECOND
+    if seconds < 5:
+        return "now"
+    sizes = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+    word, size = next((word, size) for word, size in sizes if seconds >= size)
+    count = seconds // size
+    told = f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return f"in {told}" if then > now else f"{told} ago"
+
+
+def numbered(number: float) -> str:
+    """A number with thin separators.
+
+    >>> numbered(1234567)
+    '1\u202f234\u202f567'
+    """
+    return f"{number:,.0f}".replace(",", "\u202f")
+
+
 def _message(heading: str, meaning: str, remedy: str) -> str:
     return _render("message.html", heading=heading, meaning=meaning, remedy=remedy)
 
@@ -195,5 +233,6 @@ def _render(template: str, **values: object) -> str:
 def _templates() -> Environment:
     loader = PackageLoader("oo_daemon.ingress", "pages")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(around=around, numbered=numbered, moment=moment)
     environment.filters["exactly"] = lambda when: f"{when:%-d %B %Y, %H:%M:%S} UTC"
     return environment

@@ -143,6 +143,11 @@ def private_application(*, log: Log) -> web.Application:
     return _application(_Manners(voice=_private_voice, log=log))
 
 
+def console_application(*, log: Log) -> web.Application:
+    """An application that answers operators in their browsers; it goes into a private one."""
+    return _application(_Manners(voice=_console_voice, log=log))
+
+
 def allow_body(request: web.Request, *, within: float) -> None:
     """Give this request's body so many seconds in all. Call it before the first await; the rate stays as it is."""
     if isinstance(request.protocol, _Connection):
@@ -355,6 +360,11 @@ def _public_voice(refusal: Refused) -> web.Response:
     status = 503 if refusal.status >= 500 else 404 if refusal.status == 405 else refusal.status
     response = web.Response(status=status, text=pages.problem(status), content_type="text/html")
     return _with_retry(response, refusal)
+
+
+def _console_voice(refusal: Refused) -> web.Response:
+    text = pages.console("problem.html", message=refusal.message, remedy=refusal.remedy)
+    return _with_retry(web.Response(status=refusal.status, text=text, content_type="text/html"), refusal)
 
 
 def _private_voice(refusal: Refused) -> web.Response:

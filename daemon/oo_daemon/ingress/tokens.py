@@ -38,6 +38,8 @@ _PREFIX: Final = "oot_"
 _BEARER = re.compile(r"Bearer +([\x21-\x7e]+) *", re.IGNORECASE)
 #: Names by which a browser can only mean this machine: a stranger's page whose name was pointed here (DNS rebinding) says its own.
 _HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+#: Set in an application within the door's own that asks by itself who calls, and wants no token in a header.
+ASKS_ITSELF: Final = web.AppKey("asks_itself", bool)
 #: How coarsely the last use is kept.
 _USED_EVERY: Final = 60 * SECOND
 
@@ -50,6 +52,11 @@ def needs(scope: Scope) -> Callable[[H], H]:
         return handler
 
     return declare
+
+
+def of_this_machine(hosts: Sequence[str]) -> bool:
+    """Whether a request's Host headers are one, and name this machine."""
+    return len(hosts) == 1 and _HOSTS.fullmatch(hosts[0]) is not None
 
 
 def scope_of(handler: object) -> Scope:
@@ -110,7 +117,11 @@ class Tokens:
         given = _BEARER.fullmatch(authorization)
         if given is None:
             return None
-        hash_, now = _hash(given[1]), self.clock.now()
+        return await self.holding(_hash(given[1]))
+
+    async def holding(self, hash_: bytes) -> ApiToken | None:
+        """The token with this hash, while it holds."""
+        now = self.clock.now()
         # Looked up by its hash: how long that takes says nothing about a token that is not known already.
         found = await self.storage.read(api_tokens.by_hash, hash_)
         if found is None or not hmac.compare_digest(found.hash, hash_) or (found.expires_at is not None and found.expires_at <= now):
@@ -132,9 +143,10 @@ def guard(tokens: Tokens) -> Middleware:
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        hosts = request.headers.getall("Host", [])
-        if len(hosts) != 1 or not _HOSTS.fullmatch(hosts[0]):
+        if not of_this_machine(request.headers.getall("Host", [])):
             raise Refused(403, "host", "This door answers to names of this machine only.", "Ask for it as 127.0.0.1 or localhost.")
+        if any(ASKS_ITSELF in app for app in request.match_info.apps):
+            return await handler(request)
         given = request.headers.getall("Authorization", [])
         token = await tokens.known(given[0]) if len(given) == 1 else None
         if token is None:

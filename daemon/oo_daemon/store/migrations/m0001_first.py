@@ -19,6 +19,7 @@ STATEMENTS = (
         provider_account TEXT NOT NULL, label TEXT NOT NULL, scopes TEXT NOT NULL, meta TEXT NOT NULL,
         created_at {int} NOT NULL, changed_at {int} NOT NULL, version {int} NOT NULL,
         UNIQUE ("user", provider, account))""",
+    "CREATE INDEX connection_by_state ON connection (state, number)",
     "CREATE INDEX connection_by_provider_account ON connection (provider, provider_account)",
     # Truth of the schedule: when a connection is due, and who has the run in progress.
     """CREATE TABLE schedule (
@@ -29,6 +30,7 @@ STATEMENTS = (
         not_before {int} NOT NULL DEFAULT 0, shape {int} NOT NULL DEFAULT 1, unmoved {int} NOT NULL DEFAULT 0,
         nudged_at {int}, pushed_at {int}, stretch {int} NOT NULL DEFAULT 1)""",
     "CREATE INDEX schedule_due ON schedule (next_run_at) WHERE next_run_at IS NOT NULL",
+    "CREATE INDEX schedule_failing ON schedule (tries) WHERE tries >= 3",
     # The last runs of each connection, in a ring of slots; the index allows one that has not ended, whatever a program believes.
     """CREATE TABLE run (
         connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, slot {int} NOT NULL, fence {int} NOT NULL,
@@ -105,6 +107,7 @@ STATEMENTS = (
         headers TEXT NOT NULL, body {blob}, received_at {int} NOT NULL, done_at {int},
         UNIQUE (source, delivery_id))""",
     "CREATE INDEX delivery_due ON delivery (next_try_at, number) WHERE state = 'received'",
+    "CREATE INDEX delivery_dead ON delivery (number) WHERE state = 'dead'",
     "CREATE INDEX delivery_by_age ON delivery (received_at)",
     "CREATE INDEX delivery_to_forget ON delivery (done_at) WHERE body IS NOT NULL AND state = 'done'",
     # Positions are counted in a row that every writer of a stream updates first: they become visible in order, and none is used twice.

@@ -1,0 +1,88 @@
+"""Bars over hours, as numbers that a template can draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oo_daemon.ports import moment
+from oo_daemon.store.overview import Hour
+
+#: The drawing, and the field of the bars in it, in its own units.
+WIDTH, HEIGHT = 720, 200
+LEFT, TOP, BOTTOM = 56, 8, 168
+#: Below so many hours with events a sentence says more.
+LEAST = 5
+_LABEL_EVERY = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One hour."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str  #: under the axis; empty for most
+    hour: str
+    events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A value on the axis."""
+
+    y: float
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """All of it."""
+
+    bars: tuple[Bar, ...]
+    lines: tuple[Line, ...]
+    total: int
+    worth_drawing: bool
+
+
+def bars(hours: Sequence[Hour]) -> Chart:
+    """Draw events per hour, hours in UTC."""
+    top = ceiling(max((hour.events for hour in hours), default=0))
+    step = (WIDTH - LEFT) / max(len(hours), 1)
+
+    def height(events: int) -> float:
+        return round((BOTTOM - TOP) * events / top, 1)
+
+    drawn = []
+    for number, hour in enumerate(hours):
+        at = moment(hour.begins_at)
+        drawn.append(
+            Bar(
+                x=round(LEFT + number * step + 3, 1),
+                y=round(BOTTOM - height(hour.events), 1),
+                width=round(step - 6, 1),
+                height=height(hour.events),
+                label=f"{at:%H:%M}" if at.hour % _LABEL_EVERY == 0 else "",
+                hour=f"{at:%-d %B, %H:%M}",
+                events=hour.events,
+            )
+        )
+    values = sorted({0, top // 2, top}) if top > 1 else [0, 1]
+    return Chart(
+        bars=tuple(drawn),
+        lines=tuple(Line(y=round(BOTTOM - height(value), 1), value=value) for value in values),
+        total=sum(hour.events for hour in hours),
+        worth_drawing=sum(hour.events > 0 for hour in hours) >= LEAST,
+    )
+
+
+def ceiling(value: int) -> int:
+    """The next round number, for the top of an axis.
+
+    >>> [ceiling(value) for value in (0, 1, 7, 12, 30, 51, 999)]
+    [1, 1, 10, 20, 50, 100, 1000]
+    """
+    size: int = 10 ** max(len(str(value)) - 1, 0)
+    return next(nice for nice in (size, 2 * size, 5 * size, 10 * size) if nice >= max(value, 1))

@@ -1,0 +1,87 @@
+"""The first page: what there is, what needs a person, what is next. It moves by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from oo_daemon.ingress import pages
+from oo_daemon.ingress.console import chart
+from oo_daemon.ingress.console.door import Door
+from oo_daemon.ingress.console.page import page
+from oo_daemon.ingress.health import Looks
+from oo_daemon.ingress.tokens import needs
+from oo_daemon.ports import Clock
+from oo_daemon.registry import Registry
+from oo_daemon.store import overview
+from oo_daemon.store.storage import Storage
+
+#: Seconds between two looks of a page that is open.
+EVERY = 2.0
+#: The order in which states are told, and what they mean.
+STATES = {
+    "active": "syncing",
+    "needs_sign_in": "to be signed in again",
+    "paused": "paused",
+    "revoking": "being disconnected",
+    "disconnected": "disconnected",
+    "erasing": "being erased",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class OverviewPages:
+    """The page, and the part of it that moves."""
+
+    door: Door
+    storage: Storage
+    registry: Registry
+    health: Looks
+    clock: Clock
+    _closing: bool = False
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """The routes."""
+        return [web.get("/", self.show), web.get("/live", self.live, allow_head=False)]
+
+    async def close(self, app: web.Application) -> None:
+        """Let open pages go: the daemon stops."""
+        self._closing = True
+
+    @needs("read")
+    async def show(self, request: web.Request) -> web.Response:
+        """The page."""
+        return page(request, "overview.html", here="/console/", part=await self._part())
+
+    @needs("read")
+    async def live(self, request: web.Request) -> web.StreamResponse:
+        """The part that moves, whenever it is another."""
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        await response.prepare(request)
+        told, waited = "", 0.0
+        while not self._closing and await self.door.still(request):
+            part = await self._part()
+            lines = "".join(f"data: {line}\n" for line in part.splitlines())
+            await response.write(f"{lines}\n".encode() if part != told else b":\n\n")
+            told, waited = part, 0.0
+            while waited < EVERY and not self._closing:
+                await self.clock.sleep(EVERY / 4)
+                waited += EVERY / 4
+        return response
+
+    async def _part(self) -> str:
+        now = self.clock.now()
+        found = await self.storage.read(overview.looked_at, now)
+        findings = await self.health.findings()
+        return pages.console(
+            "overview_part.html",
+            found=found,
+            now=now,
+            chart=chart.bars(found.hours),
+            states=[(state, words, found.connections.get(state, 0)) for state, words in STATES.items()],
+            titles={connector.id: connector.title for connector in self.registry.connectors.values()},
+            unwell=[(name, finding.says) for name, finding in findings.items() if not finding.well],
+            quarantined=[plugin for plugin in self.registry.plugins if plugin.state == "quarantined"],
+        )

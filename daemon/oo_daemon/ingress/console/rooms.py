@@ -1,0 +1,103 @@
+"""The console put together: for one private door, everything behind /console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from oo_daemon.ingress import pages
+from oo_daemon.ingress.api import in_its_words
+from oo_daemon.ingress.console.door import COOKIE, VISITOR, Door, keep, open_to_all
+from oo_daemon.ingress.console.overview import OverviewPages
+from oo_daemon.ingress.console.page import page, see
+from oo_daemon.ingress.health import Looks
+from oo_daemon.ingress.server import console_application
+from oo_daemon.ingress.tokens import ASKS_ITSELF, Tokens
+from oo_daemon.ports import Chance, Clock
+from oo_daemon.registry import Registry
+from oo_daemon.store.storage import Storage
+from oo_sdk import Log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """What the console needs of the hub."""
+
+    storage: Storage
+    registry: Registry
+    tokens: Tokens
+    health: Looks
+    clock: Clock
+    chance: Chance
+    log: Log
+
+    def add_to(self, private: web.Application, *, trusts: bool) -> None:
+        """Serve it on a private door; one that `trusts` has asked already who comes."""
+        door = Door(tokens=self.tokens, clock=self.clock, chance=self.chance, trusts=trusts)
+        overview = OverviewPages(door=door, storage=self.storage, registry=self.registry, health=self.health, clock=self.clock)
+        app = console_application(log=self.log)
+        app.middlewares.extend([in_its_words, door.middleware()])
+        app.add_routes([*_Entrance(door).routes(), *overview.routes()])
+        app.on_shutdown.append(overview.close)
+        app[ASKS_ITSELF] = True
+        private.add_subapp("/console", app)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """Signing in and out, and what pages are made with."""
+
+    door: Door
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return [
+            web.get("", self.front),
+            web.get("/sign-in", self.ask),
+            web.post("/sign-in", self.sign_in),
+            web.post("/sign-out", self.sign_out),
+            web.get("/style.css", self.style),
+            web.get("/live.js", self.script),
+        ]
+
+    @open_to_all
+    async def front(self, request: web.Request) -> web.Response:
+        return see("/console/")
+
+    @open_to_all
+    async def ask(self, request: web.Request) -> web.Response:
+        if request[VISITOR].name:
+            return see("/console/")
+        return page(request, "sign_in.html", here="", refused=False)
+
+    @open_to_all
+    async def sign_in(self, request: web.Request) -> web.Response:
+        token = (await request.post()).get("token", "")
+        value = await self.door.sign_in(token) if isinstance(token, str) else None
+        if value is None:
+            return page(request, "sign_in.html", here="", refused=True, status=401)
+        self.door.sign_out(request)
+        response = see("/console/")
+        keep(response, value)
+        return response
+
+    @open_to_all
+    async def sign_out(self, request: web.Request) -> web.Response:
+        self.door.sign_out(request)
+        response = see("/console/sign-in")
+        response.del_cookie(COOKIE, path="/console")
+        return response
+
+    @open_to_all
+    async def style(self, request: web.Request) -> web.Response:
+        return _kept(pages.stylesheet(), "text/css")
+
+    @open_to_all
+    async def script(self, request: web.Request) -> web.Response:
+        return _kept(pages.script(), "text/javascript")
+
+
+def _kept(body: bytes, kind: str) -> web.Response:
+    headers = {"Cache-Control": "private, max-age=86400"}  # the pages name a version, so a new one is fetched at once
+    return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)

@@ -1,0 +1,277 @@
+"""The console's door: who is let in, how a browser is known again, and what a page may do."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from daemon.ingress.wire import Notebook, Open
+from daemon.virtual import SeededChance, VirtualClock
+
+from oo_daemon.ingress import pages
+from oo_daemon.ingress.console import chart
+from oo_daemon.ingress.console.door import COOKIE, LIFE
+from oo_daemon.ingress.console.overview import EVERY
+from oo_daemon.ingress.console.rooms import Console
+from oo_daemon.ingress.server import private_application
+from oo_daemon.ingress.tokens import Scope, Tokens, guard
+from oo_daemon.ops.health import Health
+from oo_daemon.outbox import wire
+from oo_daemon.ports import SECOND
+from oo_daemon.registry import Registry
+from oo_daemon.store import overview
+from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.overview import HOUR, Hour
+from oo_daemon.store.storage import InlineStorage, open_database
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    opened = open_database(tmp_path / "oo.db")
+    yield opened
+    opened.close()
+
+
+class World:
+    """A door on TCP with a console behind it, and browsers."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.clock = VirtualClock()
+        self.storage = InlineStorage(database, wire.encode)
+        self.tokens = Tokens(storage=self.storage, clock=self.clock, chance=SeededChance())
+        self.url = ""
+
+    async def open(self, open_door: Open) -> None:
+        app = private_application(log=Notebook())
+        app.middlewares.append(guard(self.tokens))
+        console = Console(
+            storage=self.storage,
+            registry=Registry(plugins=()),
+            tokens=self.tokens,
+            health=Health(looks={}),
+            clock=self.clock,
+            chance=SeededChance(),
+            log=Notebook(),
+        )
+        console.add_to(app, trusts=False)
+        self.url = (await open_door(app)).address
+
+    async def token(self, name: str, *scopes: Scope) -> str:
+        return (await self.tokens.create(name, list(scopes), None)).token
+
+
+class Tab:
+    """A browser with its own cookies."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.page = ""
+        self.headers: dict[str, str] = {}
+
+    async def get(self, path: str, **headers: str) -> int:
+        return await self._ask("GET", path, None, headers)
+
+    async def send(self, path: str, form: dict[str, str] | None = None, **headers: str) -> int:
+        """Send the form that the page has; a `csrf` given here is sent in place of the page's."""
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self.page)
+        return await self._ask("POST", path, {"csrf": found[1] if found else "", **(form or {})}, headers)
+
+    async def sign_in(self, token: str) -> int:
+        await self.get("/console/sign-in")
+        return await self.send("/console/sign-in", {"token": token})
+
+    @property
+    def cookie(self) -> str:
+        return next((each.value for each in self.session.cookie_jar if each.key == COOKIE), "")
+
+    async def _ask(self, method: str, path: str, form: dict[str, str] | None, headers: dict[str, str]) -> int:
+        asked = self.session.request(
+            method, self.url + path, data=form, headers=headers, allow_redirects=method == "POST" and path.endswith("sign-in")
+        )
+        async with asked as answer:
+            self.page, self.headers = await answer.text(), {**answer.headers}
+            return answer.status
+
+
+@pytest.fixture
+async def world(database: SqliteDatabase, open_door: Open) -> World:
+    world = World(database)
+    await world.open(open_door)
+    return world
+
+
+@pytest.fixture
+async def tab(world: World) -> AsyncIterator[Tab]:
+    tab = Tab(world.url)
+    yield tab
+    await tab.session.close()
+
+
+async def test_who_has_not_signed_in_is_led_to_the_sign_in(tab: Tab) -> None:
+    """And no page of the console is shown before."""
+    assert await tab.get("/console/") == 303
+    assert tab.headers["Location"] == "/console/sign-in"
+    assert await tab.get("/console/sign-in") == 200
+    assert "oo token create" in tab.page
+
+
+async def test_a_token_opens_the_console_and_a_wrong_one_says_so(world: World, tab: Tab) -> None:
+    """A token of neither scope opens nothing; the page says what to do, and repeats nothing that was typed."""
+    assert await tab.sign_in("oot_wrong") == 401
+    assert "oot_wrong" not in tab.page
+    assert "opens nothing here" in tab.page
+    assert await tab.sign_in(await world.token("pusher", "connect")) == 401
+    assert await tab.sign_in(await world.token("op", "admin")) == 200
+    assert "<h1>Overview</h1>" in tab.page
+    assert re.search(r"<bdi>op</bdi>, operator", tab.page)
+
+
+async def test_a_viewer_is_told_what_he_is(world: World, tab: Tab) -> None:
+    """The scope read makes a viewer."""
+    assert await tab.sign_in(await world.token("reader", "read")) == 200
+    assert "<bdi>reader</bdi>, viewer" in tab.page
+
+
+async def test_the_cookie_is_kept_from_scripts_and_strangers(tab: Tab) -> None:
+    """HttpOnly, SameSite=Strict, of the console only; pages may run our own script and nothing else, and stand in nobody's frame."""
+    await tab.get("/console/sign-in")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/console"} <= {part.strip() for part in tab.headers["Set-Cookie"].split(";")}
+    policy = tab.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+async def test_a_session_cannot_be_planted(world: World, tab: Tab) -> None:
+    """Signing in gives another value of the cookie; the one from before opens nothing."""
+    await tab.get("/console/sign-in")
+    before = tab.cookie
+    await tab.sign_in(await world.token("op", "admin"))
+    assert tab.cookie != before
+    tab.session.cookie_jar.clear()
+    assert await tab.get("/console/", Cookie=f"{COOKIE}={before}") == 303
+
+
+async def test_a_form_of_a_stranger_is_not_taken(world: World, tab: Tab) -> None:
+    """Without the digest of this browser's cookie nothing is done, nor where the browser says that it came from elsewhere."""
+    token = await world.token("op", "admin")
+    await tab.get("/console/sign-in")
+    assert await tab.send("/console/sign-in", {"token": token, "csrf": ""}) == 403
+    await tab.get("/console/sign-in")
+    assert await tab.send("/console/sign-in", {"token": token, "csrf": "0" * 64}) == 403
+    await tab.get("/console/sign-in")
+    assert await tab.send("/console/sign-in", {"token": token}, **{"Sec-Fetch-Site": "cross-site"}) == 403
+    assert "Nothing was done" in tab.page
+    assert await tab.get("/console/") == 303
+
+
+async def test_a_revoked_token_ends_its_sessions_and_so_does_time(world: World, tab: Tab) -> None:
+    """From the next page on."""
+    await tab.sign_in(await world.token("op", "admin"))
+    await world.tokens.revoke("op")
+    assert await tab.get("/console/") == 303
+    await tab.sign_in(await world.token("second", "admin"))
+    assert await tab.get("/console/") == 200
+    world.clock.shift(LIFE / SECOND)
+    assert await tab.get("/console/") == 303
+
+
+async def test_signing_out_ends_the_session(world: World, tab: Tab) -> None:
+    """Also for who kept the cookie."""
+    await tab.sign_in(await world.token("op", "admin"))
+    kept = tab.cookie
+    assert await tab.send("/console/sign-out") == 303
+    assert await tab.get("/console/", Cookie=f"{COOKIE}={kept}") == 303
+
+
+async def test_a_strangers_name_for_this_machine_is_refused(tab: Tab) -> None:
+    """DNS rebinding: a page whose name was pointed here says its own name."""
+    assert await tab.get("/console/sign-in", Host="evil.example") == 403
+    assert "localhost" in tab.page
+
+
+async def test_the_api_still_wants_its_token(world: World, tab: Tab) -> None:
+    """A cookie of the console opens nothing else."""
+    await tab.sign_in(await world.token("op", "admin"))
+    assert await tab.get("/v1/status") == 401
+
+
+async def test_what_is_not_there_is_said_in_a_page(world: World, tab: Tab) -> None:
+    """Not in JSON."""
+    await tab.sign_in(await world.token("op", "admin"))
+    assert await tab.get("/console/nothing") == 404
+    assert tab.page.startswith("<!doctype html>")
+
+
+async def test_the_overview_is_told_again_when_it_changes(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """The stream sends the part that moves, and again once it is another."""
+    await tab.sign_in(await world.token("op", "admin"))
+    async with tab.session.get(world.url + "/console/live") as stream:
+        assert stream.content_type == "text/event-stream"
+        first = (await stream.content.readuntil(b"\n\n")).decode()
+        assert "There are none yet" in first
+        add_connection(database)
+        await world.clock.advance(EVERY)
+        told = (await stream.content.readuntil(b"\n\n")).decode()
+        assert "To be signed in again" in told
+        assert all(line.startswith("data: ") for line in told.strip().splitlines())
+        await world.tokens.revoke("op")
+        await world.clock.advance(EVERY)
+        assert await stream.content.read() == b""
+
+
+def add_connection(database: SqliteDatabase, user: str = "ada", state: str = "needs_sign_in") -> None:
+    database.rows(
+        'INSERT INTO connection (id, "user", provider, account, state, reason, provider_account, label, scopes, meta, created_at, '
+        "changed_at, version) VALUES (?, ?, 'todoist', 'default', ?, 'The grant is gone.', '', '', '', '{}', 0, 0, 1)",
+        (f"id-{user}", user, state),
+    )
+
+
+async def test_nothing_of_a_person_gets_out_of_its_place(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """A name that is markup stays a name."""
+    add_connection(database, '"><script>alert(1)</script>')
+    await tab.sign_in(await world.token("op", "admin"))
+    assert "<script>alert" not in tab.page
+    assert "&lt;script&gt;alert" in tab.page
+
+
+def test_events_are_counted_by_hours(database: SqliteDatabase) -> None:
+    """Each in the hour in which it was accepted, also where positions are missing."""
+    now = 500 * HOUR + HOUR // 2
+    times = [470 * HOUR, *[477 * HOUR] * 3, 480 * HOUR - 1, 480 * HOUR, 499 * HOUR, now - 1, now]
+    for position, at in enumerate(times, start=1):
+        database.rows("INSERT INTO outbox VALUES (?, 0, 1, 'ada', 'todoist.task', x'00', ?)", (position, at))
+    found = {hour.begins_at // HOUR: hour.events for hour in overview.hours(database, len(times), now)}
+    assert list(found) == list(range(477, 501))
+    assert {hour: count for hour, count in found.items() if count} == {477: 3, 479: 1, 480: 1, 499: 1, 500: 2}
+    database.rows("DELETE FROM outbox WHERE position = 6")
+    assert sum(hour.events for hour in overview.hours(database, len(times), now)) == 8
+
+
+def test_bars_stand_on_the_axis_and_none_is_taller_than_it() -> None:
+    """The tallest of 24 hours is below the top line."""
+    drawn = chart.bars([Hour(begins_at=number * HOUR, events=number * 7) for number in range(24)])
+    assert drawn.worth_drawing
+    assert {round(bar.y + bar.height, 1) for bar in drawn.bars} == {chart.BOTTOM}
+    assert min(bar.y for bar in drawn.bars) >= chart.TOP
+    assert [line.value for line in drawn.lines] == [0, 100, 200]
+    assert not chart.bars([Hour(begins_at=0, events=9)]).worth_drawing
+
+
+def test_the_weight_of_the_pages() -> None:
+    """One stylesheet of at most 12 kB, one small script, nothing from elsewhere."""
+    assert len(pages.stylesheet()) <= 12_000
+    assert len(pages.script()) <= 2_000
+    assert b"http" not in pages.script() + pages.stylesheet()
+
+
+def test_the_examples_are_true() -> None:
+    """In the docstrings of the chart."""
+    assert doctest.testmod(chart).failed == 0
