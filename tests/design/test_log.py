@@ -22,6 +22,10 @@ def events() -> dict[str, tuple[str, set[str]]]:
                     logs = ast.unparse(owner).split(".")[-1] in LOGGERS or "log_for(" in ast.unparse(owner)
                     if level in LEVELS and logs and re.fullmatch(r"[a-z_]+", name):
                         found.setdefault(name, (level, set()))[1].update(keyword.arg or "…" for keyword in keywords)
+    found["request"] = (
+        "debug",
+        {"method", "path", "status", "ms"},
+    )  # info where it is refused: chosen by a name, which is not followed here
     return found
 
 

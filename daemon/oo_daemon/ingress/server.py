@@ -588,14 +588,11 @@ class _Connection(web.RequestHandler):
             self._stall.cancel()
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
-        """One line for each answer, without anything that the client chose."""
-        self._door.manners.log.info(
-            "request",
-            method=request.method,
-            path=_shown_path(request),
-            status=response.status,
-            ms=round((self._loop.time() - self._started) * 1000, 1),
-        )
+        """One line for each answer, without anything that the client chose; what went well is counted, and told only where all is told."""
+        log = self._door.manners.log
+        told = log.info if response.status >= HTTPStatus.BAD_REQUEST else log.debug
+        fields = {"method": request.method, "path": _shown_path(request), "status": response.status}
+        told("request", **fields, ms=round((self._loop.time() - self._started) * 1000, 1))
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
