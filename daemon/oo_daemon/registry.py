@@ -124,7 +124,7 @@ def _load(
             if connector.id in ids:
                 raise PluginRefused(f"there is another connector with the id {connector.id}: uninstall one of the two")
             ids.add(connector.id)
-            _configure(f"[connectors.{connector.id}]", connector, settings.get(connector.id, {}))
+            configure(f"[connectors.{connector.id}]", connector, settings.get(connector.id, {}))
         ids = set(taken_sinks)
         for sink in offered:
             check_sink(sink)
@@ -132,7 +132,7 @@ def _load(
                 raise PluginRefused(f"there is another sink with the id {sink.id}: uninstall one of the two")
             ids.add(sink.id)
             if sink.id in sinks:
-                _configure(f"[sinks.{sink.id}]", sink, sinks[sink.id])
+                configure(f"[sinks.{sink.id}]", sink, sinks[sink.id])
         check_schemes(schemes, taken_schemes)
         ids = set(taken_key_sources)
         for source in keeping:
@@ -141,7 +141,7 @@ def _load(
                 raise PluginRefused(f"there is another key source with the id {source.id}: uninstall one of the two")
             ids.add(source.id)
             if source.id in key_sources:
-                _configure(f"[key_sources.{source.id}]", source, key_sources[source.id])
+                configure(f"[key_sources.{source.id}]", source, key_sources[source.id])
     except PluginRefused as refused:
         return replace(plugin, state="quarantined", reason=str(refused))
     except KeyboardInterrupt:
@@ -275,7 +275,8 @@ def check_key_source(source: object) -> None:
         raise PluginRefused(f"the key source {id_} cannot give a key back: write wrap() and unwrap()")
 
 
-def _configure(place: str, guest: Connector | Sink | KeySource, table: Mapping[str, Any]) -> None:
+def configure(place: str, guest: Connector | Sink | KeySource, table: Mapping[str, Any]) -> None:
+    """Give a guest what the operator set for it. Raises `PluginRefused`."""
     shape: type[Struct] = type(guest).Settings
     if not isinstance(table, Mapping):
         raise PluginRefused(f"{place} must be a table of settings: see `oo config show`")

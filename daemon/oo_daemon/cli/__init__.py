@@ -45,6 +45,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "systemd": "Install and remove the service.",
         "completion": "Print what a shell needs to complete `oo`.",
         "new": "Begin a plugin of your own.",
+        "try": "Run a connector that is one file, and look at what it tells.",
         "sandbox": "Serve a stand-in for a provider until Ctrl-C.",
     }
 )

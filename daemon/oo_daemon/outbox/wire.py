@@ -182,6 +182,12 @@ def as_json(body: bytes) -> dict[str, Any]:
     }
 
 
+def shown(payload: Message) -> dict[str, Any]:
+    """A payload as people look at it, before it is in any event."""
+    found: dict[str, Any] = json_format.MessageToDict(payload)
+    return found
+
+
 def _payload(event: NormalizedEvent) -> dict[str, Any]:
     try:
         return json_format.MessageToDict(event.payload)
