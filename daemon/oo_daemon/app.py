@@ -22,6 +22,7 @@ from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
+from oo_daemon.connections.forward import Forward
 from oo_daemon.connections.give_back import GiveBack
 from oo_daemon.connections.guest import Contexts, LogFor
 from oo_daemon.connections.keep_alive import KeepAlive
@@ -40,6 +41,7 @@ from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.console.rooms import Console
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
+from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.tokens import Tokens, guard
 from oo_daemon.ingress.view import time
@@ -222,6 +224,10 @@ async def build(
             budgets=budgets,
             breakers=Breakers(monotonic=clock.monotonic, metrics=metrics),
         )
+        streams = transport if isinstance(transport, AiohttpTransport) else await guests.run(_transport(settings))
+        if streams is not transport:
+            stack.push_async_callback(lambda: guests.run(streams.close()))
+        forward = Forward(credentials=sessions, streams=streams, clock=clock)
         keep_alive = KeepAlive(storage=storage, registry=registry, credentials=sessions, guests=guests, clock=clock)
         log_for = _log_for(keyring)
         give_back = GiveBack(
@@ -457,6 +463,7 @@ async def build(
             stack,
             health=HealthRoutes(health=health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
             backups=BackupRoutes(backups=backups),
+            proxy=ProxyRoutes(storage=storage, registry=registry, guests=guests, forward=forward),
             audit=AuditRoutes(notes=notes),
             privacy=PrivacyRoutes(
                 storage=storage,
@@ -543,6 +550,7 @@ async def _listen(
     *,
     health: HealthRoutes,
     backups: BackupRoutes,
+    proxy: ProxyRoutes,
     audit: AuditRoutes,
     privacy: PrivacyRoutes,
     console: Console,
@@ -560,7 +568,7 @@ async def _listen(
     private_app = server.private_application(log=out)
     private_app.middlewares.extend([audited(audit.notes), in_its_words])
     console.add_to(private_app, trusts=True)
-    private_app.add_routes([*health.routes(), *backups.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
+    private_app.add_routes([*health.routes(), *backups.routes(), *proxy.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
@@ -586,7 +594,7 @@ async def _listen(
         guarded_app = server.private_application(log=out)
         guarded_app.middlewares.extend([in_its_words, guard(api.tokens), audited(audit.notes), in_its_words])
         console.add_to(guarded_app, trusts=False)
-        guarded_app.add_routes([*health.routes(), *backups.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
+        guarded_app.add_routes([*health.routes(), *backups.routes(), *proxy.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
         guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)

@@ -24,6 +24,9 @@ SOON = "2026-11-22T09:45:00Z"
 BACKUP: Json = {"name": "oo-20261122T093000Z-1-7.backup", "size": 81_920, "made_at": "2026-11-22T09:30:00Z", "position": "1-7"}
 
 
+PROXIED = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """One request as it came, and its answer."""
@@ -110,6 +113,7 @@ class FakeDaemon:
                 web.post("/v1/actions", self._act),
                 web.get("/v1/actions/{id}", self._action),
                 web.post("/v1/connections/{id}/sync", self._sync),
+                *(web.route(method, "/v1/connections/{id}/proxy/{path:.+}", self._proxied) for method in PROXIED),
                 web.post("/v1/connections/{id}/pause", self._paused),
                 web.post("/v1/connections/{id}/resume", self._paused),
                 web.get("/v1/runs", self._runs),
@@ -244,6 +248,9 @@ class FakeDaemon:
             await self._wait(request)
             return _json({"id": request.match_info["id"], "status": "open", "reason": "", "connection": None})
         return _json(self.progress.pop(0))
+
+    async def _proxied(self, request: web.Request) -> web.Response:
+        return web.Response(text=request.match_info["path"])
 
     async def _connections(self, request: web.Request) -> web.Response:
         return _json({"connections": [each for each in self.connections if _matches(each, request, "user", "provider")]})

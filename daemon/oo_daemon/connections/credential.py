@@ -56,6 +56,13 @@ class Credentials:
         kept = await self._kept(connector.auth, connection)
         return self._session(connector, kept.client, kept, calls, gate, partial(self.used, connection.number))
 
+    async def signing(self, connector: Connector, connection: Connection) -> tuple[Authority, Gate, Callable[[str], None]]:
+        """What a request for this connection is signed with, what it passes, and who is told of it. Raises as `session` does."""
+        if connector.auth is None:
+            raise ConnectorBug(f"{connector.id} has no credential to sign with")
+        gate = _Gate(self.budgets, self.breakers, connector, connection, True)
+        return await self._kept(connector.auth, connection), gate, partial(self.used, connection.number)
+
     def _session(
         self,
         connector: Connector,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -32,6 +32,23 @@ class NoAnswer(Exception):
     """The request may have reached the provider, and no whole answer came back."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """An answer whose body is still on its way. `chunk` gives the next part, empty at the end; `close` must be called in any case."""
+
+    status: int
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    chunk: Callable[[], Awaitable[bytes]] = field(repr=False)
+    close: Callable[[], None] = field(repr=False)
+
+
+class Streams(Protocol):
+    """Sends one request whose body comes in parts, and gives the answer before its body is here."""
+
+    async def open(self, request: Request, body: AsyncIterator[bytes] | None) -> Incoming:
+        """Raises `NotSent` or `NoAnswer`, as does reading on; neither holds anything of the request."""
+
+
 class Transport(Protocol):
     """Sends one request: no redirects, no cookies, no proxies, and no repeats of what cannot be repeated safely."""
 
@@ -48,6 +65,7 @@ class AiohttpTransport:
         timeout = aiohttp.ClientTimeout(
             total=read_timeout * 4, sock_connect=connect_timeout, connect=connect_timeout, sock_read=read_timeout
         )
+        self._patient = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout, connect=connect_timeout, sock_read=read_timeout)
         self._client = aiohttp.ClientSession(
             # A connection that the server is about to close makes it doubtful whether a POST arrived, and a refresh is one.
             connector=aiohttp.TCPConnector(keepalive_timeout=5),
@@ -88,6 +106,36 @@ class AiohttpTransport:
         except Exception as error:  # whatever it is, its text, context and frames may hold our headers: only its kind is told
             fault = NoAnswer(f"the provider's answer did not arrive whole ({type(error).__name__})")
         # Raised out here, or it would bring the library's error along as its context, with the whole request in it.
+        raise fault
+
+    async def open(self, request: Request, body: AsyncIterator[bytes] | None) -> Incoming:
+        """Give the answer as soon as its headers are here. What is large may take as long as it keeps coming."""
+        fault: NotSent | NoAnswer
+        try:
+            answer = await self._client.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=CIMultiDict(request.headers),
+                data=request.body if body is None else body,
+                allow_redirects=False,
+                timeout=self._patient,
+            )
+        except aiohttp.ConnectionTimeoutError:
+            fault = NotSent("no connection to the provider within the time allowed")
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL):
+            fault = NotSent("no connection to the provider")
+        except Exception as error:  # as in `send`
+            fault = NoAnswer(f"the provider's answer did not arrive ({type(error).__name__})")
+        else:
+
+            async def chunk() -> bytes:
+                try:
+                    return await answer.content.readany()
+                except Exception as error:
+                    kind = type(error).__name__
+                raise NoAnswer(f"the provider's answer did not arrive whole ({kind})")
+
+            return Incoming(status=answer.status, headers=list(answer.headers.items()), chunk=chunk, close=answer.close)
         raise fault
 
     async def _plain(self, answer: aiohttp.ClientResponse) -> bytes:
