@@ -17,6 +17,7 @@ import oo_daemon
 from oo_config import Settings
 from oo_daemon import ports
 from oo_daemon.connections import key_keeping
+from oo_daemon.connections import subscriptions as subscriptions_
 from oo_daemon.connections.breaker import Breakers
 from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.connect import Connect
@@ -29,6 +30,7 @@ from oo_daemon.connections.keep_alive import KeepAlive
 from oo_daemon.connections.keys import Keys, check
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
+from oo_daemon.connections.subscriptions import Subscriptions
 from oo_daemon.connections.transport import AiohttpTransport, Transport
 from oo_daemon.connections.uploads import Files, Uploads
 from oo_daemon.connections.uses import Uses
@@ -54,7 +56,7 @@ from oo_daemon.ops import metrics as numbers
 from oo_daemon.ops.backup import Backups
 from oo_daemon.ops.disk import DatabaseFile, Disk, HeadFile
 from oo_daemon.ops.fatal import Fatal
-from oo_daemon.ops.health import ClockSteady, CommitTimes, Health, LoopTurns, PluginsLoaded, SourcesVerify, WriterWrites
+from oo_daemon.ops.health import ClockSteady, CommitTimes, Health, LoopTurns, PluginsLoaded, SourcesVerify, SubscriptionsStand, WriterWrites
 from oo_daemon.ops.integrity import NIGHTLY, Integrity
 from oo_daemon.ops.levels import Levels
 from oo_daemon.ops.memory import Memory, unit_limit
@@ -301,6 +303,19 @@ async def build(
             connection_event=own.connection_event,
             action_event=own.action_event,
         )
+        subscribing = Subscriptions(
+            storage=storage,
+            registry=registry,
+            sources=sources,
+            contexts=contexts,
+            guests=guests,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            log=out,
+            public_url=public_url,
+            interval=settings.sync.interval,
+        )
         disconnect = Disconnect(
             storage=storage,
             registry=registry,
@@ -312,6 +327,7 @@ async def build(
             metrics=metrics,
             connection_event=own.connection_event,
             action_event=own.action_event,
+            unsubscribed=subscribing.end,
             closed=sources.load,
         )
         worker = Worker(
@@ -409,6 +425,7 @@ async def build(
                 "clock": steady,
                 "plugins": PluginsLoaded(registry=registry),
                 "sources": SourcesVerify(sources=sources),
+                "subscriptions": SubscriptionsStand(storage=storage),
             }
         )
         await disk.look()
@@ -497,6 +514,7 @@ async def build(
         ticker.every(disk_.LOOK, disk.look, "disk")
         ticker.every(memory_.LOOK, memory.look, "memory")
         ticker.every(60, backups.look, "backups")
+        ticker.every(subscriptions_.EVERY, subscribing.tick, "subscriptions")
         ticker.every(GIVE_BACK_EVERY, give_back.tick, "give_back")
         levels = Levels(storage=storage, database=settings.places.database, clock=clock, metrics=metrics)
         ticker.every(levels_.LOOK, levels.look, "levels")

@@ -31,6 +31,7 @@ from oo_daemon.outbox import own, wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import Registry
 from oo_daemon.store import accept, credentials, inbox, jobs, schedule
+from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.storage import InlineStorage, Lane, Prepared
@@ -39,7 +40,7 @@ from oo_daemon.sync.intake import Intake
 from oo_daemon.sync.jobs import Worker
 from oo_daemon.sync.run import Limits, Sync
 from oo_daemon.sync.schedule import MISSED, Dispatcher, Line
-from oo_sdk import Response
+from oo_sdk import Connector, Response
 from oo_vault import Keyring, Refresher
 
 T = TypeVar("T")
@@ -47,6 +48,11 @@ T = TypeVar("T")
 PUBLIC = "http://127.0.0.1:1"
 #: Seconds between two looks at the schedule: with more, the dispatcher believes that nobody ticked.
 DISPATCH = MISSED * 0.9
+
+
+async def _nothing_to_end(connector: Connector, connection: Connection) -> bool:
+    """No provider here pushes for a while only."""
+    return True
 
 
 class NoReply(Exception):
@@ -379,6 +385,7 @@ def build(
         metrics=metrics,
         connection_event=own.connection_event,
         action_event=own.action_event,
+        unsubscribed=_nothing_to_end,
         closed=sources.load,
     )
     worker = Worker(

@@ -56,6 +56,7 @@ class Disconnect:
     metrics: Metrics
     connection_event: ConnectionEvent
     action_event: ActionEvent
+    unsubscribed: Callable[[Connector, Connection], Awaitable[bool]]  #: ends what its provider pushes; False where that may go on
     closed: Callable[[], Awaitable[None]]  #: called when a connection has ended, so that its address takes nothing more
 
     async def begin(self, connection: Connection) -> None:
@@ -90,6 +91,9 @@ class Disconnect:
         connector = self.registry.connectors.get(connection.provider)
         if connector is None:
             return Later(reason=f"the connector {connection.provider} is not loaded: see `oo plugins`")
+        # Before the grant is given back: without it the provider would go on pushing until they expire.
+        if not await self.unsubscribed(connector, connection) and job.tries < FAULTS:
+            return Later(reason="the provider did not end what it pushes")
         if await self.storage.read(connections.shares_grant, connection):
             remains = "another connection uses this access: it was left in place there, and ends with the last one that is disconnected"
             return self._ended(connection, Revocation(revoked=Revoked.PARTLY, remains=remains))

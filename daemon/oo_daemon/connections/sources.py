@@ -204,6 +204,19 @@ class Sources:
             raise Declined("unknown_source", f"There is no source {id_}.", "See `oo source list`.")
         return found
 
+    async def told(self, registration: str) -> tuple[str, str]:
+        """The address of a registration's source and the secret that its sender is to be told, empty where that is the client's.
+
+        Raises `Declined`.
+        """
+        source = self.named(registration)
+        if source.closed:
+            raise Declined("source_closed", f"The source {registration} refuses everything: {source.closed}.", "See `oo source list`.")
+        known = await self._storage.read(sources.by_id, registration)
+        if known is None or source.scheme.key == "client_secret":
+            return source.url, ""
+        return source.url, next((each.text for each in self._unseal(known).secrets if each.role == "current"), "")
+
     def listed(self) -> list[OpenSource]:
         """All sources, oldest first."""
         return [*self._by_id.values()]

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.registry import Registry
-from oo_daemon.store import probe
+from oo_daemon.store import probe, subscriptions
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import Storage
 from oo_sdk import Log
@@ -109,6 +109,21 @@ class PluginsLoaded:
         if not aside:
             return Finding(well=True)
         return Finding(well=False, warning=True, says=f"set aside: {', '.join(aside)}; see `oo plugins`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionsStand:
+    """Providers push what they were asked to; where one could not be asked, polls stand in."""
+
+    storage: Storage
+
+    async def __call__(self) -> Finding:
+        """Look."""
+        failing = await self.storage.read(subscriptions.failing)
+        if not failing:
+            return Finding(well=True)
+        says = ", ".join(f"{count} at {provider}" for provider, count in failing.items())
+        return Finding(well=False, warning=True, says=f"connections without pushes, polled in their place: {says}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

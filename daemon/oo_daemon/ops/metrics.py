@@ -43,6 +43,8 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
         "sink_events": "Events taken by a sink.",
         "sink_failures": "Times that a sink did not take what it was given.",
         "imports": "Imports that came to an end, by provider and outcome.",
+        "subscription_failures": "Looks at a connection's subscriptions that failed, by provider.",
+        "subscriptions_made": "Subscriptions made or renewed, by provider.",
         "syncs": "Syncs that came to an end, by provider and outcome.",
         "webhooks": "Webhooks answered, by provider and outcome.",
     }

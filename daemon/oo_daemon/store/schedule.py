@@ -251,6 +251,15 @@ def pushes(database: Database, connection: int) -> Pushes:
     return Pushes(heard=False, announced=False, stretch=1)
 
 
+def poll_again(database: Database, connection: int, at: int) -> None:
+    """Have polls stand in for pushes, the first of them no later than this, unless the provider would have us wait."""
+    database.rows("UPDATE schedule SET stretch = 1, pushed_at = NULL WHERE connection = ?", (connection,))
+    database.rows(
+        "UPDATE schedule SET next_run_at = ? WHERE connection = ? AND next_run_at > ? AND lease_owner IS NULL AND not_before <= ?",
+        (at, connection, at, at),
+    )
+
+
 def stop(database: Database, connection: int, now: int) -> None:
     """Take a connection off the schedule; a run in progress loses its lease. `create` puts it back, with its cursor."""
     runs.lose(database, [connection], now, "it was stopped")

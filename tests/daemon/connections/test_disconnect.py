@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,11 @@ async def nothing() -> None:
     """Nobody has to be told."""
 
 
+async def nothing_pushed(connector: Connector, connection: Connection) -> bool:
+    """The provider pushes nothing."""
+    return True
+
+
 async def a_world(hub: Hub, connector: Connector | None = None) -> World:
     script, keyring, storage, clock = Script(), Keyring([bytes(range(32))]), hub.storage, hub.clock
     registry = Registry(plugins=(), connectors={"acme": connector or Acme(), "files": Files()})
@@ -155,6 +160,7 @@ async def a_world(hub: Hub, connector: Connector | None = None) -> World:
         metrics=hub.metrics,
         connection_event=own.connection_event,
         action_event=own.action_event,
+        unsubscribed=nothing_pushed,
         closed=nothing,
     )
     worker = Worker(
@@ -207,6 +213,24 @@ async def test_everything_stops_at_once(hub: Hub) -> None:
     assert world.sealed() == 1, "it is needed to revoke"
     assert await world.begin(connection) == job
     assert len(world.told()) == 1
+
+
+async def test_pushes_end_before_the_grant(hub: Hub) -> None:
+    """What the provider pushes is ended first, tried a few times, and does not keep the grant from being given back."""
+    provider = Stubborn(Revocation(revoked=Revoked.FULLY))
+    world = await a_world(hub, provider)
+    asked: list[int] = []
+
+    async def goes_on(connector: Connector, connection: Connection) -> bool:
+        asked.append(provider.asked)
+        return False
+
+    world.worker = replace(world.worker, handlers={"revoke": replace(world.disconnect, unsubscribed=goes_on)})
+    connection = await world.signed_in()
+    await world.begin(connection)
+    job = await world.to_the_end(connection)
+    assert job.state == "done"
+    assert (asked, provider.asked) == ([0, 0, 0], 1)
 
 
 @pytest.mark.rows("D13")
