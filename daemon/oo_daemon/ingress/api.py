@@ -433,7 +433,7 @@ class Api:
     async def replay_deliveries(self, request: web.Request) -> web.Response:
         """Have some worked on once more."""
         which = _which(await _body(request, Chosen))
-        numbers = await self._some(lambda database, rest: inbox.replay(database, rest, SOME), which)
+        numbers = await in_short_steps(self.storage, lambda database, rest: inbox.replay(database, rest, SOME), which)
         self.arrived()
         return _json({"deliveries": [str(number) for number in numbers]})
 
@@ -441,18 +441,8 @@ class Api:
     async def drop_deliveries(self, request: web.Request) -> web.Response:
         """Forget the bodies of some."""
         which, now = _which(await _body(request, Chosen)), self.clock.now()
-        numbers = await self._some(lambda database, rest: inbox.drop(database, rest, now, SOME), which)
+        numbers = await in_short_steps(self.storage, lambda database, rest: inbox.drop(database, rest, now, SOME), which)
         return _json({"deliveries": [str(number) for number in numbers]})
-
-    async def _some(self, change: Callable[[Any, Which], list[int]], which: Which) -> list[int]:
-        """Change deliveries in short transactions, each from where the last one ended."""
-        numbers: list[int] = []
-        while True:
-            done = await self.storage.write(change, which)
-            numbers += done
-            if len(done) < SOME:
-                return numbers
-            which = replace(which, first=done[-1] + 1)
 
     @needs("read")
     async def list_sources(self, request: web.Request) -> web.Response:
@@ -596,6 +586,17 @@ class Api:
         if known is None:
             raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
         return known
+
+
+async def in_short_steps(storage: Storage, change: Callable[[Any, Which], list[int]], which: Which) -> list[int]:
+    """Change deliveries in short transactions, each from where the last one ended."""
+    numbers: list[int] = []
+    while True:
+        done = await storage.write(change, which)
+        numbers += done
+        if len(done) < SOME:
+            return numbers
+        which = replace(which, first=done[-1] + 1)
 
 
 def _which(chosen: Chosen) -> Which:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from google.protobuf import json_format
+from google.protobuf import json_format, text_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import EncodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -186,6 +186,11 @@ def shown(payload: Message) -> dict[str, Any]:
     """A payload as people look at it, before it is in any event."""
     found: dict[str, Any] = json_format.MessageToDict(payload)
     return found
+
+
+def as_text(body: bytes) -> str:
+    """The event in protobuf's text form."""
+    return text_format.MessageToString(decode(body), as_utf8=True)
 
 
 def _payload(event: NormalizedEvent) -> dict[str, Any]:

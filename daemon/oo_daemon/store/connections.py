@@ -108,6 +108,21 @@ def listed(database: Database, *, user: str | None = None, provider: str | None 
     return _found(database, " AND ".join(given) or "1 = 1", *given.values())
 
 
+def page(database: Database, *, after: int, limit: int, state: str | None = None, words: str = "") -> list[Connection]:
+    """Connections after a number, oldest first: those in a state, and those whose user, provider, account or label has these words."""
+    where, values = ["number > ?"], list[str | int]([after])
+    if state is not None:
+        where.append("state = ?")
+        values.append(state)
+    if words:
+        pattern = "%" + "".join("!" + each if each in "!%_" else each for each in words.lower()) + "%"
+        columns = ('"user"', "provider", "account", "label")
+        where.append("(" + " OR ".join(f"lower({column}) LIKE ? ESCAPE '!'" for column in columns) + ")")
+        values += [pattern] * len(columns)
+    rows = database.rows(f"SELECT {_COLUMNS} FROM connection WHERE {' AND '.join(where)} ORDER BY number LIMIT ?", (*values, limit))
+    return [_value(row) for row in rows]
+
+
 def counted(database: Database) -> dict[str, int]:
     """How many connections are in each state."""
     return dict(database.rows("SELECT state, count(*) FROM connection GROUP BY state ORDER BY state"))

@@ -59,19 +59,49 @@ def end(database: Database) -> Position:
     return Position(epoch=epoch, number=position)
 
 
+def _conditions(wanted: Filter) -> tuple[list[str], list[str]]:
+    given = {
+        '"user" = ?': wanted.user,
+        "type = ?": wanted.type,
+        # Asked of each row: a list of connections would be read along their index, and all that it finds be sorted.
+        "EXISTS (SELECT 1 FROM connection c WHERE c.number = outbox.connection AND c.provider = ?)": wanted.provider,
+    }
+    kept = {condition: value for condition, value in given.items() if value is not None}
+    return [*kept], [*kept.values()]
+
+
 def page(database: Database, after: int, limit: int, wanted: Filter = Filter()) -> Page:
     """Up to `limit` events after a position, in order."""
     last = end(database)
-    conditions: list[tuple[str, str]] = []
-    if wanted.user is not None:
-        conditions.append(('"user" = ?', wanted.user))
-    if wanted.type is not None:
-        conditions.append(("type = ?", wanted.type))
-    if wanted.provider is not None:
-        # Asked of each row: a list of connections would be read along their index, and all that it finds be sorted.
-        conditions.append(("EXISTS (SELECT 1 FROM connection c WHERE c.number = outbox.connection AND c.provider = ?)", wanted.provider))
-    where = " AND ".join(["position > ?", *(text for text, _ in conditions)])
+    conditions, values = _conditions(wanted)
+    where = " AND ".join(["position > ?", *conditions])
     sql = f"SELECT position, body FROM outbox WHERE {where} ORDER BY position LIMIT ?"
-    rows = database.rows(sql, (after, *(value for _, value in conditions), limit + 1))
+    rows = database.rows(sql, (after, *values, limit + 1))
     events = [Stored(position=position, body=bytes(body)) for position, body in rows[:limit]]
     return Page(events=events, end=last, more=len(rows) > limit)
+
+
+def latest(database: Database, before: int, limit: int, wanted: Filter = Filter(), *, window: int = 50_000) -> tuple[list[Stored], int]:
+    """Up to `limit` events before a position, newest first, and where to go on backwards: 0 at the beginning.
+
+    What fits is looked for in a window of positions, so that what is seldom met costs no look over all of a long log.
+    """
+    floor = max(before - window, 1)
+    conditions, values = _conditions(wanted)
+    where = " AND ".join(["position < ?", "position >= ?", *conditions])
+    sql = f"SELECT position, body FROM outbox WHERE {where} ORDER BY position DESC LIMIT ?"
+    rows = database.rows(sql, (before, floor, *values, limit))
+    reached = rows[-1][0] if len(rows) == limit else floor
+    return [Stored(position=position, body=bytes(body)) for position, body in rows], reached if reached > 1 else 0
+
+
+def of_connection(database: Database, number: int, limit: int) -> list[Stored]:
+    """The newest events of one connection, newest first."""
+    rows = database.rows("SELECT position, body FROM outbox WHERE connection = ? ORDER BY position DESC LIMIT ?", (number, limit))
+    return [Stored(position=position, body=bytes(body)) for position, body in rows]
+
+
+def at(database: Database, position: int) -> Stored | None:
+    """The event at a position."""
+    rows = database.rows("SELECT position, body FROM outbox WHERE position = ?", (position,))
+    return Stored(position=rows[0][0], body=bytes(rows[0][1])) if rows else None

@@ -6,6 +6,7 @@ import doctest
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from unittest.mock import AsyncMock, Mock
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from daemon.ingress.wire import Notebook, Open
 from daemon.virtual import SeededChance, VirtualClock
 
 from oo_daemon.ingress import pages
-from oo_daemon.ingress.console import chart
+from oo_daemon.ingress.console import chart, inbox
 from oo_daemon.ingress.console.door import COOKIE, LIFE
 from oo_daemon.ingress.console.overview import EVERY
 from oo_daemon.ingress.console.rooms import Console
@@ -23,8 +24,9 @@ from oo_daemon.ops.health import Health
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import Registry
-from oo_daemon.store import overview
+from oo_daemon.store import connections, outbox, overview
 from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.outbox import Filter
 from oo_daemon.store.overview import HOUR, Hour
 from oo_daemon.store.storage import InlineStorage, open_database
 
@@ -44,6 +46,8 @@ class World:
         self.storage = InlineStorage(database, wire.encode)
         self.tokens = Tokens(storage=self.storage, clock=self.clock, chance=SeededChance())
         self.url = ""
+        self.erasures = AsyncMock()
+        self.erasures.of_connection.return_value.id = "erasure-1"
 
     async def open(self, open_door: Open) -> None:
         app = private_application(log=Notebook())
@@ -53,6 +57,13 @@ class World:
             registry=Registry(plugins=()),
             tokens=self.tokens,
             health=Health(looks={}),
+            keys=Mock(),
+            disconnect=Mock(),
+            erasures=self.erasures,
+            wake=Mock(),
+            arrived=Mock(),
+            as_json=wire.as_json,
+            as_text=wire.as_text,
             clock=self.clock,
             chance=SeededChance(),
             log=Notebook(),
@@ -275,3 +286,122 @@ def test_the_weight_of_the_pages() -> None:
 def test_the_examples_are_true() -> None:
     """In the docstrings of the chart."""
     assert doctest.testmod(chart).failed == 0
+
+
+def test_a_connection_is_found_by_words(database: SqliteDatabase) -> None:
+    """Whole or in part, in any case; signs of patterns mean themselves; a page goes on after the last one."""
+    for user in ("Ada", "bea_1", "beax1"):
+        add_connection(database, user)
+    found = [each.user for each in connections.page(database, after=0, limit=9, words="ADA")]
+    assert found == ["Ada"]
+    assert [each.user for each in connections.page(database, after=0, limit=9, words="a_1")] == ["bea_1"]
+    assert [each.user for each in connections.page(database, after=1, limit=1)] == ["bea_1"]
+    assert connections.page(database, after=0, limit=9, state="active") == []
+
+
+def test_events_are_read_backwards_in_windows(database: SqliteDatabase) -> None:
+    """What fits is found however far back it lies; the way ends at the beginning."""
+    for position in range(1, 31):
+        kind = "todoist.note" if position == 2 else "todoist.task"
+        database.rows("INSERT INTO outbox VALUES (?, 0, 1, 'ada', ?, x'00', 0)", (position, kind))
+    before, found = 31, []
+    while before:
+        some, before = outbox.latest(database, before, 5, Filter(type="todoist.note"), window=10)
+        found += [stored.position for stored in some]
+    assert found == [2]
+    some, before = outbox.latest(database, 31, 5)
+    assert ([stored.position for stored in some], before) == ([30, 29, 28, 27, 26], 26)
+
+
+def test_secrets_in_a_delivery_are_masked() -> None:
+    """In headers, in JSON at any depth, in forms."""
+    shown = inbox.masked_body(b'{"a": [{"client_secret": "abc", "n": 1}], "password": {"x": "abc"}}')
+    assert "abc" not in shown
+    assert '"n": 1' in shown
+    assert inbox.masked_body(b"\xff\x00no text")
+    assert doctest.testmod(inbox).failed == 0
+
+
+async def test_a_connection_is_paused_and_resumed(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """By its buttons; the page says what it means."""
+    add_connection(database, "ada", "active")
+    await tab.sign_in(await world.token("op", "admin"))
+    assert await tab.get("/console/connections/id-ada") == 200
+    assert await tab.send("/console/connections/id-ada/pause") == 303
+    assert await tab.get(tab.headers["Location"]) == 200
+    assert "It is paused" in tab.page
+    assert state_of(database) == "paused"
+    assert await tab.send("/console/connections/id-ada/sync") == 409
+    assert "The connection is paused." in tab.page
+    assert await tab.send("/console/connections/id-ada/resume") == 303
+    assert state_of(database) == "active"
+
+
+async def test_a_viewer_changes_nothing(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """He sees no button, and what he sends is refused."""
+    add_connection(database, "ada", "active")
+    await tab.sign_in(await world.token("reader", "read"))
+    await tab.get("/console/connections/id-ada")
+    assert tab.page.count("<button") == 1
+    for act in ("sync", "pause", "resume", "disconnect", "erase"):
+        await tab.get("/console/connections")
+        assert await tab.send(f"/console/connections/id-ada/{act}", {"name": "ada"}) == 403
+    assert state_of(database) == "active"
+    world.erasures.of_connection.assert_not_called()
+
+
+async def test_erasing_takes_the_name_typed(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """Another name erases nothing, and what was typed stays."""
+    add_connection(database, "ada", "active")
+    await tab.sign_in(await world.token("op", "admin"))
+    await tab.get("/console/connections/id-ada")
+    assert await tab.send("/console/connections/id-ada/erase", {"name": "eve"}) == 409
+    assert "Nothing was erased" in tab.page
+    assert 'value="eve"' in tab.page
+    world.erasures.of_connection.assert_not_called()
+    assert await tab.send("/console/connections/id-ada/erase", {"name": "ada"}) == 303
+    assert tab.headers["Location"] == "/console/erasures?begun=erasure-1"
+    world.erasures.of_connection.assert_called_once()
+
+
+async def test_deliveries_are_replayed_one_or_many(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """Those that were ticked, or all dead ones of a source."""
+    add_delivery(database, 1, "dead")
+    add_delivery(database, 2, "dead")
+    add_delivery(database, 3, "done")
+    add_delivery(database, 4, "dead")
+    await tab.sign_in(await world.token("op", "admin"))
+    await tab.get("/console/inbox?state=dead")
+    assert tab.page.count('type="checkbox"') == 3
+    assert await tab.send("/console/inbox/replay", {"which": "ticked", "delivery": "2"}) == 303
+    assert states(database) == ["dead", "received", "done", "dead"]
+    await tab.get(tab.headers["Location"])
+    assert "1 is worked on once more." in tab.page
+    await tab.send("/console/inbox/replay", {"which": "dead", "source": ""})
+    assert states(database) == ["received", "received", "done", "received"]
+    assert await tab.get("/console/inbox/3") == 200
+    assert "v1,abc" not in tab.page
+    assert "s3cret" not in tab.page
+    assert "hello" in tab.page
+
+
+def add_delivery(database: SqliteDatabase, number: int, state: str) -> None:
+    database.rows(
+        "INSERT INTO source (id, provider, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at) "
+        "VALUES ('door', 'webhook', x'01', 'k', x'00', 1, '', 1, 0) ON CONFLICT DO NOTHING"
+    )
+    database.rows(
+        "INSERT INTO delivery (number, source, delivery_id, weak, state, reason, tries, waiting, fence, headers, body, "
+        "received_at, done_at) VALUES (?, 'door', ?, 0, ?, 'it is no JSON', 1, 0, 0, '{\"webhook-signature\": \"v1,abc\"}', ?, 0, 0)",
+        (number, f"msg-{number}", state, b'{"hello": 1, "token": "s3cret"}'),
+    )
+
+
+def state_of(database: SqliteDatabase) -> str:
+    known = connections.by_id(database, "id-ada")
+    assert known is not None
+    return known.state
+
+
+def states(database: SqliteDatabase) -> list[str]:
+    return [state for (state,) in database.rows("SELECT state FROM delivery ORDER BY number")]

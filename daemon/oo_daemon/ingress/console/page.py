@@ -13,7 +13,16 @@ POLICY = (
     "frame-ancestors 'none'"
 )
 #: The rail.
-PLACES = (("/console/", "Overview"),)
+PLACES = (
+    ("/console/", "Overview"),
+    ("/console/connections", "Connections"),
+    ("/console/inbox", "Inbox"),
+    ("/console/events", "Events"),
+    ("/console/plugins", "Plugins"),
+    ("/console/vault", "Vault"),
+    ("/console/health", "Health"),
+    ("/console/erasures", "Erasures"),
+)
 
 
 def page(request: web.Request, template: str, *, here: str, status: int = 200, **values: object) -> web.Response:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
+from oo_daemon.connections.disconnect import Disconnect
+from oo_daemon.connections.keys import Keys
 from oo_daemon.ingress import pages
 from oo_daemon.ingress.api import in_its_words
+from oo_daemon.ingress.console.connections import ConnectionPages
 from oo_daemon.ingress.console.door import COOKIE, VISITOR, Door, keep, open_to_all
+from oo_daemon.ingress.console.events import EventPages
+from oo_daemon.ingress.console.house import HousePages
+from oo_daemon.ingress.console.inbox import InboxPages
 from oo_daemon.ingress.console.overview import OverviewPages
 from oo_daemon.ingress.console.page import page, see
 from oo_daemon.ingress.health import Looks
+from oo_daemon.ingress.privacy import Erases
 from oo_daemon.ingress.server import console_application
 from oo_daemon.ingress.tokens import ASKS_ITSELF, Tokens
 from oo_daemon.ports import Chance, Clock
@@ -28,7 +36,14 @@ class Console:
     storage: Storage
     registry: Registry
     tokens: Tokens
+    keys: Keys
+    disconnect: Disconnect
+    erasures: Erases
     health: Looks
+    wake: Callable[[], None]  #: has the jobs that were just queued done at once
+    arrived: Callable[[], None]  #: has deliveries worked on at once
+    as_json: Callable[[bytes], dict[str, Any]]
+    as_text: Callable[[bytes], str]
     clock: Clock
     chance: Chance
     log: Log
@@ -37,9 +52,24 @@ class Console:
         """Serve it on a private door; one that `trusts` has asked already who comes."""
         door = Door(tokens=self.tokens, clock=self.clock, chance=self.chance, trusts=trusts)
         overview = OverviewPages(door=door, storage=self.storage, registry=self.registry, health=self.health, clock=self.clock)
+        rooms = (
+            overview,
+            ConnectionPages(
+                storage=self.storage,
+                registry=self.registry,
+                disconnect=self.disconnect,
+                erasures=self.erasures,
+                wake=self.wake,
+                as_json=self.as_json,
+                clock=self.clock,
+            ),
+            InboxPages(storage=self.storage, arrived=self.arrived, clock=self.clock),
+            EventPages(storage=self.storage, registry=self.registry, as_json=self.as_json, as_text=self.as_text),
+            HousePages(registry=self.registry, keys=self.keys, health=self.health, erasures=self.erasures, clock=self.clock),
+        )
         app = console_application(log=self.log)
         app.middlewares.extend([in_its_words, door.middleware()])
-        app.add_routes([*_Entrance(door).routes(), *overview.routes()])
+        app.add_routes([*_Entrance(door).routes(), *(route for room in rooms for route in room.routes())])
         app.on_shutdown.append(overview.close)
         app[ASKS_ITSELF] = True
         private.add_subapp("/console", app)

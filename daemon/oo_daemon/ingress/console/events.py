@@ -1,0 +1,83 @@
+"""Events: the outbox, newest first, and one event in full."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from oo_daemon.ingress.console.connections import titles
+from oo_daemon.ingress.console.page import page
+from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.tokens import needs
+from oo_daemon.registry import Registry
+from oo_daemon.store import outbox
+from oo_daemon.store.outbox import Filter
+from oo_daemon.store.storage import Storage
+
+HERE = "/console/events"
+ON_A_PAGE = 50
+FILTERS = ("user", "provider", "type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPages:
+    """The list, and one."""
+
+    storage: Storage
+    registry: Registry
+    as_json: Callable[[bytes], dict[str, Any]]
+    as_text: Callable[[bytes], str]  #: in protobuf's text form
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """The routes."""
+        return [web.get("/events", self.list), web.get("/events/{position}", self.show)]
+
+    @needs("read")
+    async def list(self, request: web.Request) -> web.Response:
+        """Some, newest first."""
+        given = {name: request.query.get(name, "").strip() for name in FILTERS}
+        end = await self.storage.read(outbox.end)
+        before = _number(request.query.get("before", "")) or end.number + 1
+        wanted = Filter(**{name: value or None for name, value in given.items()})
+        found, reached = await self.storage.read(outbox.latest, before, ON_A_PAGE, wanted)
+        kept = {name: value for name, value in given.items() if value}
+        return page(
+            request,
+            "events.html",
+            here=HERE,
+            shown=[(stored.position, self.as_json(stored.body)) for stored in found],
+            titles=titles(self.registry),
+            given=given,
+            filtered=bool(kept),
+            newest=before > end.number,
+            first=before - 1,
+            last=reached,
+            further=f"{HERE}?{urlencode({**kept, 'before': reached})}" if reached else "",
+        )
+
+    @needs("read")
+    async def show(self, request: web.Request) -> web.Response:
+        """One in full."""
+        stored = await self.storage.read(outbox.at, _number(request.match_info["position"]))
+        if stored is None:
+            raise Refused(404, "not_found", "There is no event at this position.", "It may have been erased, or expired.")
+        event = self.as_json(stored.body)
+        return page(
+            request,
+            "event.html",
+            here=HERE,
+            position=stored.position,
+            event=event,
+            as_json=json.dumps(event, indent=2, ensure_ascii=False),
+            as_text=self.as_text(stored.body),
+            titles=titles(self.registry),
+        )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

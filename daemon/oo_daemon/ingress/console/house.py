@@ -1,0 +1,75 @@
+"""The house itself: plugins, the vault's keys, health, erasures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from oo_daemon.connections.keys import Keys
+from oo_daemon.ingress.console.connections import titles
+from oo_daemon.ingress.console.page import page, see
+from oo_daemon.ingress.health import Looks
+from oo_daemon.ingress.privacy import Erases
+from oo_daemon.ingress.tokens import needs
+from oo_daemon.ports import Clock
+from oo_daemon.registry import Registry
+from oo_vault import VaultError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HousePages:
+    """Four pages and one button."""
+
+    registry: Registry
+    keys: Keys
+    health: Looks
+    erasures: Erases
+    clock: Clock
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """The routes."""
+        return [
+            web.get("/plugins", self.plugins),
+            web.get("/vault", self.vault),
+            web.post("/vault/rotate", self.rotate),
+            web.get("/health", self.look),
+            web.get("/erasures", self.erased),
+        ]
+
+    @needs("read")
+    async def plugins(self, request: web.Request) -> web.Response:
+        """All plugins, also those set aside."""
+        return page(request, "plugins.html", here="/console/plugins", plugins=self.registry.plugins, sinks=self.registry.sinks)
+
+    @needs("read")
+    async def vault(self, request: web.Request) -> web.Response:
+        """The keys by their ids, and how far the rotation has come."""
+        return await self._vault(request)
+
+    @needs("admin")
+    async def rotate(self, request: web.Request) -> web.Response:
+        """Seal everything with the newest key."""
+        try:
+            await self.keys.begin()
+        except VaultError as fault:
+            return await self._vault(request, f"{fault.sentence} {fault.remedy}")
+        return see("/console/vault")
+
+    async def _vault(self, request: web.Request, problem: str = "") -> web.Response:
+        found, now = await self.keys.status(), self.clock.now()
+        return page(request, "vault.html", here="/console/vault", status=409 if problem else 200, found=found, now=now, problem=problem)
+
+    @needs("read")
+    async def look(self, request: web.Request) -> web.Response:
+        """Every part, in words."""
+        findings = await self.health.findings()
+        return page(request, "health.html", here="/console/health", findings=findings, ready=self.health.ready(findings))
+
+    @needs("read")
+    async def erased(self, request: web.Request) -> web.Response:
+        """The latest erasures, newest first."""
+        found, now = await self.erasures.listed(), self.clock.now()
+        begun = request.query.get("begun", "")
+        return page(request, "erasures.html", here="/console/erasures", found=found, now=now, begun=begun, titles=titles(self.registry))

@@ -1,0 +1,94 @@
+"""The console over a real daemon: signing in, every page, and a connection from its first sync to its end."""
+
+import re
+import socket
+from pathlib import Path
+
+import aiohttp
+from journeys.house import House, served
+
+from oo_client import Client
+from oo_todoist import Todoist
+from oo_todoist.sandbox import TodoistSandbox
+from oo_vault import create_key_file
+
+PLACES = ("", "connections", "inbox", "events", "events?user=ada", "plugins", "vault", "health", "erasures")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port: int = door.getsockname()[1]
+        return port
+
+
+class Operator:
+    """A person at a browser."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session = session
+        self.url = url
+        self.page = ""
+
+    async def get(self, path: str) -> str:
+        async with self.session.get(f"{self.url}/console/{path}") as answer:
+            self.page = await answer.text()
+            assert answer.status == 200, (path, self.page)
+            return self.page
+
+    async def send(self, path: str, **form: str) -> str:
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self.page)
+        assert found is not None
+        async with self.session.post(f"{self.url}/console/{path}", data={"csrf": found[1], **form}) as answer:
+            self.page = await answer.text()
+            assert answer.status == 200, (path, self.page)
+            return self.page
+
+
+async def test_an_operator_looks_around_and_acts(tmp_path: Path) -> None:
+    """Every page with a connection and its events is light and whole; sync, pause and erase work, and are in the audit log."""
+    create_key_file(tmp_path / "root.key")
+    sandbox, port = TodoistSandbox(), free_port()
+    async with served(sandbox) as address:
+        house = House(tmp_path, sandbox, address, settings={"sync": {"interval": 3600}, "private": {"port": port}})
+        await house.start()
+        try:
+            known = await house.connect()
+            assert known is not None
+            async with house.client as client:
+                token = (await client.create_token("op", scopes=["admin"])).token
+                await client.sync(known.id, wait=20)
+            jar = aiohttp.CookieJar(unsafe=True)
+            async with aiohttp.ClientSession(cookie_jar=jar) as session:
+                await _look_around(Operator(session, f"http://127.0.0.1:{port}"), token, known.id)
+            async with house.client as client:
+                await _all_noted(client)
+        finally:
+            await house.stop()
+
+
+async def _look_around(operator: Operator, token: str, connection: str) -> None:
+    await operator.get("sign-in")
+    await operator.send("sign-in", token=token)
+    for place in PLACES:
+        page = await operator.get(place)
+        assert len(page) < 80_000, place
+        assert not re.search(r'(?:src|href|action)="(?!/console|\?)', page.replace('href="#main"', "")), place
+        assert token not in page
+    found = re.search(r'href="/console/(events/\d+)"', await operator.get("events"))
+    assert found is not None
+    event = await operator.get(found[1])
+    assert "&#34;type&#34;: &#34;todoist." in event
+    assert re.search(r"type: &#34;todoist\.", event)
+    page = await operator.get(f"connections/{connection}")
+    assert all(each.sentence in page for each in Todoist.scopes if each.required)
+    assert "A sync begins now." in await operator.send(f"connections/{connection}/sync")
+    assert "It is paused" in await operator.send(f"connections/{connection}/pause")
+    assert "The erasure has begun." in await operator.send(f"connections/{connection}/erase", name="ada")
+    await operator.get("vault")
+    await operator.send("vault/rotate")
+
+
+async def _all_noted(client: Client) -> None:
+    noted = [(entry.who, entry.act) for entry in await client.audit()]
+    for act in ("sync", "pause", "erase"):
+        assert ("token op", f"POST /console/connections/{{id}}/{act}") in noted
