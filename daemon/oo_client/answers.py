@@ -53,6 +53,43 @@ class ErasedPart(Struct, frozen=True, kw_only=True):
     manual_url: str  #: where the person can end the rest
 
 
+class UploadKind(Struct, frozen=True, kw_only=True):
+    """What a file holds of one type of event."""
+
+    records: int
+    events: int  #: of them new; known at the end
+
+
+class Upload(Struct, frozen=True, kw_only=True):
+    """A file that somebody hands in, and its import."""
+
+    id: str
+    connection: str
+    user: str
+    provider: str
+    account: str
+    state: Literal["awaited", "queued", "running", "done", "failed", "cancelled"]
+    reason: str  #: why it failed, for the person
+    name: str  #: as the person calls the file
+    size: int | None  #: bytes, once they are known
+    received: int  #: bytes that are here
+    done: int  #: bytes that were read
+    records: int
+    events: int  #: what of the records was new
+    kinds: Mapping[str, UploadKind]  #: by type of event
+    created_at: datetime
+    began_at: datetime | None
+    finished_at: datetime | None
+
+
+class AwaitedUpload(Struct, frozen=True, kw_only=True):
+    """An upload that is awaited from now on."""
+
+    upload: Upload
+    url: str  #: the page for the person; told once
+    expires_at: datetime
+
+
 class Erasure(Struct, frozen=True, kw_only=True):
     """What was asked to be forgotten, and how far that is."""
 

@@ -18,6 +18,7 @@ from oo_client.answers import (
     Action,
     AuditEntry,
     AuditVerdict,
+    AwaitedUpload,
     Backup,
     Connection,
     ConnectProgress,
@@ -38,6 +39,7 @@ from oo_client.answers import (
     Sync,
     Token,
     TokenScope,
+    Upload,
     Vault,
     WholeDelivery,
 )
@@ -133,6 +135,30 @@ class Client:
     async def audit_verdict(self, *, head: str = "") -> AuditVerdict:
         """Say whether any act was changed, left out or cut off; `head` is a last link that was kept elsewhere."""
         return await self._ask("GET", "/v1/audit/verdict", into=AuditVerdict, query={"head": head or None})
+
+    async def await_upload(
+        self, *, provider: str, user: str, account: str = "default", name: str | None = None, size: int | None = None
+    ) -> AwaitedUpload:
+        """Await a file of a user. Refused with code `no_imports`, `not_active`, `too_large` or `disk`."""
+        body = {"provider": provider, "user": user, "account": account, "name": name, "size": size}
+        return await self._ask("POST", "/v1/uploads", into=AwaitedUpload, body=body)
+
+    async def send_upload(self, upload: str, part: bytes, *, offset: int, patience: float = 300) -> Upload:
+        """Send a part of the file, which belongs at `offset`. Refused with code `offset` where something else is to come there."""
+        query = {"offset": str(offset)}
+        return await self._ask("PUT", f"/v1/uploads/{_segment(upload)}/file", into=Upload, query=query, data=part, patience=patience)
+
+    async def uploads(self, *, user: str | None = None) -> tuple[Upload, ...]:
+        """List the latest uploads, newest first."""
+        return (await self._ask("GET", "/v1/uploads", into=_Uploads, query={"user": user})).uploads
+
+    async def upload(self, upload: str, *, wait: float = 0) -> Upload:
+        """Say how far an upload is; waits at most `wait` seconds until its import has ended."""
+        return await self._ask("GET", f"/v1/uploads/{_segment(upload)}", into=Upload, wait=wait)
+
+    async def cancel_upload(self, upload: str) -> Upload:
+        """Cancel an upload or its import; what came in before stays."""
+        return await self._ask("DELETE", f"/v1/uploads/{_segment(upload)}", into=Upload)
 
     async def backups(self) -> tuple[Backup, ...]:
         """List the backups there are, newest first."""
@@ -460,10 +486,11 @@ class Client:
         into: type[T],
         query: Mapping[str, str | None] | None = None,
         body: Mapping[str, Any] | None = None,
+        data: bytes | None = None,
         wait: float = 0,
         patience: float = 0,
     ) -> T:
-        answer = await self._send(method, path, query=query, body=body, wait=wait, patience=patience)
+        answer = await self._send(method, path, query=query, body=body, data=data, wait=wait, patience=patience)
         try:
             return msgspec.json.decode(answer, type=into)
         except msgspec.DecodeError as wrong:
@@ -476,6 +503,7 @@ class Client:
         *,
         query: Mapping[str, str | None] | None = None,
         body: Mapping[str, Any] | None = None,
+        data: bytes | None = None,
         wait: float = 0,
         patience: float = 0,
     ) -> bytes:
@@ -491,6 +519,7 @@ class Client:
                 URL(f"{self._origin}{path}", encoded=True).with_query(said),
                 headers=self._headers,
                 json=None if body is None else {name: value for name, value in body.items() if value is not None},
+                data=data,
                 timeout=aiohttp.ClientTimeout(total=limit, sock_connect=min(limit, 5)),
                 allow_redirects=False,
             ) as response:
@@ -519,6 +548,10 @@ class Client:
 
 _LOG: Final = "look at the daemon's log, then ask again"
 _VERSIONS: Final = "use the version of `oo` that the daemon has"
+
+
+class _Uploads(msgspec.Struct, frozen=True):
+    uploads: tuple[Upload, ...]
 
 
 class _Erasures(msgspec.Struct, frozen=True):

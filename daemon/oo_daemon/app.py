@@ -42,10 +42,12 @@ from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.console.rooms import Console
 from oo_daemon.ingress.health import HealthRoutes
+from oo_daemon.ingress.imports import ImportPages
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.tokens import Tokens, guard
+from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops import disk as disk_
@@ -90,6 +92,7 @@ CHECKPOINT_EVERY = 0.25
 #: How often the inbox is looked at; what arrives is worked on at once.
 INTAKE_EVERY = 1.0
 ERASING_EVERY = 1.0
+IMPORTS_EVERY = 0.5
 TIDY_EVERY = 3600.0
 #: How often grants that no connection has are given back.
 GIVE_BACK_EVERY = 10.0
@@ -482,6 +485,7 @@ async def build(
             backups=BackupRoutes(backups=backups),
             proxy=ProxyRoutes(storage=storage, registry=registry, guests=guests, forward=forward),
             audit=AuditRoutes(notes=notes),
+            uploads=UploadRoutes(uploads=taking, clock=clock),
             privacy=PrivacyRoutes(
                 storage=storage,
                 erasures=erasing,
@@ -517,7 +521,7 @@ async def build(
         ticker.every(settings.sync.tick, worker.tick, "jobs")
         ticker.every(INTAKE_EVERY, intake.tick, "intake")
         ticker.every(ERASING_EVERY, erasing.tick, "erasing")
-        ticker.every(INTAKE_EVERY, imports.tick, "imports")
+        ticker.every(IMPORTS_EVERY, imports.tick, "imports")
         ticker.every(TIDY_EVERY, taking.tidy, "tidy_uploads")
         ticker.every(USES_EVERY, uses.write, "uses")
         ticker.every(TIDY_EVERY, uses.tidy, "tidy_uses")
@@ -585,6 +589,7 @@ async def _listen(
     backups: BackupRoutes,
     proxy: ProxyRoutes,
     audit: AuditRoutes,
+    uploads: UploadRoutes,
     privacy: PrivacyRoutes,
     console: Console,
     connect: Connect,
@@ -598,10 +603,13 @@ async def _listen(
     public_app = server.public_application(log=out)
     public_app.add_routes(connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock, rate=settings.oauth.rate))
     public_app.add_routes(webhooks.routes())
+    public_app.add_routes(ImportPages(uploads=uploads.uploads).routes())
     private_app = server.private_application(log=out)
     private_app.middlewares.extend([audited(audit.notes), in_its_words])
     console.add_to(private_app, trusts=True)
-    private_app.add_routes([*health.routes(), *backups.routes(), *proxy.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
+    private_app.add_routes(
+        [*health.routes(), *backups.routes(), *proxy.routes(), *audit.routes(), *privacy.routes(), *uploads.routes(), *api.routes()]
+    )
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
@@ -627,7 +635,9 @@ async def _listen(
         guarded_app = server.private_application(log=out)
         guarded_app.middlewares.extend([in_its_words, guard(api.tokens), audited(audit.notes), in_its_words])
         console.add_to(guarded_app, trusts=False)
-        guarded_app.add_routes([*health.routes(), *backups.routes(), *proxy.routes(), *audit.routes(), *privacy.routes(), *api.routes()])
+        guarded_app.add_routes(
+            [*health.routes(), *backups.routes(), *proxy.routes(), *audit.routes(), *privacy.routes(), *uploads.routes(), *api.routes()]
+        )
         guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)

@@ -70,6 +70,13 @@ class FakeDaemon:
     exchanges: list[Exchange] = field(default_factory=list)
     health: dict[str, Json] = field(default_factory=lambda: {"database": {"status": "ok", "says": ""}})
     erasures: list[Json] = field(default_factory=list)
+    uploads: list[Json] = field(default_factory=list)
+    #: What becomes of an upload that was sent.
+    imported: Json = field(
+        default_factory=lambda: {
+            "state": "done", "done": 5, "records": 1200, "events": 3, "kinds": {"apple_health.step_count": {"records": 1200, "events": 3}},
+        }
+    )  # fmt: skip
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -95,6 +102,11 @@ class FakeDaemon:
                 web.get("/v1/audit", self._audit),
                 web.get("/v1/audit/verdict", self._audit_verdict),
                 web.get("/v1/backups", self._backups),
+                web.get("/v1/uploads", self._uploads),
+                web.post("/v1/uploads", self._await_upload),
+                web.get("/v1/uploads/{id}", self._upload),
+                web.delete("/v1/uploads/{id}", self._upload),
+                web.put("/v1/uploads/{id}/file", self._send_upload),
                 web.delete("/v1/users/{user}", self._erase),
                 web.get("/v1/users/{user}/export", self._export),
                 web.post("/v1/connections/{id}/erase", self._erase),
@@ -144,7 +156,7 @@ class FakeDaemon:
 
     @web.middleware
     async def _remember(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        body = await request.json() if request.can_read_body else None
+        body = await request.json() if request.can_read_body and request.content_type == "application/json" else None
         if self.instead:
             status, text, headers = self.instead.pop(0)
             return web.Response(status=status, body=text, headers=headers)
@@ -194,6 +206,29 @@ class FakeDaemon:
     async def _audit_verdict(self, request: web.Request) -> web.Response:
         whole = "head" not in request.query
         return _json({"entries": 1, "whole": whole, "says": "" if whole else "the end was cut off", "head": "0f" * 32})
+
+    async def _uploads(self, request: web.Request) -> web.Response:
+        return _json({"uploads": self.uploads})
+
+    async def _await_upload(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        named = {name: asked[name] for name in ("provider", "user", "account", "name", "size") if name in asked}
+        self.uploads.insert(0, upload(**named))
+        return _json({"upload": self.uploads[0], "url": "http://127.0.0.1:8710/import/one-use", "expires_at": SOON}, status=201)
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        (found,) = (each for each in self.uploads if each["id"] == request.match_info["id"])
+        if request.method == "DELETE":
+            found["state"] = "cancelled"
+        elif found["state"] == "queued":
+            found.update(self.imported)
+        return _json(found)
+
+    async def _send_upload(self, request: web.Request) -> web.Response:
+        (found,) = (each for each in self.uploads if each["id"] == request.match_info["id"])
+        found["received"] += len(await request.read())
+        found["state"] = "queued" if found["received"] == found["size"] else "awaited"
+        return _json(found)
 
     async def _backups(self, request: web.Request) -> web.Response:
         return _json({"backups": [BACKUP]})
@@ -525,6 +560,15 @@ def sync(outcome: str = "done", **changes: Any) -> Json:
     """Give the answer to a sync."""
     ended = None if outcome == "running" else "2026-11-22T09:30:01Z"
     return {"outcome": outcome, "detail": "", "events": 12, "started_at": NOW, "finished_at": ended, **changes}
+
+
+def upload(**changes: Any) -> Json:
+    """Give an upload that is awaited."""
+    return {
+        "id": "u-1", "connection": "c-7f3a", "user": "ada", "provider": "apple_health", "account": "default", "state": "awaited",
+        "reason": "", "name": "", "size": None, "received": 0, "done": 0, "records": 0, "events": 0, "kinds": {}, "created_at": NOW,
+        "began_at": None, "finished_at": None, **changes,
+    }  # fmt: skip
 
 
 def erasure(id_: str, **changes: Any) -> Json:

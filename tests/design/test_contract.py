@@ -18,6 +18,7 @@ from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
+from oo_daemon.ingress.uploads import UploadRoutes
 
 GOLDEN = """\
 Action ActionKind ActionRefused ActionResult Address ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
@@ -39,7 +40,7 @@ def document() -> dict[str, Any]:
 
 
 def routed() -> set[tuple[str, str]]:
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes, AuditRoutes, ProxyRoutes)
+    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes, UploadRoutes, AuditRoutes, ProxyRoutes)
     routes = [route for room in rooms for route in room(**{part.name: Mock() for part in fields(room)}).routes()]
     return {(route.method, route.path.replace(":.+", "")) for route in routes if isinstance(route, web.RouteDef)}
 

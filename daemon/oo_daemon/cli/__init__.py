@@ -26,6 +26,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "connect": "Make a link by which a person connects an account.",
         "connections": "List connections, or show one.",
         "sync": "Sync a connection now and wait for it.",
+        "import": "Import a file, such as an export of Apple Health.",
         "runs": "List the newest syncs, and what each came to.",
         "act": "Change something at a provider.",
         "disconnect": "Give a connection's access back and erase its credential.",

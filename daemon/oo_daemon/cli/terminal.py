@@ -22,7 +22,7 @@ import click
 import msgspec
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
 #: The one accent: the link to open, the spinner, the bar.
@@ -270,13 +270,13 @@ def waiting(text: str, *, quiet: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def progress(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show how much of long work is done: call what it gives with how many more parts are."""
+def progress(text: str, total: int, *, of_bytes: bool = False, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Show how much of long work is done: call what it gives with how many more parts, or bytes, are."""
     console = Console(stderr=True, highlight=False)
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(complete_style=ACCENT, finished_style=ACCENT),
-        MofNCompleteColumn(),
+        *([DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]),
         TimeRemainingColumn(),
         console=console,
         transient=True,

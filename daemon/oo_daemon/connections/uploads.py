@@ -109,7 +109,6 @@ class Uploads:
     life: float  #: seconds that a ticket waits for its file
     public_url: str
     connection_event: ConnectionEvent
-    arrived: Callable[[], None] = lambda: None  #: a file is whole
     stopped: Callable[[str], Awaitable[None]] | None = None  #: an import of this upload must not go on
     _receiving: set[str] = field(default_factory=set)
 
@@ -214,7 +213,6 @@ class Uploads:
             here = await self._write(held.connection, upload, pieces, offset)
             if whole or here == upload.size:
                 await self.storage.write(uploads.queue, upload.id)
-                self.arrived()
         finally:
             self._receiving.discard(upload.id)
         return await self.held(upload.id)

@@ -64,6 +64,12 @@ STATUS_OF = {
     "key_newest": 409,
     "key_in_use": 409,
     "not_found": 404,
+    "no_imports": 404,
+    "busy": 409,
+    "offset": 409,
+    "not_awaited": 409,
+    "too_large": 413,
+    "disk": 503,
     "too_many": 429,
 }
 

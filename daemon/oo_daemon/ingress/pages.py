@@ -7,7 +7,8 @@ templates beside the stylesheet, in the folder `pages`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -140,6 +141,119 @@ def outcome(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What a file holds of one type. `months` are those of its records, as "2024-11"."""
+
+    type: str
+    records: int
+    events: int
+    months: Mapping[str, int]
+
+    @property
+    def title(self) -> str:
+        """The type, as people say it."""
+        return self.type.replace("_", " ").capitalize()
+
+    @property
+    def step(self) -> str:
+        """What a bar stands for."""
+        return "month" if len(self._span("month")) <= _MOST_BARS else "year"
+
+    @property
+    def bars(self) -> list[Bar]:
+        """A chart, from its first month to its last; none where there is too little to see."""
+        spans = self._span(self.step)
+        if len(spans) < _FEWEST_BARS:
+            return []
+        counts = dict.fromkeys(spans, 0)
+        for month, records in self.months.items():
+            counts[month if self.step == "month" else month[:4]] += records
+        most, width = max(counts.values()), _CHART[0] / len(spans)
+        heights = [_CHART[1] * count / most for count in counts.values()]
+        return [
+            Bar(
+                label=label,
+                records=records,
+                x=round(number * width, 2),
+                y=round(_BASE - height, 2),
+                width=round(width * 0.8, 2),
+                height=round(height, 2),
+            )
+            for number, ((label, records), height) in enumerate(zip(counts.items(), heights, strict=True))
+        ]
+
+    @property
+    def most(self) -> int:
+        """The highest bar."""
+        return max(bar.records for bar in self.bars)
+
+    def _span(self, step: str) -> list[str]:
+        """Every month or year from the first to the last."""
+        if not self.months:
+            return []
+        first, last = min(self.months), max(self.months)
+        if step == "year":
+            return [str(year) for year in range(int(first[:4]), int(last[:4]) + 1)]
+        begin, end = (int(month[:4]) * 12 + int(month[5:]) - 1 for month in (first, last))
+        return [f"{month // 12:04}-{month % 12 + 1:02}" for month in range(begin, end + 1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One bar of a chart."""
+
+    label: str
+    records: int
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+#: A chart's width and height, and where its bars stand, in its own units; the fewest and most bars that say something.
+_CHART, _BASE = (600, 64), 80
+_FEWEST_BARS, _MOST_BARS = 5, 60
+
+
+def import_(
+    *,
+    here: str,
+    provider: str,
+    user: str,
+    endings: Collection[str],
+    state: str,
+    name: str,
+    size: int | None,
+    received: int,
+    done: int,
+    records: int,
+    events: int,
+    reason: str,
+    problem: str,
+    kinds: Sequence[Kind],
+) -> str:
+    """Where a person hands in a file, and sees how far it is and what was in it. `problem` says why the last try was not taken."""
+    return _render(
+        "import.html",
+        script=import_script_version(),
+        here=here,
+        provider=provider,
+        user=user,
+        endings=endings,
+        state=state,
+        name=name,
+        size=size,
+        received=received,
+        done=done,
+        records=records,
+        events=events,
+        reason=reason,
+        problem=problem,
+        kinds=kinds,
+    )
+
+
 def link_gone() -> str:
     """The link was used, is too old, or never was."""
     return _message(
@@ -184,6 +298,18 @@ def stylesheet() -> bytes:
 def stylesheet_version() -> str:
     """Changes with the stylesheet, so that browsers can keep it and still see a new one at once."""
     return hashlib.blake2b(stylesheet(), digest_size=6).hexdigest()
+
+
+@cache
+def import_script() -> bytes:
+    """The script of the page on which files are handed in."""
+    return files("oo_daemon.ingress").joinpath("pages", "import.js").read_bytes()
+
+
+@cache
+def import_script_version() -> str:
+    """Changes with the script."""
+    return hashlib.blake2b(import_script(), digest_size=6).hexdigest()
 
 
 def lasting(left: timedelta) -> str:
@@ -234,5 +360,6 @@ def _templates() -> Environment:
     loader = PackageLoader("oo_daemon.ingress", "pages")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(around=around, numbered=numbered, moment=moment)
+    environment.filters["size"] = lambda size: f"{size / 1_000_000:.1f} MB" if size >= 1_000_000 else f"{size / 1000:.0f} kB"
     environment.filters["exactly"] = lambda when: f"{when:%-d %B %Y, %H:%M:%S} UTC"
     return environment

@@ -1,0 +1,154 @@
+"""Uploads over the private API: tickets, files in pieces, how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from oo_daemon.connections.uploads import Held, Ticket
+from oo_daemon.ingress.server import Refused, allow_body
+from oo_daemon.ingress.tokens import needs
+from oo_daemon.ingress.view import time
+from oo_daemon.ports import Clock
+
+#: Seconds that a whole file may take; its pace is held to the door's least all the while.
+LONGEST_BODY = 24 * 3600.0
+#: Bytes that are taken off the line at once.
+PIECE = 256 * 1024
+#: Longest that a request waits, and how often it looks, in seconds.
+LONGEST_WAIT, LOOK = 30.0, 0.2
+
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class NewUpload(msgspec.Struct, forbid_unknown_fields=True):
+    """What somebody wants to hand in."""
+
+    provider: str
+    user: Name
+    account: Name = "default"
+    name: str = ""
+    size: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class Takes(Protocol):
+    """Takes files in."""
+
+    async def await_file(self, *, provider: str, user: str, account: str = "default", name: str = "", size: int | None = None) -> Ticket:
+        """Make a ticket. Raises `Declined`."""
+
+    async def held(self, id_: str) -> Held:
+        """An upload. Raises `Declined`."""
+
+    async def of_ticket(self, ticket: str) -> Held:
+        """The upload that a ticket is for. Raises `Declined`."""
+
+    async def listed(self, *, user: str | None = None) -> list[Held]:
+        """The latest."""
+
+    async def receive(
+        self, held: Held, pieces: AsyncIterable[bytes], *, offset: int, name: str = "", size: int | None = None, whole: bool = False
+    ) -> Held:
+        """Write what comes at its place. Raises `Declined`."""
+
+    async def cancel(self, held: Held) -> Held:
+        """Stop it."""
+
+    def endings(self, provider: str) -> tuple[str, ...]:
+        """How the names of the files end that a provider's connector takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRoutes:
+    """Uploads."""
+
+    uploads: Takes
+    clock: Clock
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """The routes."""
+        return [
+            web.get("/v1/uploads", self.list_uploads),
+            web.post("/v1/uploads", self.await_upload),
+            web.get("/v1/uploads/{id}", self.show_upload),
+            web.delete("/v1/uploads/{id}", self.cancel_upload),
+            web.put("/v1/uploads/{id}/file", self.send_upload),
+        ]
+
+    @needs("read")
+    async def list_uploads(self, request: web.Request) -> web.Response:
+        """Newest first."""
+        return _json({"uploads": [_shown(held) for held in await self.uploads.listed(user=request.query.get("user"))]})
+
+    @needs("connect")
+    async def await_upload(self, request: web.Request) -> web.Response:
+        """Give a ticket, as an address."""
+        try:
+            body = msgspec.json.decode(await request.read(), type=NewUpload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Refused(400, "malformed", "The body is not as described.", "Compare it with openapi.yaml.") from None
+        ticket = await self.uploads.await_file(provider=body.provider, user=body.user, account=body.account, name=body.name, size=body.size)
+        answer = {"upload": _shown(ticket.held), "url": ticket.url, "expires_at": time(ticket.held.upload.expires_at)}
+        return _json(answer, status=201)
+
+    @needs("read")
+    async def show_upload(self, request: web.Request) -> web.Response:
+        """How far it is, after some waiting if that was asked for."""
+        deadline = self.clock.monotonic() + _number(request, "wait", 0, LONGEST_WAIT)
+        while True:
+            held = await self.uploads.held(request.match_info["id"])
+            if held.upload.ended or self.clock.monotonic() >= deadline:
+                return _json(_shown(held))
+            await self.clock.sleep(LOOK)
+
+    @needs("connect")
+    async def cancel_upload(self, request: web.Request) -> web.Response:
+        """Stop it."""
+        return _json(_shown(await self.uploads.cancel(await self.uploads.held(request.match_info["id"]))))
+
+    @needs("connect")
+    async def send_upload(self, request: web.Request) -> web.Response:
+        """Take a part of the file."""
+        allow_body(request, within=LONGEST_BODY)
+        held = await self.uploads.held(request.match_info["id"])
+        offset = int(_number(request, "offset", 0, 2**62))
+        held = await self.uploads.receive(held, request.content.iter_chunked(PIECE), offset=offset)
+        return _json(_shown(held))
+
+
+def _number(request: web.Request, name: str, least: float, most: float) -> float:
+    try:
+        return min(max(float(request.query.get(name, 0)), least), most)
+    except ValueError:
+        raise Refused(400, name, f"`{name}` is a number.", "Leave it out, or send one.") from None
+
+
+def _shown(held: Held) -> dict[str, Any]:
+    upload, connection = held.upload, held.connection
+    return {
+        "id": upload.id,
+        "connection": connection.id,
+        "user": connection.user,
+        "provider": connection.provider,
+        "account": connection.account,
+        "state": upload.state,
+        "reason": upload.reason,
+        "name": upload.name,
+        "size": upload.size,
+        "received": upload.received,
+        "done": upload.done,
+        "records": upload.records,
+        "events": upload.events,
+        "kinds": {type_: {"records": kind.records, "events": kind.events} for type_, kind in upload.kinds.items()},
+        "created_at": time(upload.created_at),
+        "began_at": time(upload.began_at),
+        "finished_at": time(upload.finished_at),
+    }
+
+
+def _json(body: Mapping[str, Any], *, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
