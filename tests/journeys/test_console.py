@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import aiohttp
+from browser.chromium import a_page, launched, seen
 from journeys.house import House, served
 
 from oo_client import Client
@@ -92,3 +93,35 @@ async def _all_noted(client: Client) -> None:
     noted = [(entry.who, entry.act) for entry in await client.audit()]
     for act in ("sync", "pause", "erase"):
         assert ("token op", f"POST /console/connections/{{id}}/{act}") in noted
+
+
+async def test_the_console_in_a_browser(tmp_path: Path) -> None:
+    """By keyboard from the sign-in on: every page can be read by everybody, and the overview moves by itself."""
+    create_key_file(tmp_path / "root.key")
+    sandbox, port = TodoistSandbox(), free_port()
+    async with served(sandbox) as address:
+        house = House(tmp_path, sandbox, address, settings={"sync": {"interval": 3600}, "private": {"port": port}})
+        await house.start()
+        try:
+            async with house.client as client:
+                token = (await client.create_token("op", scopes=["admin"])).token
+            async with launched() as browser:
+                page = await a_page(browser)
+                await page.goto(f"http://127.0.0.1:{port}/console/sign-in")
+                await seen(page, "console sign-in")
+                await page.focus("#token")
+                await page.keyboard.type(token)
+                await page.keyboard.press("Enter")
+                await page.get_by_text("There are none yet").wait_for()
+                known = await house.connect()
+                assert known is not None
+                await page.get_by_role("link", name="Todoist of ada").first.wait_for()
+                await seen(page, "console overview")
+                for place in (*PLACES[1:], f"connections/{known.id}"):
+                    await page.goto(f"http://127.0.0.1:{port}/console/{place}")
+                    await seen(page, f"console {place}")
+                await page.get_by_role("button", name="Pause").press("Enter")
+                await page.get_by_text("It is paused: nothing is fetched").wait_for()
+                await seen(page, "console paused")
+        finally:
+            await house.stop()
