@@ -436,3 +436,42 @@ class EventPage(Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...]
     position: str  #: read on from here; it passes over events that did not match
     more: bool  #: another page can be read at once
+    missing: int  #: events of this stretch that were erased or have expired
+
+
+class Consumer(Struct, frozen=True, kw_only=True):
+    """A named reader of the outbox, whose position the daemon keeps."""
+
+    name: str
+    state: Literal["free", "reads", "held", "restored"]
+    position: str
+    lag: int  #: how many positions the end of the outbox is ahead of it
+    present_until: str | None  #: up to here it is given only what is still so
+    user: str | None
+    provider: str | None
+    type: str | None
+    tries: int  #: how often what comes next was given to it
+    most_tries: int
+    reason: str  #: why it failed last
+    dead_letters: int
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """Events that a consumer is given, until a moment; without a token there were none."""
+
+    events: tuple[Event, ...]
+    position: str  #: where the consumer is once all are done
+    token: str | None
+    until: datetime | None
+    tries: int
+    missing: int  #: events of this stretch that were erased or have expired
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """An event that a consumer was given too often."""
+
+    position: str
+    tries: int
+    reason: str
+    at: datetime
+    event: Event | None  #: None when it was erased or has expired

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -20,10 +21,13 @@ from oo_client.answers import (
     AuditVerdict,
     AwaitedUpload,
     Backup,
+    Batch,
     Connection,
     ConnectProgress,
     ConnectSession,
+    Consumer,
     CreatedToken,
+    DeadLetter,
     Delivery,
     Erasure,
     Event,
@@ -44,6 +48,7 @@ from oo_client.answers import (
     WholeDelivery,
 )
 from oo_client.errors import DaemonNotRunning, Refused, TryLater, Unexpected
+from oo_sdk.events import Entry, NormalizedEvent
 
 T = TypeVar("T")
 
@@ -349,6 +354,156 @@ class Client:
             for event in page.events:
                 yield event
 
+    async def stream(
+        self,
+        *,
+        after: str | None = None,
+        user: str | None = None,
+        provider: str | None = None,
+        type: str | None = None,  # noqa: A002 - the API's word
+    ) -> AsyncGenerator[tuple[str, NormalizedEvent], None]:
+        """Read events as they come, as protobuf, each with its position; without end, over restarts of the daemon as `pages` does.
+
+        The quickest way to read, for those who keep their position themselves.
+        """
+        position, met, pause, waited = after, False, 0.5, 0.0
+        while True:
+            try:
+                async with aclosing(self._stream(position, {"user": user, "provider": provider, "type": type})) as entries:
+                    async for entry in entries:
+                        met, pause, waited, position = True, 0.5, 0.0, entry.position
+                        if entry.HasField("event"):
+                            yield entry.position, entry.event
+            except (DaemonNotRunning, TryLater):
+                if not met or waited >= PATIENCE:
+                    raise
+            await self._sleep(pause)
+            pause, waited = min(2 * pause, 10), waited + pause
+
+    async def _stream(self, after: str | None, query: Mapping[str, str | None]) -> AsyncGenerator[Entry, None]:
+        if self._session is None:
+            raise RuntimeError("a Client is used inside `async with`")
+        said = {name: value for name, value in {"after": after, **query}.items() if value is not None}
+        try:
+            async with self._session.get(
+                URL(f"{self._origin}/v1/events", encoded=True).with_query(said),
+                headers={**self._headers, "Accept": "application/x-protobuf"},
+                # Silence for longer than two beats of a stream means that nobody is there.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=self._timeout + 30),
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    raise _refusal(response.status, response.headers.get("Retry-After", ""), await response.read())
+                held = bytearray()
+                async for part in response.content.iter_any():
+                    held += part
+                    for entry in _entries(held):
+                        yield entry
+        except aiohttp.ClientConnectorError as failed:
+            raise self._no_way_in(failed.os_error) from None
+        except (aiohttp.ClientError, TimeoutError):
+            raise DaemonNotRunning(f"the daemon at {self._where} went away", "start it with `oo run`, then ask again") from None
+
+    async def consumers(self) -> tuple[Consumer, ...]:
+        """List the consumers; sinks are among them, as `sink:{id}`."""
+        return (await self._ask("GET", "/v1/consumers", into=_Consumers)).consumers
+
+    async def consumer(self, name: str) -> Consumer:
+        """Show a consumer."""
+        return await self._ask("GET", f"/v1/consumers/{_segment(name)}", into=Consumer)
+
+    async def add_consumer(
+        self,
+        name: str,
+        *,
+        start: str = "beginning",
+        user: str | None = None,
+        provider: str | None = None,
+        type: str | None = None,  # noqa: A002 - the API's word
+        most_tries: int = 10,
+    ) -> Consumer:
+        """Register a consumer, whose position the daemon keeps.
+
+        It starts at the `beginning`, `now`, at what is `present`, at a position or a time.
+
+        Refused with code `consumer_exists` when the name is taken.
+        """
+        body = {"name": name, "start": start, "user": user, "provider": provider, "type": type, "most_tries": most_tries}
+        return await self._ask("POST", "/v1/consumers", into=Consumer, body=body)
+
+    async def remove_consumer(self, name: str) -> Consumer:
+        """Forget a consumer and its dead letters, and say what it was."""
+        return await self._ask("DELETE", f"/v1/consumers/{_segment(name)}", into=Consumer)
+
+    async def reset_consumer(self, name: str, to: str) -> Consumer:
+        """Put a consumer somewhere else: as the start of a new one, or `here` to go on in a log that was restored from a backup."""
+        return await self._ask("POST", f"/v1/consumers/{_segment(name)}/reset", into=Consumer, body={"to": to})
+
+    async def take(self, name: str, *, limit: int = 100, lease: float = 60, wait: float = 0) -> Batch:
+        """Take the next batch of a consumer, leased for so many seconds; waits at most `wait` seconds for one that has events.
+
+        Refused with code `log_restored` when the log was restored from a backup: `reset_consumer` first.
+        """
+        body = {"limit": limit, "lease": lease}
+        return await self._ask("POST", f"/v1/consumers/{_segment(name)}/batches", into=Batch, body=body, wait=wait)
+
+    async def ack(self, name: str, token: str, position: str) -> Consumer:
+        """Say that everything up to a position is done. Refused with code `lease_lost` when the batch is no longer this reader's."""
+        body = {"token": token, "position": position}
+        return await self._ask("POST", f"/v1/consumers/{_segment(name)}/ack", into=Consumer, body=body)
+
+    async def nack(self, name: str, token: str, position: str, *, delay: float = 0, reason: str = "") -> Consumer:
+        """Say that the event at a position could not be taken: it is given again after `delay` seconds, and in the end passed over."""
+        body = {"token": token, "position": position, "delay": delay, "reason": reason}
+        return await self._ask("POST", f"/v1/consumers/{_segment(name)}/nack", into=Consumer, body=body)
+
+    async def dead_letters(self, name: str, *, limit: int = 100) -> tuple[DeadLetter, ...]:
+        """List the events that a consumer was given too often, newest first."""
+        path = f"/v1/consumers/{_segment(name)}/dead-letters"
+        return (await self._ask("GET", path, into=_DeadLetters, query={"limit": str(limit)})).dead_letters
+
+    async def drop_dead_letters(self, name: str) -> int:
+        """Forget the dead letters of a consumer; gives how many there were."""
+        return (await self._ask("DELETE", f"/v1/consumers/{_segment(name)}/dead-letters", into=_Dropped)).dropped
+
+    async def consume(self, name: str, *, size: int = 100, lease: float = 60) -> AsyncGenerator[Event, None]:
+        """Read as a consumer, without end: `async with aclosing(client.consume("backend")) as events: async for event in events: …`.
+
+        Asking for the next event says that the one before is done. Leaving the loop keeps what was done; the event at hand comes again, and
+        so does everything that was not done in time, perhaps to another reader. It outlives a restart of the daemon as `pages` does.
+        """
+        met, pause, waited = False, 0.5, 0.0
+        while True:
+            try:
+                batch = await self.take(name, limit=size, lease=lease, wait=WAIT)
+            except (DaemonNotRunning, TryLater) as away:
+                if not met or waited >= PATIENCE:
+                    raise
+                nap = max(pause, getattr(away, "after", None) or 0)
+                await self._sleep(nap)
+                pause, waited = min(2 * pause, 10), waited + nap
+                continue
+            met, pause, waited = True, 0.5, 0.0
+            if batch.token is None:
+                continue
+            done: str | None = None
+            try:
+                for event in batch.events:
+                    yield event
+                    done = event.position
+            finally:
+                if done is not None:
+                    # Where it cannot be said, the events come again: the promise is at least once.
+                    with suppress(DaemonNotRunning, TryLater, Unexpected):
+                        await self._answer_for(name, batch.token, done)
+
+    async def _answer_for(self, name: str, token: str, position: str) -> None:
+        try:
+            await self.ack(name, token, position)
+        except Refused as refused:
+            if refused.code != "lease_lost":
+                raise
+
     async def tokens(self) -> tuple[Token, ...]:
         """List the tokens for calls over TCP, without what they are."""
         return (await self._ask("GET", "/v1/tokens", into=_Tokens)).tokens
@@ -566,6 +721,18 @@ class _Backups(msgspec.Struct, frozen=True):
     backups: tuple[Backup, ...]
 
 
+class _Consumers(msgspec.Struct, frozen=True):
+    consumers: tuple[Consumer, ...]
+
+
+class _DeadLetters(msgspec.Struct, frozen=True):
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class _Dropped(msgspec.Struct, frozen=True):
+    dropped: int
+
+
 class _Plugins(msgspec.Struct, frozen=True):
     plugins: tuple[Plugin, ...]
 
@@ -615,6 +782,27 @@ class _Error(msgspec.Struct, frozen=True):
 def _segment(name: str) -> str:
     """Write an id as one segment of a path, whatever is in it."""
     return quote(name, safe="")
+
+
+def _entries(held: bytearray) -> Iterator[Entry]:
+    """Take the whole entries off the front of what has come."""
+    start = 0
+    while (found := _length(held, start)) is not None and found[0] + found[1] <= len(held):
+        at, length = found
+        start = at + length
+        yield Entry.FromString(bytes(held[at:start]))
+    del held[:start]
+
+
+def _length(held: bytearray, at: int) -> tuple[int, int] | None:
+    """Where the entry at a place begins, and how long it is; None: not all of that has come."""
+    length = shift = 0
+    for index in range(at, len(held)):
+        length |= (held[index] & 0x7F) << shift
+        shift += 7
+        if held[index] < 0x80:
+            return index + 1, length
+    return None
 
 
 def _refusal(status: int, retry_after: str, body: bytes) -> Refused | Unexpected:

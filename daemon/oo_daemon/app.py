@@ -41,6 +41,7 @@ from oo_daemon.ingress.audit import AuditRoutes, audited
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.console.rooms import Console
+from oo_daemon.ingress.events import EventRoutes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.imports import ImportPages
 from oo_daemon.ingress.privacy import PrivacyRoutes
@@ -64,6 +65,7 @@ from oo_daemon.ops.levels import Levels
 from oo_daemon.ops.memory import Memory, unit_limit
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
+from oo_daemon.outbox.consumers import Consumers, parsed
 from oo_daemon.outbox.relay import Relay
 from oo_daemon.outbox.tail import Tail
 from oo_daemon.privacy.audit import Audit
@@ -439,6 +441,15 @@ async def build(
         stack.callback(beating.cancel)
 
         tokens = Tokens(storage=storage, clock=clock, chance=chance)
+        events = EventRoutes(
+            storage=storage,
+            reader=tail,
+            consumers=Consumers(storage=storage, reader=tail, clock=clock, chance=chance, metrics=metrics),
+            parsed=parsed,
+            as_json=wire.as_json,
+            entry=wire.entry,
+            clock=clock,
+        )
         api = Api(
             storage=storage,
             registry=registry,
@@ -450,7 +461,6 @@ async def build(
             wake=worker.wake,
             tokens=tokens,
             keys=keys,
-            reader=tail,
             as_json=wire.as_json,
             rehearse=_rehearse(intake, clock),
             arrived=intake.wake,
@@ -484,6 +494,7 @@ async def build(
             health=HealthRoutes(health=health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
             backups=BackupRoutes(backups=backups),
             proxy=ProxyRoutes(storage=storage, registry=registry, guests=guests, forward=forward),
+            events=events,
             audit=AuditRoutes(notes=notes),
             uploads=UploadRoutes(uploads=taking, clock=clock),
             privacy=PrivacyRoutes(
@@ -516,6 +527,7 @@ async def build(
             chance=chance,
             out=out,
         )
+        stack.callback(tail.close)  # before the doors close: they would wait for those who wait
         ticker = SchedulerTicker()
         _tick(ticker, settings, dispatcher, storage, connect, disk)
         ticker.every(settings.sync.tick, worker.tick, "jobs")
@@ -588,6 +600,7 @@ async def _listen(
     health: HealthRoutes,
     backups: BackupRoutes,
     proxy: ProxyRoutes,
+    events: EventRoutes,
     audit: AuditRoutes,
     uploads: UploadRoutes,
     privacy: PrivacyRoutes,
@@ -608,7 +621,16 @@ async def _listen(
     private_app.middlewares.extend([audited(audit.notes), in_its_words])
     console.add_to(private_app, trusts=True)
     private_app.add_routes(
-        [*health.routes(), *backups.routes(), *proxy.routes(), *audit.routes(), *privacy.routes(), *uploads.routes(), *api.routes()]
+        [
+            *health.routes(),
+            *backups.routes(),
+            *events.routes(),
+            *proxy.routes(),
+            *audit.routes(),
+            *privacy.routes(),
+            *uploads.routes(),
+            *api.routes(),
+        ]
     )
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
@@ -636,7 +658,16 @@ async def _listen(
         guarded_app.middlewares.extend([in_its_words, guard(api.tokens), audited(audit.notes), in_its_words])
         console.add_to(guarded_app, trusts=False)
         guarded_app.add_routes(
-            [*health.routes(), *backups.routes(), *proxy.routes(), *audit.routes(), *privacy.routes(), *uploads.routes(), *api.routes()]
+            [
+                *health.routes(),
+                *backups.routes(),
+                *events.routes(),
+                *proxy.routes(),
+                *audit.routes(),
+                *privacy.routes(),
+                *uploads.routes(),
+                *api.routes(),
+            ]
         )
         guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
         stack.push_async_callback(guarded.close)

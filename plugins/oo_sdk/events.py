@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
-from oo_sdk._schema.oo.events.v1.event_pb2 import NormalizedEvent
+from oo_sdk._schema.oo.events.v1.event_pb2 import Entry, NormalizedEvent
 from oo_sdk.errors import Unreadable
 
-__all__ = ["Change", "Checkpoint", "Cursor", "Event", "Listing", "NormalizedEvent", "Signal"]
+__all__ = ["Change", "Checkpoint", "Cursor", "Entry", "Event", "Listing", "NormalizedEvent", "Signal"]
 
 #: Where a connector left off: any JSON object; its shape is the connector's own.
 Cursor: TypeAlias = Mapping[str, Any]

@@ -55,6 +55,8 @@ class FakeDaemon:
     vaults: list[Json] = field(default_factory=list)
     connections: list[Json] = field(default_factory=list)
     events: list[Json] = field(default_factory=list)
+    consumers: list[Json] = field(default_factory=list)
+    dead_letters: list[Json] = field(default_factory=list)
     #: Answers to the question how far a person has come, in turn; after the last one the question is left open.
     progress: list[Json] = field(default_factory=list)
     #: Answers to a sync of a connection, in turn; the last one again and again.
@@ -130,6 +132,16 @@ class FakeDaemon:
                 web.post("/v1/connections/{id}/resume", self._paused),
                 web.get("/v1/runs", self._runs),
                 web.get("/v1/events", self._events),
+                web.get("/v1/consumers", self._consumers),
+                web.post("/v1/consumers", self._add_consumer),
+                web.get("/v1/consumers/{name}", self._consumer),
+                web.delete("/v1/consumers/{name}", self._remove_consumer),
+                web.post("/v1/consumers/{name}/reset", self._reset_consumer),
+                web.post("/v1/consumers/{name}/batches", self._take),
+                web.post("/v1/consumers/{name}/ack", self._ack),
+                web.post("/v1/consumers/{name}/nack", self._nack),
+                web.get("/v1/consumers/{name}/dead-letters", self._dead_letters),
+                web.delete("/v1/consumers/{name}/dead-letters", self._drop_dead_letters),
                 web.get("/v1/deliveries", self._deliveries),
                 web.get("/v1/deliveries/{id}", self._delivery),
                 web.post("/v1/deliveries/replay", self._some),
@@ -342,7 +354,79 @@ class FakeDaemon:
         page = self.events[start : start + limit]
         end = start + len(page)
         shown = [each for each in page if _matches(each, request, "user", "provider", "type")]
-        return _json({"events": shown, "position": f"1-{end}", "more": end < len(self.events)})
+        return _json({"events": shown, "position": f"1-{end}", "more": end < len(self.events), "missing": 0})
+
+    async def _consumers(self, request: web.Request) -> web.Response:
+        return _json({"consumers": self.consumers})
+
+    async def _add_consumer(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if any(each["name"] == asked["name"] for each in self.consumers):
+            return _error(409, "consumer_exists", f"There is a consumer {asked['name']}.", "Reset it, or choose another name.")
+        wanted = {key: asked.get(key) for key in ("user", "provider", "type")}
+        self.consumers.append(consumer(name=asked["name"], lag=len(self.events), most_tries=asked.get("most_tries", 10), **wanted))
+        return _json(self.consumers[-1], status=201)
+
+    async def _consumer(self, request: web.Request) -> web.Response:
+        known = self._known_consumer(request)
+        return _no_consumer() if known is None else _json(known)
+
+    async def _remove_consumer(self, request: web.Request) -> web.Response:
+        known = self._known_consumer(request)
+        if known is None:
+            return _no_consumer()
+        self.consumers.remove(known)
+        return _json(known)
+
+    async def _reset_consumer(self, request: web.Request) -> web.Response:
+        known, asked = self._known_consumer(request), await request.json()
+        if known is None:
+            return _no_consumer()
+        end = len(self.events)
+        at = {"beginning": 0, "present": 0, "now": end, "here": int(known["position"][2:])}.get(asked["to"], end)
+        known.update(state="free", position=f"1-{at}", lag=end - at, present_until=f"1-{end}" if asked["to"] == "present" else None)
+        return _json(known)
+
+    async def _take(self, request: web.Request) -> web.Response:
+        known, asked = self._known_consumer(request), await request.json()
+        if known is None:
+            return _no_consumer()
+        start = int(known["position"][2:])
+        if start == len(self.events):
+            await self._wait(request)
+        page = self.events[start : start + asked.get("limit", 100)]
+        batch = {"events": page, "position": f"1-{start + len(page)}", "token": None, "until": None, "tries": 0, "missing": 0}
+        if page:
+            known.update(tries=known["tries"] + 1)
+            batch |= {"token": f"t{start}", "until": SOON, "tries": known["tries"]}
+        return _json(batch)
+
+    async def _ack(self, request: web.Request) -> web.Response:
+        known, said = self._known_consumer(request), await request.json()
+        if known is None:
+            return _no_consumer()
+        if said["token"] != f"t{known['position'][2:]}":
+            return _error(409, "lease_lost", "This batch is no longer this reader's.", "Ask for the next batch.")
+        known.update(position=said["position"], tries=0, lag=len(self.events) - int(said["position"][2:]))
+        return _json(known)
+
+    async def _nack(self, request: web.Request) -> web.Response:
+        known, said = self._known_consumer(request), await request.json()
+        if known is None:
+            return _no_consumer()
+        known.update(position=f"1-{int(said['position'][2:]) - 1}", state="held", reason=said["reason"])
+        return _json(known)
+
+    async def _dead_letters(self, request: web.Request) -> web.Response:
+        return _json({"dead_letters": self.dead_letters})
+
+    async def _drop_dead_letters(self, request: web.Request) -> web.Response:
+        dropped = len(self.dead_letters)
+        self.dead_letters.clear()
+        return _json({"dropped": dropped})
+
+    def _known_consumer(self, request: web.Request) -> Json | None:
+        return next((each for each in self.consumers if each["name"] == request.match_info["name"]), None)
 
     async def _tokens(self, request: web.Request) -> web.Response:
         return _json({"tokens": self.tokens})
@@ -480,6 +564,14 @@ def sink(**changes: Any) -> Json:
     return {"id": "acme_file", "state": "running", "reason": "", "position": "1-40", "lag": 2, **changes}
 
 
+def consumer(**changes: Any) -> Json:
+    """Give a consumer as the API shows it."""
+    return {
+        "name": "backend", "state": "free", "position": "1-0", "lag": 0, "present_until": None,
+        "user": None, "provider": None, "type": None, "tries": 0, "most_tries": 10, "reason": "", "dead_letters": 0, **changes,
+    }  # fmt: skip
+
+
 def token(**changes: Any) -> Json:
     """Give a token as the API shows it."""
     return {"name": "backend", "scopes": ["read"], "created_at": NOW, "expires_at": None, "last_used_at": None, **changes}
@@ -597,6 +689,10 @@ def event(number: int, **changes: Any) -> Json:
         "payload": {"@type": "type.googleapis.com/oo.vocabulary.v1.Task", "title": "Buy milk"},
         **changes,
     }  # fmt: skip
+
+
+def _no_consumer() -> web.Response:
+    return _error(404, "unknown_consumer", "There is no such consumer.", "Make it with `oo consumers add`.")
 
 
 def _no_source() -> web.Response:

@@ -254,7 +254,7 @@ async def test_a_follower_gives_up_in_the_end(daemon: FakeDaemon) -> None:
 
 async def test_a_log_that_does_not_move_on_is_noticed(daemon: FakeDaemon, client: Client) -> None:
     """A page that promises more without moving is an error, not a loop."""
-    stuck = b'{"events":[],"position":"1-1","more":true}'
+    stuck = b'{"events":[],"position":"1-1","more":true,"missing":0}'
     daemon.instead = [(200, stuck, {})] * 2
     with pytest.raises(Unexpected, match="does not move on"):
         async for _ in client.pages(follow=False):

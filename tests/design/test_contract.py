@@ -15,6 +15,7 @@ import oo_sdk.vocabulary
 from oo_daemon.ingress.api import Api
 from oo_daemon.ingress.audit import AuditRoutes
 from oo_daemon.ingress.backups import BackupRoutes
+from oo_daemon.ingress.events import EventRoutes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
@@ -40,7 +41,7 @@ def document() -> dict[str, Any]:
 
 
 def routed() -> set[tuple[str, str]]:
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes, UploadRoutes, AuditRoutes, ProxyRoutes)
+    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, EventRoutes, PrivacyRoutes, UploadRoutes, AuditRoutes, ProxyRoutes)
     routes = [route for room in rooms for route in room(**{part.name: Mock() for part in fields(room)}).routes()]
     return {(route.method, route.path.replace(":.+", "")) for route in routes if isinstance(route, web.RouteDef)}
 

@@ -98,7 +98,7 @@ async def test_the_comparison_sees(bench: Bench, bears: Nursery) -> None:
     database = open_database(bench.database)
     gone = sorted(bench.acknowledged)[0]
     database.rows("DELETE FROM delivery WHERE delivery_id = ?", (gone,))
-    again = 'SELECT (SELECT max(position) + 1 FROM outbox), stream, connection, "user", type, body, accepted_at FROM outbox'
+    again = 'SELECT (SELECT max(position) + 1 FROM outbox), stream, connection, "user", type, "key", body, accepted_at FROM outbox'
     database.rows(f"INSERT INTO outbox {again} WHERE type = 'lab.message' LIMIT 1")
     database.close()
     found = bench.compare()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import Annotated, Any, Protocol, TypeVar, get_args
+from typing import Annotated, Any, Protocol, get_args
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,7 @@ from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import KEEP_PREVIOUS, Given, Sources, Wanted, sent_id
 from oo_daemon.ingress import view
+from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import Scope, Tokens, needs
 from oo_daemon.ports import Clock
@@ -30,15 +31,12 @@ from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.inbox import Which
 from oo_daemon.store.jobs import Job
-from oo_daemon.store.outbox import Filter, Page, Position
+from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.storage import Storage
 from oo_sdk import ConnectorError
 from oo_vault import Secret, VaultError
 
-T = TypeVar("T")
-
-LONGEST_WAIT = 30.0
 #: How often a waiting request looks again, in seconds.
 LOOK = 0.1
 #: Deliveries that one transaction changes.
@@ -71,6 +69,11 @@ STATUS_OF = {
     "too_large": 413,
     "disk": 503,
     "too_many": 429,
+    "unknown_consumer": 404,
+    "consumer_exists": 409,
+    "position_ahead": 409,
+    "log_restored": 409,
+    "lease_lost": 409,
 }
 
 
@@ -148,13 +151,6 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     life: Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)] | None = None  #: seconds
 
 
-class Reader(Protocol):
-    """Reads pages of the outbox, and waits for what comes next."""
-
-    async def page(self, after: int, limit: int, wanted: Filter, wait: float) -> Page:
-        """A page of events after a position; an empty one only after `wait` seconds."""
-
-
 class Acting(Protocol):
     """Takes actions and knows what became of them."""
 
@@ -186,7 +182,6 @@ class Api:
     wake: Callable[[], None]  #: has the jobs that were just queued done at once
     tokens: Tokens
     keys: Keys
-    reader: Reader
     as_json: Callable[[bytes], dict[str, Any]]
     rehearse: Rehearse
     arrived: Callable[[], None]  #: has deliveries worked on at once
@@ -211,7 +206,6 @@ class Api:
             web.get("/v1/runs", self.list_runs),
             web.post("/v1/actions", self.act),
             web.get("/v1/actions/{id}", self.show_action),
-            web.get("/v1/events", self.read_events),
             web.get("/v1/sources", self.list_sources),
             web.post("/v1/sources", self.add_source),
             web.get("/v1/sources/{id}", self.show_source),
@@ -242,7 +236,7 @@ class Api:
     @needs("read")
     async def show_status(self, request: web.Request) -> web.Response:
         """What runs, and how much it has."""
-        return _json(
+        return answer(
             {
                 **self.status,
                 "connections": await self.storage.read(connections.counted),
@@ -261,24 +255,24 @@ class Api:
                 for sink in plugin.sinks
             ]
 
-        return _json({"plugins": [entry for plugin in self.registry.plugins for entry in view.plugin(plugin, sinks(plugin))]})
+        return answer({"plugins": [entry for plugin in self.registry.plugins for entry in view.plugin(plugin, sinks(plugin))]})
 
     @needs("read")
     async def list_registrations(self, request: web.Request) -> web.Response:
         """Our clients at providers."""
         known = await self.registrations.listed()
-        return _json({"registrations": [self._registration(each) for each in known]})
+        return answer({"registrations": [self._registration(each) for each in known]})
 
     @needs("admin")
     async def register(self, request: web.Request) -> web.Response:
         """Add a client."""
-        body = await _body(request, NewRegistration)
+        body = await body_of(request, NewRegistration)
         secrets = [Secret(text) for text in body.client_secrets]
         hooks = None if body.webhook_secrets is None else [Secret(text) for text in body.webhook_secrets]
         self.sources.check(body.provider, hooks or (), body.id)
         known = await self.registrations.add(body.provider, body.client_id, secrets, body.id)
         await self.sources.keep(known, hooks)
-        return _json(self._registration(known), status=201)
+        return answer(self._registration(known), status=201)
 
     def _registration(self, known: Registration) -> dict[str, Any]:
         return view.registration(known, self.registrations.redirect_uri(known.id), self.sources.of(known.id))
@@ -286,32 +280,32 @@ class Api:
     @needs("connect")
     async def open_connect_session(self, request: web.Request) -> web.Response:
         """Give a one-use link."""
-        body = await _body(request, NewConnectSession)
+        body = await body_of(request, NewConnectSession)
         session = await self.connect.open(
             body.provider, body.user, body.account, body.registration, write=body.write, return_to=body.return_to
         )
-        return _json({"id": session.id, "url": session.url, "expires_at": view.time(session.expires_at)}, status=201)
+        return answer({"id": session.id, "url": session.url, "expires_at": view.time(session.expires_at)}, status=201)
 
     @needs("connect")
     async def show_connect_session(self, request: web.Request) -> web.Response:
         """How a sign-in stands."""
-        sign_in = await self.connect.status(request.match_info["id"], _wait(request))
+        sign_in = await self.connect.status(request.match_info["id"], wait_of(request))
         if sign_in is None:
             raise Refused(404, "not_found", "There is no such connect session.", "Start one with POST /v1/connect-sessions.")
-        return _json(view.sign_in(sign_in, self.clock.now()))
+        return answer(view.sign_in(sign_in, self.clock.now()))
 
     @needs("read")
     async def list_connections(self, request: web.Request) -> web.Response:
         """Connections, oldest first."""
         query = request.query
         shown = await self.storage.read(_shown, self.clock.now(), user=query.get("user"), provider=query.get("provider"))
-        return _json({"connections": shown})
+        return answer({"connections": shown})
 
     @needs("read")
     async def show_connection(self, request: web.Request) -> web.Response:
         """One connection."""
         known = await self._connection(request)
-        return _json(await self.storage.read(_show, known, self.clock.now()))
+        return answer(await self.storage.read(_show, known, self.clock.now()))
 
     @needs("admin")
     async def end_connection(self, request: web.Request) -> web.Response:
@@ -319,13 +313,13 @@ class Api:
         known = await self._connection(request)
         await self.disconnect.begin(known)
         self.wake()
-        deadline = self.clock.monotonic() + _wait(request)
+        deadline = self.clock.monotonic() + wait_of(request)
         while True:
             known = await self._connection(request)
             left = deadline - self.clock.monotonic()
             if known.state != "revoking" or left <= 0:
                 shown = await self.storage.read(_show, known, self.clock.now())
-                return _json(shown, status=202 if known.state == "revoking" else 200)
+                return answer(shown, status=202 if known.state == "revoking" else 200)
             await self.clock.sleep(min(LOOK, left))
 
     @needs("connect")
@@ -334,7 +328,7 @@ class Api:
         known = await self._connection(request)
         if known.state != "active":
             raise Declined("not_active", f"The connection is {known.state.replace('_', ' ')}.", known.reason or "Connect it again first.")
-        wait = _wait(request)
+        wait = wait_of(request)
         fence = await self.storage.write(schedule.due_now, known.number, self.clock.now())
         deadline = self.clock.monotonic() + wait
         while True:
@@ -343,10 +337,10 @@ class Api:
                 raise Refused(404, "not_found", "The connection is gone.")
             left = deadline - self.clock.monotonic()
             if planned.finished_fence > fence:
-                return _json(view.sync(planned))
+                return answer(view.sync(planned))
             if left <= 0:
                 started = view.time(planned.started_at) if planned.fence > fence else None
-                return _json({"outcome": "running", "detail": "", "events": 0, "started_at": started, "finished_at": None})
+                return answer({"outcome": "running", "detail": "", "events": 0, "started_at": started, "finished_at": None})
             await self.clock.sleep(min(LOOK, left))
 
     @needs("connect")
@@ -368,25 +362,25 @@ class Api:
         """The newest syncs, newest first."""
         of = request.query.get("connection")
         number = None if of is None else (await self._known(of)).number
-        limit = _number(request, "limit", default=100, lowest=1, highest=1000)
+        limit = number_of(request, "limit", default=100, lowest=1, highest=1000)
         found = await self.storage.read(runs.listed, connection=number, limit=int(limit))
-        return _json({"runs": [view.run(each) for each in found]})
+        return answer({"runs": [view.run(each) for each in found]})
 
     @needs("act")
     async def act(self, request: web.Request) -> web.Response:
         """Take an action."""
-        body = await _body(request, NewAction)
-        wait = _wait(request)
+        body = await body_of(request, NewAction)
+        wait = wait_of(request)
         known = await self._known(body.connection)
         job = await self.actions.ask(known, body.name, body.arguments, body.key)
         self.wake()
         job = await self._done(job.id, wait)
-        return _json(view.action(job), status=202 if job.state == "queued" else 200)
+        return answer(view.action(job), status=202 if job.state == "queued" else 200)
 
     @needs("act")
     async def show_action(self, request: web.Request) -> web.Response:
         """How an action stands."""
-        return _json(view.action(await self._done(request.match_info["id"], _wait(request))))
+        return answer(view.action(await self._done(request.match_info["id"], wait_of(request))))
 
     async def _done(self, id_: str, wait: float) -> Job:
         """The action once it has ended, or as it stands when the time is up."""
@@ -401,31 +395,15 @@ class Api:
             await self.clock.sleep(min(LOOK, left))
 
     @needs("read")
-    async def read_events(self, request: web.Request) -> web.Response:
-        """A page of the outbox."""
-        query = request.query
-        limit = _number(request, "limit", default=100, lowest=1, highest=1000)
-        wanted = Filter(user=query.get("user"), provider=query.get("provider"), type=query.get("type"))
-        end = await self.storage.read(outbox.end)
-        after = self._after(query.get("after"), end)
-        page = await self.reader.page(after, int(limit), wanted, _wait(request))
-        events = [
-            {"position": str(Position(epoch=end.epoch, number=stored.position)), **self.as_json(stored.body)} for stored in page.events
-        ]
-        last = page.events[-1].position if page.events else after
-        reached = last if page.more else max(last, page.end.number)
-        return _json({"events": events, "position": str(Position(epoch=end.epoch, number=reached)), "more": page.more})
-
-    @needs("read")
     async def list_deliveries(self, request: web.Request) -> web.Response:
         """Deliveries, newest first, without their bodies."""
         state, source = request.query.get("state"), request.query.get("source")
-        limit = _number(request, "limit", default=100, lowest=1, highest=1000)
+        limit = number_of(request, "limit", default=100, lowest=1, highest=1000)
         if state is not None and state not in get_args(inbox.State):
             raise Refused(400, "state", "That is no state of a delivery.", f"Use one of {', '.join(get_args(inbox.State))}.")
         found = await self.storage.read(inbox.listed, state=state, source=source, limit=int(limit))
         now = self.clock.now()
-        return _json({"deliveries": [view.delivery(entry, now) for entry in found]})
+        return answer({"deliveries": [view.delivery(entry, now) for entry in found]})
 
     @needs("admin")
     async def show_delivery(self, request: web.Request) -> web.Response:
@@ -433,38 +411,38 @@ class Api:
         found = await self.storage.read(inbox.shown, _delivery(request.match_info["id"]))
         if found is None:
             raise Refused(404, "not_found", "There is no such delivery.", "See `oo inbox list`.")
-        return _json(view.whole_delivery(*found, self.clock.now()))
+        return answer(view.whole_delivery(*found, self.clock.now()))
 
     @needs("admin")
     async def replay_deliveries(self, request: web.Request) -> web.Response:
         """Have some worked on once more."""
-        which = _which(await _body(request, Chosen))
+        which = _which(await body_of(request, Chosen))
         numbers = await in_short_steps(self.storage, lambda database, rest: inbox.replay(database, rest, SOME), which)
         self.arrived()
-        return _json({"deliveries": [str(number) for number in numbers]})
+        return answer({"deliveries": [str(number) for number in numbers]})
 
     @needs("admin")
     async def drop_deliveries(self, request: web.Request) -> web.Response:
         """Forget the bodies of some."""
-        which, now = _which(await _body(request, Chosen)), self.clock.now()
+        which, now = _which(await body_of(request, Chosen)), self.clock.now()
         numbers = await in_short_steps(self.storage, lambda database, rest: inbox.drop(database, rest, now, SOME), which)
-        return _json({"deliveries": [str(number) for number in numbers]})
+        return answer({"deliveries": [str(number) for number in numbers]})
 
     @needs("read")
     async def list_sources(self, request: web.Request) -> web.Response:
         """Addresses that webhooks are posted to, oldest first."""
-        return _json({"sources": [view.source(each) for each in self.sources.listed()]})
+        return answer({"sources": [view.source(each) for each in self.sources.listed()]})
 
     @needs("admin")
     async def show_source(self, request: web.Request) -> web.Response:
         """One address, with the secret that its sender made."""
         known = self.sources.named(request.match_info["id"])
-        return _json(view.given_source(Given(source=known, secret=known.shown_secret)))
+        return answer(view.given_source(Given(source=known, secret=known.shown_secret)))
 
     @needs("admin")
     async def add_source(self, request: web.Request) -> web.Response:
         """Make an address; the answer is the only place where its secret is told."""
-        body = await _body(request, NewSource)
+        body = await body_of(request, NewSource)
         wanted = Wanted(
             name=body.id,
             user=body.user,
@@ -474,15 +452,15 @@ class Api:
             options=body.options,
             secret=None if body.secret is None else Secret(body.secret),
         )
-        return _json(view.given_source(await self.sources.add(wanted)), status=201)
+        return answer(view.given_source(await self.sources.add(wanted)), status=201)
 
     @needs("admin")
     async def rotate_source(self, request: web.Request) -> web.Response:
         """Give an address a new secret."""
-        body = await _body(request, NewSecret)
+        body = await body_of(request, NewSecret)
         secret = None if body.secret is None else Secret(body.secret)
         given = await self.sources.rotate(request.match_info["id"], secret, keep=body.keep, staged=body.staged)
-        return _json(view.given_source(given))
+        return answer(view.given_source(given))
 
     @needs("admin")
     async def enable_source(self, request: web.Request) -> web.Response:
@@ -497,12 +475,12 @@ class Api:
     async def _switch(self, request: web.Request, enabled: bool) -> web.Response:
         known = self.sources.named(request.match_info["id"])
         await self.sources.enable(known.id, enabled)
-        return _json(view.source(self.sources.named(known.id)))
+        return answer(view.source(self.sources.named(known.id)))
 
     @needs("admin")
     async def try_source(self, request: web.Request) -> web.Response:
         """Say what a delivery would become, without keeping anything."""
-        body = await _body(request, Tried)
+        body = await body_of(request, Tried)
         known = self.sources.named(request.match_info["id"])
         if known.connection is None:
             raise Declined("no_connection", "This address serves all users of a registration.", "Try one of a connection's own.")
@@ -512,77 +490,58 @@ class Api:
             events = await self.rehearse(connection, headers, body.body, sent_id(known.scheme, headers, body.body) or "try")
         except ConnectorError as refused:
             raise Refused(400, "unreadable", f"It becomes no event: {sentence(refused)}.", "Correct the body or the mapping.") from None
-        return _json({"events": [{"position": "-", **self.as_json(event)} for event in events]})
+        return answer({"events": [{"position": "-", **self.as_json(event)} for event in events]})
 
     @needs("admin")
     async def sample_source(self, request: web.Request) -> web.Response:
         """A delivery as its sender would send it, to be posted to the address."""
-        body = await _body(request, Tried)
+        body = await body_of(request, Tried)
         known = self.sources.named(request.match_info["id"])
         headers = await self.sources.sample(known.id, body.body)
-        return _json({"url": known.url, "headers": {**body.headers, **headers}})
+        return answer({"url": known.url, "headers": {**body.headers, **headers}})
 
     @needs("admin")
     async def list_tokens(self, request: web.Request) -> web.Response:
         """Tokens, oldest first; what they are is told by nobody any more."""
-        return _json({"tokens": [view.token(each) for each in await self.tokens.listed()]})
+        return answer({"tokens": [view.token(each) for each in await self.tokens.listed()]})
 
     @needs("admin")
     async def create_token(self, request: web.Request) -> web.Response:
         """Make a token; the answer is the only place where it is told."""
-        body = await _body(request, NewToken)
+        body = await body_of(request, NewToken)
         made = await self.tokens.create(body.name, body.scopes, body.life)
-        return _json({**view.token(made.known), "token": made.token}, status=201)
+        return answer({**view.token(made.known), "token": made.token}, status=201)
 
     @needs("admin")
     async def revoke_token(self, request: web.Request) -> web.Response:
         """Forget a token."""
-        return _json(view.token(await self.tokens.revoke(request.match_info["name"])))
+        return answer(view.token(await self.tokens.revoke(request.match_info["name"])))
 
     @needs("admin")
     async def show_vault(self, request: web.Request) -> web.Response:
         """The keys by their ids, and how far the rotation has come."""
-        await self.keys.ended(_wait(request))
-        return _json(view.vault(await self.keys.status()))
+        await self.keys.ended(wait_of(request))
+        return answer(view.vault(await self.keys.status()))
 
     @needs("admin")
     async def reload_keys(self, request: web.Request) -> web.Response:
         """Load the keys again."""
         await self.keys.reload()
-        return _json(view.vault(await self.keys.status()))
+        return answer(view.vault(await self.keys.status()))
 
     @needs("admin")
     async def rotate_keys(self, request: web.Request) -> web.Response:
         """Load the keys again and seal everything with the newest."""
-        wait = _wait(request)
+        wait = wait_of(request)
         await self.keys.begin()
         await self.keys.ended(wait)
-        return _json(view.vault(await self.keys.status()))
+        return answer(view.vault(await self.keys.status()))
 
     @needs("admin")
     async def drop_key(self, request: web.Request) -> web.Response:
         """Need a key no more."""
         await self.keys.drop(request.match_info["id"])
-        return _json(view.vault(await self.keys.status()))
-
-    @staticmethod
-    def _after(text: str | None, end: Position) -> int:
-        if text is None:
-            return 0
-        try:
-            position = Position.parse(text)
-        except ValueError:
-            raise Refused(
-                400, "position", "That is no position.", "Use one that an earlier answer gave, or none for the beginning."
-            ) from None
-        if position.epoch != end.epoch or position.number > end.number:
-            raise Refused(
-                409,
-                "position_ahead",
-                f"The position {position} is ahead of the log, which ends at {end}.",
-                "The database was replaced or restored: read again from the beginning.",
-            )
-        return position.number
+        return answer(view.vault(await self.keys.status()))
 
     async def _connection(self, request: web.Request) -> Connection:
         return await self._known(request.match_info["id"])
@@ -650,33 +609,3 @@ async def in_its_words(request: web.Request, handler: Callable[[web.Request], An
 def _word(name: str) -> str:
     """A class's name as a code: WrongKey → wrong_key."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
-def _json(value: Any, *, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
-
-
-async def _body(request: web.Request, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.read(), type=shape)
-    except msgspec.ValidationError as wrong:
-        raise Refused(400, "body", f"The body does not fit: {wrong}.", "Compare it with openapi.yaml.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Refused(400, "body", "The body is not JSON.", "Send a JSON object.") from None
-
-
-def _wait(request: web.Request) -> float:
-    return _number(request, "wait", default=0, lowest=0, highest=LONGEST_WAIT)
-
-
-def _number(request: web.Request, name: str, *, default: float, lowest: float, highest: float) -> float:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not lowest <= value <= highest:
-        raise Refused(400, name, f"{name} must be a number from {lowest:g} to {highest:g}.", "Correct it, or leave it out.")
-    return value

@@ -29,6 +29,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
         "actions": "Actions that came to an end, by provider and state.",
         "clock_steps": "Times that the host's clock was set by a minute or more.",
         "calls_put_off": "Calls that waited for the provider's limit, by provider.",
+        "dead_letters": "Events that a consumer was given too often, by consumer.",
         "deliveries": "Deliveries worked on, by provider and outcome.",
         "erasures_begun": "Erasures asked for, by kind.",
         "erasures_done": "Erasures done, by kind.",

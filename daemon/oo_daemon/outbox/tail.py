@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from oo_daemon.ports import Clock
 from oo_daemon.store import outbox
@@ -18,26 +19,34 @@ class Tail:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
+        self.closed = False  #: the daemon stops: nobody waits any more
         storage.on_accept(self.wake)
 
     def wake(self) -> None:
         """Say that there is something new."""
         self._loop.call_soon_threadsafe(self._ring)
 
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self.closed = True
+        self._ring()
+
     def _ring(self) -> None:
         self._news.set()
         self._news = asyncio.Event()  # those who wait hold the old one
 
-    async def page(self, after: int, limit: int, wanted: Filter, wait: float) -> Page:
+    async def page(self, after: int, limit: int, wanted: Filter, wait: float, present_until: int = 0) -> Page:
         """A page of events after a position; an empty one only after `wait` seconds without a fitting event."""
         deadline = self._clock.monotonic() + wait
+        missing = 0
         while True:
             news = self._news
-            page = await self._storage.read(outbox.page, after, limit, wanted)
+            page = await self._storage.read(outbox.page, after, limit, wanted, present_until)
+            missing += page.missing
             left = deadline - self._clock.monotonic()
-            if page.events or left <= 0:
-                return page
-            after = max(after, page.end.number)  # up to there nothing fits: not to be looked through again
+            if page.events or left <= 0 or self.closed:
+                return replace(page, missing=missing)
+            after = page.reached  # up to there nothing fits: not to be looked through again
             patience = asyncio.ensure_future(self._clock.sleep(left))
             ringing = asyncio.ensure_future(news.wait())
             try:

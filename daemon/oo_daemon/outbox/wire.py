@@ -161,6 +161,25 @@ def decode(body: bytes) -> NormalizedEvent:
     return NormalizedEvent.FromString(body)
 
 
+def entry(position: str, body: bytes | None) -> bytes:
+    """One element of a stream: an `Entry` with its length before it, put together without decoding the event."""
+    said = position.encode()
+    whole = b"\x0a" + varint(len(said)) + said
+    if body is not None:
+        whole += b"\x12" + varint(len(body)) + body
+    return varint(len(whole)) + whole
+
+
+def varint(number: int) -> bytes:
+    """A length as protobuf writes it."""
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
+
+
 def as_json(body: bytes) -> dict[str, Any]:
     """The event for people and scripts; a payload whose message is not installed here stays as bytes."""
     event = decode(body)

@@ -160,11 +160,13 @@ def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation:
         body = draft.encoded or encode(
             batch.connection, draft, event_id(batch.connection.id, draft.type, draft.key, revision), revision, batch.observed_at
         )
-        rows.append((position, STREAM, number, batch.connection.user, draft.type, body, batch.observed_at))
+        key = None if draft.change == OCCURRED else draft.key
+        rows.append((position, STREAM, number, batch.connection.user, draft.type, key, body, batch.observed_at))
     _write_index(database, number, outcome)
     if rows:
         database.many(
-            'INSERT INTO outbox (position, stream, connection, "user", type, body, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?)', rows
+            'INSERT INTO outbox (position, stream, connection, "user", type, "key", body, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+            rows,
         )
     return positions
 

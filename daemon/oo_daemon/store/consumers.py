@@ -1,13 +1,22 @@
 """Consumers: named readers of the outbox, each with the position up to which it is done.
 
-A position moves by compare-and-swap, so that it never runs backwards, also where two processes serve one consumer for a moment.
+A consumer has one batch at a time: leased under a token, until a moment. The position moves only for who holds the token, or by
+compare-and-swap, and never backwards; only a reset moves it back. Tries are counted when a batch is leased, so that a reader that an
+event kills counts too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oo_daemon.store import outbox
 from oo_daemon.store.database import Database
+from oo_daemon.store.outbox import Filter, Position
+
+MOST_TRIES = 10
+ALL = Filter()
+#: Longest lease and longest hold, in microseconds: one that ends later was written before the clock was set back, and does not stand.
+LONGEST = 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +25,46 @@ class Consumer:
 
     name: str
     position: int
-    tries: int  #: failures since it last moved
-    reason: str  #: of the last one, for people
+    tries: int  #: how often what comes next was given to it
+    reason: str  #: why it failed last, for people
+    epoch: int = 1  #: of the log that it reads; another one after a restore
+    present_until: int = 0  #: up to here it reads only what is still so
+    wanted: Filter = ALL
+    most_tries: int = MOST_TRIES
+    held_until: int = 0
+    token: str | None = None  #: of the batch that it has
+    leased_until: int | None = None
+    dead_letters: int = 0
+
+    def free_at(self, now: int) -> int:
+        """When a batch can be given to it."""
+        waits = [until for until in (self.held_until, self.leased_until if self.token else None) if until and now < until <= now + LONGEST]
+        return max(waits, default=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a consumer begins."""
+
+    position: int = 0
+    present_until: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that a consumer was given too often."""
+
+    position: int
+    tries: int
+    reason: str
+    at: int
+    body: bytes | None  #: None: the event was erased or has expired
+
+
+_COLUMNS = (
+    'name, position, tries, reason, epoch, present_until, "user", provider, type, most_tries, held_until, token, leased_until, '
+    "(SELECT count(*) FROM dead_letter d WHERE d.consumer = consumer.name)"
+)
 
 
 def of_sink(sink: str) -> str:
@@ -25,14 +72,136 @@ def of_sink(sink: str) -> str:
     return f"sink:{sink}"
 
 
-def join(database: Database, name: str, now: int) -> int:
-    """The position of a consumer; a new one begins before the first event."""
-    database.rows(
-        "INSERT INTO consumer (name, position, tries, reason, created_at, moved_at) VALUES (?, 0, 0, '', ?, NULL) "
-        "ON CONFLICT (name) DO NOTHING",
-        (name, now),
+def add(database: Database, name: str, start: Start, wanted: Filter, most_tries: int, now: int) -> bool:
+    """Register a consumer; False: there is one of this name."""
+    rows = database.rows(
+        'INSERT INTO consumer (name, epoch, position, present_until, "user", provider, type, most_tries, tries, reason, created_at) '
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '', ?) ON CONFLICT (name) DO NOTHING RETURNING name",
+        (
+            name,
+            outbox.end(database).epoch,
+            start.position,
+            start.present_until,
+            wanted.user,
+            wanted.provider,
+            wanted.type,
+            most_tries,
+            now,
+        ),
     )
-    ((position,),) = database.rows("SELECT position FROM consumer WHERE name = ?", (name,))
+    return bool(rows)
+
+
+def remove(database: Database, name: str) -> Consumer | None:
+    """Forget a consumer and its dead letters; gives what it was."""
+    known = of(database, name)
+    database.rows("DELETE FROM consumer WHERE name = ?", (name,))
+    return known
+
+
+def reset(database: Database, name: str, start: Start) -> bool:
+    """Put a consumer somewhere else in the log as it is now; whoever has a batch loses it. False: there is none of this name."""
+    rows = database.rows(
+        "UPDATE consumer SET epoch = ?, position = ?, present_until = ?, tries = 0, reason = '', held_until = 0, token = NULL, "
+        "leased_to = NULL, leased_until = NULL WHERE name = ? RETURNING name",
+        (outbox.end(database).epoch, start.position, start.present_until, name),
+    )
+    return bool(rows)
+
+
+def lease(database: Database, name: str, at: int, first: int, to: int, token: str, now: int, until: int) -> int | None:
+    """Give the events from position `first` to `to` to who holds the token; gives the number of the try.
+
+    What lies between where the consumer is and the first is not for it, and is passed over. None: it is no longer there, or another has a
+    batch.
+    """
+    known = of(database, name)
+    if known is None or known.position != at or known.free_at(now) > now:
+        return None
+    rows = database.rows(
+        "UPDATE consumer SET position = ?, token = ?, leased_to = ?, leased_until = ?, tries = tries + 1 "
+        "WHERE name = ? AND position = ? AND COALESCE(token, '') = ? RETURNING tries",
+        (first - 1, token, to, until, name, at, known.token or ""),
+    )
+    return int(rows[0][0]) if rows else None
+
+
+def ack(database: Database, name: str, token: str, to: int, now: int) -> bool:
+    """Move on, up to the end of the batch at most; the batch ends there. False: the token is not that of the batch, or it ends before."""
+    rows = database.rows(
+        "UPDATE consumer SET position = ?, tries = 0, reason = '', moved_at = ?, token = CASE WHEN leased_to > ? THEN token END "
+        "WHERE name = ? AND token = ? AND position <= ? AND leased_to >= ? RETURNING position",
+        (to, now, to, name, token, to, to),
+    )
+    return bool(rows)
+
+
+def nack(database: Database, name: str, token: str, at: int, reason: str, now: int, held_until: int) -> bool | None:
+    """Give the batch back: what lies before `at` is done, the event there is held, or passed over when it was tried too often.
+
+    True: it went to the dead letters. None: the token is not that of the batch, or it ends before.
+    """
+    rows = database.rows(
+        # Only of the first event of a batch is it known how often it was tried.
+        "UPDATE consumer SET position = ?, tries = CASE WHEN position < ? THEN 1 ELSE tries END, reason = ?, held_until = ?, "
+        "token = NULL, leased_to = NULL, leased_until = NULL "
+        "WHERE name = ? AND token = ? AND position < ? AND leased_to >= ? RETURNING tries, most_tries",
+        (at - 1, at - 1, reason, held_until, name, token, at, at),
+    )
+    if not rows:
+        return None
+    tries, most = rows[0]
+    if tries < most:
+        return False
+    give_up(database, name, at - 1, at, reason, now)
+    return True
+
+
+def give_up(database: Database, name: str, before: int, at: int, reason: str, now: int) -> bool:
+    """Put the event at a position to the dead letters and pass over it; False: the consumer is no longer where this reader began."""
+    rows = database.rows(
+        "UPDATE consumer SET position = ?, tries = 0, reason = '', held_until = 0, token = NULL, leased_to = NULL, leased_until = NULL, "
+        "moved_at = ? WHERE name = ? AND position = ? RETURNING most_tries",
+        (at, now, name, before),
+    )
+    if not rows:
+        return False
+    database.rows(
+        'INSERT INTO dead_letter (consumer, position, tries, reason, "at") VALUES (?, ?, ?, ?, ?) '
+        'ON CONFLICT (consumer, position) DO UPDATE SET tries = excluded.tries, reason = excluded.reason, "at" = excluded."at"',
+        (name, at, rows[0][0], reason, now),
+    )
+    return True
+
+
+def dead_letters(database: Database, name: str, limit: int) -> list[DeadLetter]:
+    """The newest dead letters of a consumer, newest first, with their events where they are still kept."""
+    rows = database.rows(
+        'SELECT d.position, d.tries, d.reason, d."at", b.body FROM dead_letter d LEFT JOIN outbox b ON b.position = d.position '
+        "WHERE d.consumer = ? ORDER BY d.position DESC LIMIT ?",
+        (name, limit),
+    )
+    return [
+        DeadLetter(position=position, tries=tries, reason=reason, at=at, body=None if body is None else bytes(body))
+        for position, tries, reason, at, body in rows
+    ]
+
+
+def drop_dead_letters(database: Database, name: str) -> int:
+    """Forget the dead letters of a consumer; gives how many there were."""
+    return len(database.rows("DELETE FROM dead_letter WHERE consumer = ? RETURNING position", (name,)))
+
+
+def join(database: Database, name: str, now: int) -> int:
+    """The position of a consumer; a new one begins before the first event, and one of a log that was restored goes on where it is."""
+    end = outbox.end(database)
+    database.rows(
+        "INSERT INTO consumer (name, epoch, position, tries, reason, created_at) VALUES (?, ?, 0, 0, '', ?) ON CONFLICT (name) DO NOTHING",
+        (name, end.epoch, now),
+    )
+    ((epoch, position),) = database.rows("SELECT epoch, position FROM consumer WHERE name = ?", (name,))
+    if epoch != end.epoch:
+        database.rows("UPDATE consumer SET epoch = ? WHERE name = ?", (end.epoch, name))
     return int(position)
 
 
@@ -40,7 +209,7 @@ def advance(database: Database, name: str, before: int, after: int, now: int) ->
     """Move a consumer on; False: it is no longer where this reader began, and stays where it is."""
     rows = database.rows(
         "UPDATE consumer SET position = ?, tries = 0, reason = '', moved_at = ? WHERE name = ? AND position = ? AND position < ? "
-        "RETURNING position",
+        "AND token IS NULL RETURNING position",
         (after, now, name, before, after),
     )
     return bool(rows)
@@ -51,7 +220,49 @@ def failed(database: Database, name: str, reason: str) -> None:
     database.rows("UPDATE consumer SET tries = tries + 1, reason = ? WHERE name = ?", (reason, name))
 
 
+def of(database: Database, name: str) -> Consumer | None:
+    """The consumer of this name."""
+    rows = database.rows(f"SELECT {_COLUMNS} FROM consumer WHERE name = ?", (name,))
+    return _consumer(*rows[0]) if rows else None
+
+
 def listed(database: Database) -> list[Consumer]:
     """All consumers, by name."""
-    rows = database.rows("SELECT name, position, tries, reason FROM consumer ORDER BY name")
-    return [Consumer(name=name, position=position, tries=tries, reason=reason) for name, position, tries, reason in rows]
+    return [_consumer(*row) for row in database.rows(f"SELECT {_COLUMNS} FROM consumer ORDER BY name")]
+
+
+def listed_with_end(database: Database) -> tuple[list[Consumer], Position]:
+    """All consumers, by name, and where the log ends."""
+    return listed(database), outbox.end(database)
+
+
+def _consumer(
+    name: str,
+    position: int,
+    tries: int,
+    reason: str,
+    epoch: int,
+    present_until: int,
+    user: str | None,
+    provider: str | None,
+    type_: str | None,
+    most_tries: int,
+    held_until: int,
+    token: str | None,
+    leased_until: int | None,
+    dead: int,
+) -> Consumer:
+    return Consumer(
+        name=name,
+        position=position,
+        tries=tries,
+        reason=reason,
+        epoch=epoch,
+        present_until=present_until,
+        wanted=Filter(user=user, provider=provider, type=type_),
+        most_tries=most_tries,
+        held_until=held_until,
+        token=token,
+        leased_until=leased_until,
+        dead_letters=dead,
+    )

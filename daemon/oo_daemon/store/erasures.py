@@ -42,6 +42,7 @@ KEPT: Mapping[str, str] = {
     "probe": "a row that means nothing",
     "stream": "a counter",
     "consumer": "readers are the operator's",
+    "dead_letter": "positions only; the events go from the outbox",
     "api_token": "callers are the operator's",
     "migration": "the schema's history",
     "connection": "erased last, by `end_connection`",

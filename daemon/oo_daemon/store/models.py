@@ -130,6 +130,7 @@ class OutboxRow(Table):
     connection = IntegerField()
     user = TextField()
     type = TextField()
+    key = TextField(null=True)
     body = BlobField()
     accepted_at = IntegerField()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import Database
@@ -44,6 +45,13 @@ class Filter:
     type: str | None = None
 
 
+#: True for an event that still says what its object is: the newest of an object that is not gone.
+STILL_SO: Final = (
+    'EXISTS (SELECT 1 FROM object o WHERE o.connection = outbox.connection AND o.type = outbox.type AND o."key" = outbox."key" '
+    "AND o.position = outbox.position AND o.change = 1)"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """Some events, and where the log ended when they were read."""
@@ -51,6 +59,8 @@ class Page:
     events: list[Stored]
     end: Position
     more: bool  #: there were more than the page holds
+    missing: int = 0  #: events of this stretch that were erased or have expired
+    reached: int = 0  #: the position to go on from; it passes over what did not fit
 
 
 def end(database: Database) -> Position:
@@ -70,15 +80,44 @@ def _conditions(wanted: Filter) -> tuple[list[str], list[str]]:
     return [*kept], [*kept.values()]
 
 
-def page(database: Database, after: int, limit: int, wanted: Filter = Filter()) -> Page:
-    """Up to `limit` events after a position, in order."""
+def page(database: Database, after: int, limit: int, wanted: Filter = Filter(), present_until: int = 0) -> Page:
+    """Up to `limit` events after a position, in order; up to `present_until` only those that are still so."""
     last = end(database)
-    conditions, values = _conditions(wanted)
+    conditions, texts = _conditions(wanted)
+    values: list[str | int] = [*texts]
+    compacted = after < present_until
+    if compacted:
+        conditions.append(f"(position > ? OR {STILL_SO})")
+        values.append(present_until)
     where = " AND ".join(["position > ?", *conditions])
     sql = f"SELECT position, body FROM outbox WHERE {where} ORDER BY position LIMIT ?"
     rows = database.rows(sql, (after, *values, limit + 1))
     events = [Stored(position=position, body=bytes(body)) for position, body in rows[:limit]]
-    return Page(events=events, end=last, more=len(rows) > limit)
+    more = len(rows) > limit
+    reached = max(after, events[-1].position if events else 0, 0 if more else last.number)
+    missing = 0 if compacted else reached - after - (_kept(database, after, reached) if conditions else len(events))
+    return Page(events=events, end=last, more=more, missing=missing, reached=reached)
+
+
+def _kept(database: Database, after: int, to: int) -> int:
+    ((count,),) = database.rows("SELECT count(*) FROM outbox WHERE position > ? AND position <= ?", (after, to))
+    return int(count)
+
+
+def before(database: Database, moment: int) -> int:
+    """The position before the first event that was accepted at that moment or later.
+
+    Found by halving, since events are in the order of their time (but for a clock that was set back).
+    """
+    low, high = 0, end(database).number
+    while low < high:
+        middle = (low + high + 1) // 2
+        rows = database.rows("SELECT position, accepted_at FROM outbox WHERE position >= ? ORDER BY position LIMIT 1", (middle,))
+        if rows and rows[0][1] < moment:
+            low = rows[0][0]
+        else:
+            high = middle - 1
+    return low
 
 
 def latest(database: Database, before: int, limit: int, wanted: Filter = Filter(), *, window: int = 50_000) -> tuple[list[Stored], int]:

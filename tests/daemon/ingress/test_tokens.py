@@ -21,11 +21,13 @@ from oo_daemon.connections.errors import Declined
 from oo_daemon.ingress.api import Api, in_its_words
 from oo_daemon.ingress.audit import AuditRoutes
 from oo_daemon.ingress.backups import BackupRoutes
+from oo_daemon.ingress.events import EventRoutes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import private_application
 from oo_daemon.ingress.tokens import SCOPES, Scope, Tokens, guard, needs, scope_of
+from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.store import api_tokens
@@ -74,7 +76,7 @@ def clock_of(tokens: Tokens) -> VirtualClock:
 
 def routes() -> list[web.RouteDef]:
     """Every route of the private listener."""
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, PrivacyRoutes, AuditRoutes, ProxyRoutes)
+    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, EventRoutes, PrivacyRoutes, UploadRoutes, AuditRoutes, ProxyRoutes)
     made = [route for room in rooms for route in room(**{each.name: Mock() for each in dataclasses.fields(room)}).routes()]
     return [route for route in made if isinstance(route, web.RouteDef)]
 
@@ -130,9 +132,14 @@ def test_every_route_declares_its_scope() -> None:
 def test_what_changes_something_takes_more_than_reading() -> None:
     """Only what changes nothing is open to `read`; registrations, tokens and disconnecting take `admin`; the proxy is acting."""
     by_scope = {scope: {(route.method, route.path) for route in routes() if scope_of(route.handler) == scope} for scope in SCOPES}
-    assert {method for method, _ in by_scope["read"]} == {"GET"}
+    # A consumer that reads moves its own place, and nothing else.
+    own_place = {("POST", f"/v1/consumers/{{name}}/{what}") for what in ("batches", "ack", "nack")}
+    assert {method for method, _ in by_scope["read"] - own_place} == {"GET"}
     others = by_scope["read"] | by_scope["connect"] | by_scope["act"]
-    assert not any(path.startswith("/v1/tokens") or (method == "DELETE" and "/proxy/" not in path) for method, path in others)
+    assert not any(
+        path.startswith("/v1/tokens") or (method == "DELETE" and not ("/proxy/" in path or path.startswith("/v1/uploads/")))
+        for method, path in others
+    )
     assert ("POST", "/v1/registrations") in by_scope["admin"]
 
 

@@ -49,7 +49,7 @@ def _plan(book: Book, query: Callable[[SqliteDatabase], object]) -> str:
 def test_a_page_is_read_along_the_log(book: Book, wanted: Filter) -> None:
     """However it is filtered, a page begins at its position and sorts nothing, or it would cost as much as the log is long."""
     plan = _plan(book, lambda database: page(database, 5, 10, wanted))
-    assert "SEARCH outbox USING INTEGER PRIMARY KEY (rowid>?)" in plan
+    assert "SEARCH outbox USING INTEGER PRIMARY KEY (rowid>?" in plan  # or up to where what is missing is counted
     assert "TEMP B-TREE" not in plan
 
 

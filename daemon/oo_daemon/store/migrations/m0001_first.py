@@ -115,12 +115,19 @@ STATEMENTS = (
     "INSERT INTO stream (id, epoch, position) VALUES (0, 1, 0)",
     """CREATE TABLE outbox (
         position {int} NOT NULL PRIMARY KEY, stream {int} NOT NULL, connection {int} NOT NULL, "user" TEXT NOT NULL, type TEXT NOT NULL,
-        body {blob} NOT NULL, accepted_at {int} NOT NULL)""",
+        "key" TEXT, body {blob} NOT NULL, accepted_at {int} NOT NULL)""",
     "CREATE INDEX outbox_by_connection ON outbox (connection)",
-    # Who reads the outbox by name, and up to where each is done.
+    # Who reads the outbox by name, what of it, and up to where each is done. Up to `present_until` it reads only what is still so.
     """CREATE TABLE consumer (
-        name TEXT NOT NULL PRIMARY KEY, position {int} NOT NULL, tries {int} NOT NULL, reason TEXT NOT NULL,
-        created_at {int} NOT NULL, moved_at {int})""",
+        name TEXT NOT NULL PRIMARY KEY, epoch {int} NOT NULL, position {int} NOT NULL, present_until {int} NOT NULL DEFAULT 0,
+        "user" TEXT, provider TEXT, type TEXT, most_tries {int} NOT NULL DEFAULT 10,
+        tries {int} NOT NULL, reason TEXT NOT NULL, held_until {int} NOT NULL DEFAULT 0,
+        token TEXT, leased_to {int}, leased_until {int}, created_at {int} NOT NULL, moved_at {int})""",
+    # Events that a consumer was given too often.
+    """CREATE TABLE dead_letter (
+        consumer TEXT NOT NULL REFERENCES consumer (name) ON DELETE CASCADE, position {int} NOT NULL,
+        tries {int} NOT NULL, reason TEXT NOT NULL, "at" {int} NOT NULL,
+        PRIMARY KEY (consumer, position)) {compact}""",
     # Who may call the private API over TCP.
     """CREATE TABLE api_token (
         name TEXT NOT NULL PRIMARY KEY, hash {blob} NOT NULL UNIQUE, scopes TEXT NOT NULL,

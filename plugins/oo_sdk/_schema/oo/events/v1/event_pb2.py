@@ -26,15 +26,17 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18oo/events/v1/event.proto\x12\x0coo.events.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x02\n\x0fNormalizedEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nconnection\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x0c\n\x04type\x18\x06 \x01(\t\x12$\n\x06\x63hange\x18\x07 \x01(\x0e\x32\x14.oo.events.v1.Change\x12\x0f\n\x07subject\x18\x08 \x01(\t\x12\x10\n\x08revision\x18\t \x01(\x04\x12\x0f\n\x07version\x18\n \x01(\t\x12\x12\n\x05order\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12/\n\x0boccurred_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bobserved_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07payload\x18\x0e \x01(\x0b\x32\x14.google.protobuf.AnyB\x08\n\x06_order*^\n\x06\x43hange\x12\x16\n\x12\x43HANGE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43HANGE_UPSERTED\x10\x01\x12\x12\n\x0e\x43HANGE_DELETED\x10\x02\x12\x13\n\x0f\x43HANGE_OCCURRED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18oo/events/v1/event.proto\x12\x0coo.events.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x02\n\x0fNormalizedEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nconnection\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x0c\n\x04type\x18\x06 \x01(\t\x12$\n\x06\x63hange\x18\x07 \x01(\x0e\x32\x14.oo.events.v1.Change\x12\x0f\n\x07subject\x18\x08 \x01(\t\x12\x10\n\x08revision\x18\t \x01(\x04\x12\x0f\n\x07version\x18\n \x01(\t\x12\x12\n\x05order\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12/\n\x0boccurred_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bobserved_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07payload\x18\x0e \x01(\x0b\x32\x14.google.protobuf.AnyB\x08\n\x06_order\"G\n\x05\x45ntry\x12\x10\n\x08position\x18\x01 \x01(\t\x12,\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.oo.events.v1.NormalizedEvent*^\n\x06\x43hange\x12\x16\n\x12\x43HANGE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43HANGE_UPSERTED\x10\x01\x12\x12\n\x0e\x43HANGE_DELETED\x10\x02\x12\x13\n\x0f\x43HANGE_OCCURRED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'oo.events.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGE']._serialized_start=474
-  _globals['_CHANGE']._serialized_end=568
+  _globals['_CHANGE']._serialized_start=547
+  _globals['_CHANGE']._serialized_end=641
   _globals['_NORMALIZEDEVENT']._serialized_start=103
   _globals['_NORMALIZEDEVENT']._serialized_end=472
+  _globals['_ENTRY']._serialized_start=474
+  _globals['_ENTRY']._serialized_end=545
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,284 @@
+"""Consumers that ask: nothing lost, in order, given again when nobody answers, and what fails too often set aside."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemon.outbox.test_relay import World
+from daemon.virtual import FixedChance, settle
+from hypothesis import settings
+from hypothesis import strategies as some
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from oo_daemon.connections.errors import Declined
+from oo_daemon.ops.metrics import MemoryMetrics
+from oo_daemon.outbox import wire
+from oo_daemon.outbox.consumers import Consumers, Given
+from oo_daemon.outbox.tail import Tail
+from oo_daemon.store.accept import Batch
+from oo_daemon.store.outbox import Filter
+from oo_daemon.store.storage import open_database
+from oo_sdk import Change, Event
+from oo_sdk.vocabulary import Document
+
+ALL = Filter()
+LEASE = 60.0
+
+
+class Counted(FixedChance):
+    """Another token each time."""
+
+    made = 0
+
+    def token_bytes(self, size: int) -> bytes:
+        self.made += 1
+        return self.made.to_bytes(size)
+
+
+def asking(world: World) -> Consumers:
+    reader = Tail(world.storage, world.clock)
+    return Consumers(storage=world.storage, reader=reader, clock=world.clock, chance=Counted(), metrics=MemoryMetrics())
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> Any:
+    """An empty outbox."""
+    database = open_database(tmp_path / "oo.db")
+    database.rows("PRAGMA synchronous = 0")  # no power is cut here
+    yield World(database)
+    database.close()
+
+
+def numbers(given: Given) -> list[int]:
+    return [event.position for event in given.events]
+
+
+@pytest.mark.rows("B7")
+async def test_a_late_answer_is_refused(world: World) -> None:
+    """One batch at a time; when its lease ends it is given again, one event at a time, and the first reader's answer no longer counts."""
+    it = asking(world)
+    await world.write(3)
+    await it.add("a", "beginning", ALL, 10)
+    first = await it.take("a", 10, LEASE, 0)
+    assert numbers(first) == [1, 2, 3]
+    assert numbers(await it.take("a", 10, LEASE, 0)) == []
+    await world.clock.advance(LEASE)
+    second = await it.take("a", 10, LEASE, 0)
+    assert (numbers(second), second.tries) == ([1], 2)
+    assert first.token
+    assert second.token
+    with pytest.raises(Declined, match="no longer"):
+        await it.ack("a", first.token, "1-1")
+    with pytest.raises(Declined, match="ahead of the log"):
+        await it.ack("a", second.token, "1-9")
+    assert (await it.ack("a", second.token, "1-1"))[0].position == 1
+    with pytest.raises(Declined, match="no longer"):
+        await it.ack("a", second.token, "1-1")
+
+
+@pytest.mark.rows("B7")
+async def test_what_fails_too_often_is_set_aside(world: World) -> None:
+    """The consumer is held for the delay, what lies before is done, and after so many tries the event goes to the dead letters."""
+    it = asking(world)
+    await world.write(3)
+    await it.add("a", "beginning", ALL, 2)
+    given = await it.take("a", 10, LEASE, 0)
+    assert given.token
+    known, _ = await it.nack("a", given.token, "1-2", 5, "too odd")
+    assert (known.position, known.tries) == (1, 1)
+    assert numbers(await it.take("a", 10, LEASE, 0)) == []
+    await world.clock.advance(5)
+    given = await it.take("a", 10, LEASE, 0)
+    assert (numbers(given), given.tries) == ([2], 2)
+    assert given.token
+    known, _ = await it.nack("a", given.token, "1-2", 0, "too odd")
+    assert (known.position, known.tries, known.dead_letters) == (2, 0, 1)
+    ((letter,), _) = await it.dead_letters("a", 10)
+    assert (letter.position, letter.tries, letter.reason) == (2, 2, "too odd")
+    assert numbers(await it.take("a", 10, LEASE, 0)) == [3]
+
+
+async def test_an_event_that_kills_its_reader_is_set_aside(world: World) -> None:
+    """Tries are counted when a batch is given: one that nobody ever answers for is passed over in the end."""
+    it = asking(world)
+    await world.write(2)
+    await it.add("a", "beginning", ALL, 3)
+    for _ in range(3):
+        assert numbers(await it.take("a", 1, LEASE, 0)) == [1]
+        await world.clock.advance(LEASE)
+    assert numbers(await it.take("a", 1, LEASE, 0)) == [2]
+    assert (await it.known("a"))[0].dead_letters == 1
+
+
+async def test_it_starts_where_it_is_told(world: World) -> None:
+    """At the beginning, now, a position, a time, or what is still so: the newest of each object that is not gone, then what is new."""
+    it = asking(world)
+    await world.write(2)
+    await world.clock.advance(10)
+
+    async def say(subject: str, text: str | None) -> None:
+        change = Change.UPSERTED if text else Change.DELETED
+        draft = wire.draft("acme", Event("note", subject, change, payload=Document(title=text) if text else None))
+        now = world.clock.now()
+        await world.storage.accept(lambda database: Batch(connection=world.connection(database), observed_at=now, drafts=[draft]))
+
+    await say("n0", "other")  # 3, in the place of 1
+    await say("n1", None)  # 4, in the place of 2
+    for name, start, found in [
+        ("beginning", "beginning", [1, 2, 3, 4]),
+        ("now", "now", []),
+        ("present", "present", [3]),
+        ("position", "1-2", [3, 4]),
+        ("time", "2023-11-14T22:13:25+00:00", [3, 4]),
+    ]:
+        await it.add(name, start, ALL, 10)
+        assert numbers(await it.take(name, 10, LEASE, 0)) == found, name
+    await say("n2", "new")
+    given = await it.take("now", 10, LEASE, 0)
+    assert numbers(given) == [5]
+    for odd in ("tomorrow", "1-99", "2023-11-14T22:13:25"):
+        with pytest.raises(Declined):
+            await it.add("odd", odd, ALL, 10)
+
+
+@pytest.mark.rows("B17")
+async def test_gaps_and_a_restored_log_are_told(world: World) -> None:
+    """A batch says how many events of its stretch are gone; after a restore a consumer is given nothing until it is told to go on."""
+    it = asking(world)
+    await world.write(5)
+    world.database.rows("DELETE FROM outbox WHERE position IN (1, 2, 4)")
+    await it.add("a", "beginning", ALL, 10)
+    given = await it.take("a", 10, LEASE, 0)
+    assert (numbers(given), given.missing) == ([3, 5], 3)
+    world.database.rows("UPDATE stream SET epoch = 2")
+    with pytest.raises(Declined, match="reset a --to here"):
+        await it.take("a", 10, LEASE, 0)
+    await it.reset("a", "here")
+    assert numbers(await it.take("a", 10, LEASE, 0)) == [3, 5]
+
+
+async def test_a_question_waits_for_news(world: World) -> None:
+    """A waiting question is answered when an event comes, and what is not for it is passed over."""
+    it = asking(world)
+    await it.add("a", "beginning", Filter(type="acme.note"), 10)
+    await it.add("b", "beginning", Filter(user="nobody"), 10)
+    waiting = asyncio.ensure_future(it.take("a", 10, LEASE, 20))
+    await settle()
+    await world.write()
+    assert numbers(await world.clock.until(waiting)) == [1]
+    assert numbers(await it.take("b", 10, LEASE, 0)) == []
+    assert (await it.known("b"))[0].position == 1
+
+
+class Readers(RuleBasedStateMachine):
+    """Readers that come, crash, answer late and refuse, against a plain list of what is still to be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory()
+        self.run(self.open())
+
+    def run(self, work: Any) -> Any:
+        return self.loop.run_until_complete(work)
+
+    async def open(self) -> None:
+        database = open_database(Path(self.folder.name) / "oo.db")
+        database.rows("PRAGMA synchronous = 0")
+        self.world = World(database)
+        self.it = asking(self.world)
+        await self.it.add("a", "beginning", ALL, 3)
+        self.written, self.done = 0, 0  #: the reference: events 1 to `written`, of which `done` are answered for
+        self.dead: set[int] = set()
+        self.token, self.ends = "", 0.0
+        self.held: list[int] = []
+        self.old: list[str] = []
+        self.serial = 0
+
+    @rule(count=some.integers(1, 5))
+    def write(self, count: int) -> None:
+        """Events come."""
+        self.run(self.world.write(count))
+        self.written += count
+
+    @rule(limit=some.integers(1, 4))
+    def take(self, limit: int) -> None:
+        """A reader asks."""
+        given = self.run(self.it.take("a", limit, LEASE, 0))
+        known = self.run(self.it.known("a"))[0]
+        if given.token is None:
+            return
+        assert self.world.clock.monotonic() >= self.ends  # never two at once
+        passed = set(range(self.done + 1, known.position + 1))
+        assert len(passed) <= 1
+        assert known.dead_letters == len(self.dead | passed)
+        self.dead |= passed
+        self.done = known.position
+        assert numbers(given) == list(range(self.done + 1, self.done + 1 + len(given.events)))  # in order, without a hole
+        if self.token:
+            self.old.append(self.token)
+        self.token, self.held, self.ends = given.token, numbers(given), self.world.clock.monotonic() + LEASE
+
+    @rule(upto=some.integers(0, 3))
+    def ack(self, upto: int) -> None:
+        """A reader answers for some."""
+        if not self.held:
+            return
+        at = self.held[min(upto, len(self.held) - 1)]
+        self.run(self.it.ack("a", self.token, f"1-{at}"))
+        self.done = at
+        self.held = [number for number in self.held if number > at]
+        if not self.held:
+            self.ends = 0.0
+
+    @rule(which=some.integers(0, 3))
+    def nack(self, which: int) -> None:
+        """A reader cannot take one."""
+        if not self.held:
+            return
+        at = self.held[min(which, len(self.held) - 1)]
+        known, _ = self.run(self.it.nack("a", self.token, f"1-{at}", 1, "odd"))
+        if known.position == at:
+            self.dead.add(at)
+        else:
+            assert known.position == at - 1
+        self.done, self.held, self.ends = known.position, [], 0.0
+
+    @rule(seconds=some.sampled_from([1, 30, 61]))
+    def wait(self, seconds: int) -> None:
+        """Time passes; a reader may have died."""
+        self.run(self.world.clock.advance(seconds))
+
+    @rule(which=some.integers(0, 5))
+    def late(self, which: int) -> None:
+        """A reader that lost its batch answers."""
+        stale = [token for token in self.old if token != self.token]
+        if stale:
+            with pytest.raises(Declined):
+                self.run(self.it.ack("a", stale[which % len(stale)], f"1-{self.done}"))
+
+    @invariant()
+    def is_where_the_reference_is(self) -> None:
+        """The position is what was answered for or set aside."""
+        known = self.run(self.it.known("a"))[0]
+        assert (known.position, known.dead_letters) == (self.done, len(self.dead))
+
+    def teardown(self) -> None:
+        """Read to the end: everything is given once more or was done."""
+        self.run(self.world.clock.advance(3600))
+        while (given := self.run(self.it.take("a", 100, LEASE, 0))).token:
+            self.run(self.it.ack("a", given.token, str(given.position)))
+        assert self.run(self.it.known("a"))[0].position == self.written
+        self.world.database.close()
+        self.loop.close()
+        self.folder.cleanup()
+
+
+@pytest.mark.rows("B7", "B8")
+def test_readers_against_a_reference() -> None:
+    """Whatever readers do: nothing is lost, everything is in order, one reader at a time."""
+    run_state_machine_as_test(Readers, settings=settings(max_examples=20, stateful_step_count=40, deadline=None))
