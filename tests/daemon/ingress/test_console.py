@@ -258,7 +258,7 @@ def test_events_are_counted_by_hours(database: SqliteDatabase) -> None:
     now = 500 * HOUR + HOUR // 2
     times = [470 * HOUR, *[477 * HOUR] * 3, 480 * HOUR - 1, 480 * HOUR, 499 * HOUR, now - 1, now]
     for position, at in enumerate(times, start=1):
-        database.rows("INSERT INTO outbox VALUES (?, 0, 1, 'ada', 'todoist.task', x'00', ?)", (position, at))
+        database.rows("INSERT INTO outbox VALUES (?, 0, 1, 'ada', 'todoist.task', NULL, x'00', ?)", (position, at))
     found = {hour.begins_at // HOUR: hour.events for hour in overview.hours(database, len(times), now)}
     assert list(found) == list(range(477, 501))
     assert {hour: count for hour, count in found.items() if count} == {477: 3, 479: 1, 480: 1, 499: 1, 500: 2}
@@ -303,7 +303,7 @@ def test_events_are_read_backwards_in_windows(database: SqliteDatabase) -> None:
     """What fits is found however far back it lies; the way ends at the beginning."""
     for position in range(1, 31):
         kind = "todoist.note" if position == 2 else "todoist.task"
-        database.rows("INSERT INTO outbox VALUES (?, 0, 1, 'ada', ?, x'00', 0)", (position, kind))
+        database.rows("INSERT INTO outbox VALUES (?, 0, 1, 'ada', ?, NULL, x'00', 0)", (position, kind))
     before, found = 31, []
     while before:
         some, before = outbox.latest(database, before, 5, Filter(type="todoist.note"), window=10)
