@@ -158,6 +158,8 @@ class House:
         ticked = tuple(scope for scope in ask.scopes if not scope.endswith(untick or ("\0",)))
         code = self.world.grants.code(ask, email, ticked)
         await self.connecting.finish(registration="google_calendar", state=ask.state, browser=BROWSER, code=code, error=None, iss=None)
+        if (await self.connecting.outcome(opened.id, BROWSER)).status == "pending":
+            await self.connecting.confirm(opened.id, BROWSER)
         outcome = await self.connecting.outcome(opened.id, BROWSER)
         return outcome.status if outcome.status == "connected" else outcome.reason
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oo_google_calendar import GoogleCalendar
 from oo_google_calendar.meaning import read_calendar, read_entry
@@ -199,6 +199,7 @@ MEMBERS = st.sampled_from(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(body=st.dictionaries(MEMBERS, JSON))
 def test_any_members(body: dict[str, Any]) -> None:
     """Whatever the members are, an entry is read or set aside."""

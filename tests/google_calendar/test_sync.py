@@ -128,7 +128,7 @@ async def test_one_calendar_that_loses_its_place(synced: House) -> None:
     """Where only one calendar must be listed again, nothing of the others is asked for again or taken for gone."""
     engine = next(id_ for id_ in synced.world.calendars if id_.startswith("c_"))
     cursor = dict((await synced.schedule()).cursor or {})
-    place = synced.world.sealed(f"events {engine} False []", synced.world.generation - 1, 0)
+    place = synced.world.sealed(f"events {engine} False []", -1, synced.clock.now() // SECOND, 0)
     changed = {**cursor, "calendars": {**cursor["calendars"], engine: place}}
     await synced.storage.write(lambda database: database.rows("UPDATE schedule SET cursor = ?", (__import__("json").dumps(changed),)))
     count = len(synced.events())

@@ -31,7 +31,8 @@ def sandbox(call: Call, id_: str, port: int, misbehave: tuple[str, ...], as_json
     """Serve a stand-in for a provider until Ctrl-C."""
     settings = call.settings
     sandboxes = registry.discover(enabled=settings.plugins.enabled, settings=settings.connectors).sandboxes
-    if (stand_in := sandboxes.get(id_)) is None:
+    # Packages are mostly named with a hyphen; ids never are.
+    if (stand_in := sandboxes.get(id_.replace("-", "_"))) is None:
         there = f"choose one of {', '.join(sorted(sandboxes))}" if sandboxes else "see `oo plugins`"
         raise terminal.NotDone(f"no plugin brings a sandbox for {id_}", there)
     if unknown := [name for name in misbehave if name not in stand_in.switches]:

@@ -31,12 +31,12 @@ HORIZON = timedelta(days=366)
 class Api:
     """The endpoints of one world."""
 
-    def __init__(self, world: World, misbehaviour: Misbehaviour, channels: Channels, address: str = "") -> None:
+    def __init__(self, world: World, misbehaviour: Misbehaviour, channels: Channels) -> None:
         self._world = world
         self._misbehaviour = misbehaviour
         self._channels = channels
         self._edits = Edits(world, misbehaviour)
-        self._address = address
+        self.address = ""  #: where it is served; channels say it
 
     def answer(self, asked: Asked) -> Answer:
         """Answer one request; its path begins after /calendar/v3."""
@@ -277,14 +277,14 @@ class Api:
 
     def _since(self, sync: str, kind: str) -> int:
         try:
-            what, generation, position = self._world.opened(sync, "syncToken")
+            position = self._world.since(sync, kind)
         except (Refusal, ValueError):
             raise invalid("syncToken", "Invalid sync token value.") from None
-        if what != kind or generation != self._world.generation:
+        if position is None:
             if self._misbehaviour.take("bad_token_400") is not None:
                 raise invalid("syncToken", "Invalid sync token value.")
             raise too_old()
-        return int(position)
+        return position
 
     def _paged(
         self, found: list[tuple[Any, Json]], size: int, since: int, until: int, after: Any, kind: str, asked: Asked
@@ -302,7 +302,7 @@ class Api:
             return bodies, {"nextPageToken": self._world.sealed(kind, until, [False, page[-1][0]])}
         if self._misbehaviour.take("no_sync_token") is not None:
             return bodies, {}
-        return bodies, {"nextSyncToken": self._world.sealed(kind, self._world.generation, until)}
+        return bodies, {"nextSyncToken": self._world.sync_token(kind, until)}
 
     # --- writing entries ----------------------------------------------------------------------------------------------
 
@@ -338,7 +338,7 @@ class Api:
 
     def _watch(self, asked: Asked, email: str, resource: str, path: str) -> Answer:
         client = self._token(asked).client
-        return Answer(body=self._channels.open(asked.json(), email, client, resource, f"{self._address}{path}?alt=json"))
+        return Answer(body=self._channels.open(asked.json(), email, client, resource, f"{self.address}{path}?alt=json"))
 
     def _stop(self, asked: Asked) -> Answer:
         email, wanted = self._person(asked, *LIST, *READ), asked.json()

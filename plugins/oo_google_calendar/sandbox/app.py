@@ -99,6 +99,7 @@ class GoogleCalendarSandbox:
             shown = {**self.settings(address), "client id": self.client_id, "client secret": self.client_secret}
             return front(settings=shown, people=[person.name for person in self.world.people.values()], switches=self.switches)
 
+        self.provider.api.address = address
         control = Control(self.world, self.misbehaviour, self.provider, self.channels)
         app = web.Application(client_max_size=4 * 1024 * 1024)
         app.cleanup_ctx.append(self._pushing)

@@ -31,10 +31,10 @@ _PAGE = "<!doctype html><title>Error</title><p>The server encountered a temporar
 class Provider:
     """What answers for Google. `requests` counts what was asked, by "METHOD path"."""
 
-    def __init__(self, world: World, misbehaviour: Misbehaviour, channels: Channels, address: str = "") -> None:
+    def __init__(self, world: World, misbehaviour: Misbehaviour, channels: Channels) -> None:
         self._world = world
         self._misbehaviour = misbehaviour
-        self.api = Api(world, misbehaviour, channels, address)
+        self.api = Api(world, misbehaviour, channels)
         self.requests: Counter[str] = Counter()
 
     def answer(self, asked: Asked) -> Answer:

@@ -21,6 +21,8 @@ Json = dict[str, Any]
 
 MINUTE = timedelta(minutes=1)
 PER_USER, PER_PROJECT = 600, 10_000
+#: How long a sync token works. Google does not say; of `updatedMin` about as much is known.
+SYNC_LIFE = timedelta(days=30)
 #: Members of an entry that each person has of their own.
 OWN = {"reminders", "colorId", "etag", "updated"}
 DIGITS = "0123456789abcdefghijklmnopqrstuv"
@@ -185,10 +187,15 @@ class World:
         parts: list[Any] = json.loads(raw[8:])
         return parts
 
-    @property
-    def generation(self) -> int:
-        """Sync tokens of an earlier one no longer work."""
-        return self._generation
+    def sync_token(self, kind: str, until: int) -> str:
+        """Give the token that tells what changes from here on."""
+        return self.sealed(kind, self._generation, int(self.now().timestamp()), until)
+
+    def since(self, token: str, kind: str) -> int | None:
+        """Read a sync token: the position where it left off; None where it is too old, or of another question."""
+        what, generation, given, position = self.opened(token, "syncToken")
+        old = self.now().timestamp() - given >= SYNC_LIFE.total_seconds()
+        return None if what != kind or generation != self._generation or old else int(position)
 
     def forget_sync_tokens(self) -> None:
         """Let every sync token given so far end."""

@@ -95,6 +95,15 @@ def test_json(acme: Acme, oo: Oo) -> None:
 
 
 @pytest.mark.usefixtures("stopped")
+def test_a_hyphen(acme: Acme, monkeypatch: pytest.MonkeyPatch, oo: Oo) -> None:
+    """A hyphen in the name stands for the underscore that ids have."""
+    monkeypatch.setattr(registry, "discover", lambda **settings: Registry(plugins=(), sandboxes={"acme_notes": acme}))
+    for name in ("acme-notes", "acme_notes"):
+        assert "A stand-in for Acme" in oo("sandbox", name, "--port", "0").stdout
+    assert oo("sandbox", "acme notes", "--port", "0").exit_code == 1
+
+
+@pytest.mark.usefixtures("stopped")
 def test_misbehave(acme: Acme, oo: Oo) -> None:
     """Each switch is turned on before the address is told."""
     oo("sandbox", "acme", "--port", "0", "--misbehave", "slow", "--misbehave", "odd")
