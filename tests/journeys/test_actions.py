@@ -78,7 +78,7 @@ async def test_changing_is_asked_for_apart(house: House) -> None:
     """A connection that may only read is told what to do; the page says in words of its own what may be changed; then it works."""
     connection = await house.connect()
     assert connection is not None
-    assert "It cannot change anything there." in house.pages[0]
+    assert "What it will be able to change</h2>\n<p>Nothing.</p>" in house.pages[0]
     why = await refused(house, connection, "add_task", {"title": "Buy bread"})
     assert why.code == "missing_scope"
     assert why.remedy == "Ask for it: oo connect todoist --user ada --write"

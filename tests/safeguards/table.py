@@ -527,8 +527,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "no redirect is followed",
         "C8",
         f"{CONNECTIONS}/transport.py",
-        "allow_redirects=False",
-        "allow_redirects=True",
+        "allow_redirects=False,\n            ) as answer:",
+        "allow_redirects=True,\n            ) as answer:",
         f"{T_CONNECTIONS}/test_transport.py::test_a_redirect_is_an_answer",
     ),
     _(
@@ -679,8 +679,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "the door on TCP answers to names of this machine only",
         "D3",
         f"{INGRESS}/tokens.py",
-        "if len(hosts) != 1 or not _HOSTS.fullmatch(hosts[0]):",
-        "if len(hosts) != 1:",
+        "return len(hosts) == 1 and _HOSTS.fullmatch(hosts[0]) is not None",
+        "return len(hosts) == 1",
         f"{T_INGRESS}/test_tokens.py::test_only_names_of_this_machine",
     ),
     _(

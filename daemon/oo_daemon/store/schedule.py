@@ -118,8 +118,8 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
         'WITH live AS (SELECT c."user" AS person, count(*) AS runs FROM run r CROSS JOIN schedule s CROSS JOIN connection c '
         "WHERE r.finished_at IS NULL AND s.connection = r.connection AND c.number = r.connection "
         'AND s.lease_until > ? AND s.lease_until <= ? GROUP BY c."user"), '
-        'due AS (SELECT s.connection, s.next_run_at, c."user" AS person FROM schedule s JOIN connection c ON c.number = s.connection '
-        f"WHERE s.next_run_at <= ? AND {_FREE} AND c.state = 'active' "
+        'due AS (SELECT s.connection, s.next_run_at, c."user" AS person FROM schedule s CROSS JOIN connection c '
+        f"WHERE s.next_run_at <= ? AND c.number = s.connection AND {_FREE} AND c.state = 'active' "
         'AND c."user" NOT IN (SELECT person FROM live WHERE runs >= ?) ORDER BY s.next_run_at, s.connection LIMIT ?), '
         "turns AS (SELECT d.connection, d.next_run_at, coalesce(l.runs, 0) + "
         "row_number() OVER (PARTITION BY d.person ORDER BY d.next_run_at, d.connection) AS turn "
