@@ -86,9 +86,7 @@ async def _sign_in(here: Stage, client: Client) -> str:
         await browser.press()
         _prove(str(browser.url).startswith(here.sandbox["address"]), "Its button leads to the provider, and nowhere else.")
         await browser.press("decision", "allow")
-        _prove(
-            "/connect/outcome/" in str(browser.url), "The provider sends the browser back, and the page there says asks about the account."
-        )
+        _prove("/connect/outcome/" in str(browser.url), "The provider sends the browser back, and the page there asks whose account it is.")
         await browser.press("answer", "yes")
     reached = await client.connect_progress(session.id)
     _prove(reached.status == "connected" and bool(reached.connection), "The credential is sealed in the vault. Nobody was shown a token.")
