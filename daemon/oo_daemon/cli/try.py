@@ -121,7 +121,11 @@ def _loaded(file: Path) -> Any:
     if spec is None or spec.loader is None:
         raise terminal.NotDone(f"{file} is no Python", "name a file that ends with .py")
     module = sys.modules[spec.name] = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing is left beside the author's file
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = wrote
     return module
 
 
