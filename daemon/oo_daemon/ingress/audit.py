@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from oo_daemon.ingress.asking import answer, number_of
 from oo_daemon.ingress.server import Refused, caller
 from oo_daemon.ingress.tokens import needs, scope_of
 from oo_daemon.ingress.view import time
@@ -99,16 +99,14 @@ class AuditRoutes:
     @needs("admin")
     async def list_entries(self, request: web.Request) -> web.Response:
         """The latest, newest first."""
-        text = request.query.get("limit", "100")
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
-            raise Refused(400, "limit", f"`limit` is a number from 1 to {MOST}.", "Leave it out, or send such a number.")
-        return _json({"entries": [_shown(each) for each in await self.notes.listed(int(text))]})
+        limit = int(number_of(request, "limit", default=100, lowest=1, highest=MOST))
+        return answer({"entries": [_shown(each) for each in await self.notes.listed(limit)]})
 
     @needs("admin")
     async def verify(self, request: web.Request) -> web.Response:
         """Whether anything was changed or cut."""
         found = await self.notes.verify(request.query.get("head", "").replace(" ", "").lower())
-        return _json({"entries": found.entries, "whole": found.whole, "says": found.says, "head": found.head})
+        return answer({"entries": found.entries, "whole": found.whole, "says": found.says, "head": found.head})
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
@@ -121,7 +119,3 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "about": entry.stands_for or done.subject,
         "status": done.status,
     }
-
-
-def _json(body: dict[str, Any]) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json")

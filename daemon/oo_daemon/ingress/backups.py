@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
 from aiohttp import web
 
+from oo_daemon.ingress.asking import answer
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ingress.view import time
 
@@ -56,17 +56,13 @@ class BackupRoutes:
     @needs("read")
     async def list_backups(self, request: web.Request) -> web.Response:
         """Newest first."""
-        return _json({"backups": [_shown(each) for each in self.backups.listed()]})
+        return answer({"backups": [_shown(each) for each in self.backups.listed()]})
 
     @needs("admin")
     async def make_backup(self, request: web.Request) -> web.Response:
         """Make one; the answer comes once it was checked."""
-        return _json(_shown(await self.backups.make()), status=201)
+        return answer(_shown(await self.backups.make()), status=201)
 
 
 def _shown(backup: Backup) -> dict[str, Any]:
     return {"name": backup.name, "size": backup.size, "made_at": time(backup.made_at), "position": backup.position}
-
-
-def _json(body: dict[str, Any], *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
 from aiohttp import web
 
+from oo_daemon.ingress.asking import answer
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 
@@ -62,7 +62,7 @@ class HealthRoutes:
     @needs("read")
     async def live(self, request: web.Request) -> web.Response:
         """The loop answers."""
-        return _json({"status": "ok"})
+        return answer({"status": "ok"})
 
     @needs("read")
     async def ready(self, request: web.Request) -> web.Response:
@@ -71,7 +71,7 @@ class HealthRoutes:
         if not self.health.ready(findings):
             failing = "; ".join(f"{name}: {found.says}" for name, found in findings.items() if not (found.well or found.warning))
             raise Refused(503, "not_ready", f"oO is not ready: {failing}.", "See /healthz for every part.", headers={"Retry-After": "5"})
-        return _json({"status": "ok"})
+        return answer({"status": "ok"})
 
     @needs("read")
     async def well(self, request: web.Request) -> web.Response:
@@ -81,13 +81,9 @@ class HealthRoutes:
             name: {"status": "ok" if found.well else "warning" if found.warning else "failing", "says": found.says}
             for name, found in findings.items()
         }
-        return _json({"status": "ok" if self.health.ready(findings) else "not_ready", "parts": parts})
+        return answer({"status": "ok" if self.health.ready(findings) else "not_ready", "parts": parts})
 
     @needs("read")
     async def metrics(self, request: web.Request) -> web.Response:
         """The numbers, for Prometheus."""
         return web.Response(body=self.numbers(), headers={"Content-Type": self.numbers_type})
-
-
-def _json(body: Mapping[str, Any]) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json")

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from aiohttp import BodyPartReader, web
 
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.uploads import Held
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.asking import answer
 from oo_daemon.ingress.server import GUARDS, allow_body, refused
 from oo_daemon.ingress.uploads import LONGEST_BODY, PIECE, Takes
 
@@ -84,14 +84,14 @@ class ImportPages:
                 held, request.content.iter_chunked(PIECE), offset=offset, name=request.query.get("name", ""), size=size
             )
         except Declined as declined:
-            response = _json({"says": f"{declined.message} {declined.remedy}".strip(), **_progress(await self._held(request))}, status=409)
+            response = answer({"says": f"{declined.message} {declined.remedy}".strip(), **_progress(await self._held(request))}, status=409)
             response.force_close()
             return response
-        return _json(_progress(held))
+        return answer(_progress(held))
 
     async def progress(self, request: web.Request) -> web.Response:
         """How far it is, for the script."""
-        return _json(_progress(await self._held(request)))
+        return answer(_progress(await self._held(request)))
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Stop it."""
@@ -148,7 +148,3 @@ def _progress(held: Held) -> dict[str, Any]:
 
 def _page(html: str, *, status: int = 200) -> web.Response:
     return web.Response(text=html, status=status, content_type="text/html", headers={"Content-Security-Policy": _POLICY})
-
-
-def _json(body: dict[str, Any], *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")

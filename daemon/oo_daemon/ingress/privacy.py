@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 from aiohttp import web
 
+from oo_daemon.ingress.asking import answer, wait_of
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ingress.view import time
@@ -19,8 +19,7 @@ from oo_daemon.store.connections import Connection
 from oo_daemon.store.erasures import Erasure, Part
 from oo_daemon.store.storage import Storage
 
-#: Longest that a request waits, and how often it looks, in seconds.
-LONGEST_WAIT = 30.0
+#: How often a request that waits looks again, in seconds.
 LOOK = 0.2
 
 
@@ -65,7 +64,7 @@ class PrivacyRoutes:
     @needs("admin")
     async def erase_user(self, request: web.Request) -> web.Response:
         """202: from now on nothing new of this user is emitted."""
-        return _json(_shown(await self.erasures.of_user(request.match_info["user"])), status=202)
+        return answer(_shown(await self.erasures.of_user(request.match_info["user"])), status=202)
 
     @needs("admin")
     async def erase_connection(self, request: web.Request) -> web.Response:
@@ -73,21 +72,21 @@ class PrivacyRoutes:
         connection = await self.storage.read(connections.by_id, request.match_info["id"])
         if connection is None:
             raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
-        return _json(_shown(await self.erasures.of_connection(connection)), status=202)
+        return answer(_shown(await self.erasures.of_connection(connection)), status=202)
 
     @needs("read")
     async def list_erasures(self, request: web.Request) -> web.Response:
         """Newest first."""
-        return _json({"erasures": [_shown(each) for each in await self.erasures.listed()]})
+        return answer({"erasures": [_shown(each) for each in await self.erasures.listed()]})
 
     @needs("read")
     async def show_erasure(self, request: web.Request) -> web.Response:
         """How far it is, after some waiting if that was asked for."""
-        deadline = self.clock.monotonic() + _wait(request)
+        deadline = self.clock.monotonic() + wait_of(request)
         while True:
             found = await self.erasures.status(request.match_info["id"])
             if found.state == "done" or self.clock.monotonic() >= deadline:
-                return _json(_shown(found))
+                return answer(_shown(found))
             await self.clock.sleep(LOOK)
 
     @needs("admin")
@@ -102,13 +101,6 @@ class PrivacyRoutes:
                 await response.write(part)
             await response.write_eof()
         return response
-
-
-def _wait(request: web.Request) -> float:
-    try:
-        return min(max(float(request.query.get("wait", 0)), 0.0), LONGEST_WAIT)
-    except ValueError:
-        raise Refused(400, "wait", "`wait` is a number of seconds.", "Leave it out, or send 0 to 30.") from None
 
 
 def _shown(erasure: Erasure) -> dict[str, Any]:
@@ -147,7 +139,3 @@ def _waits_for(erasure: Erasure) -> str:
     if providers:
         return f"{', '.join(providers)} to be told; that is tried for a day"
     return "the file to be packed"
-
-
-def _json(body: Mapping[str, Any], *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
@@ -10,7 +10,8 @@ import msgspec
 from aiohttp import web
 
 from oo_daemon.connections.uploads import Held, Ticket
-from oo_daemon.ingress.server import Refused, allow_body
+from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
+from oo_daemon.ingress.server import allow_body
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ingress.view import time
 from oo_daemon.ports import Clock
@@ -19,8 +20,8 @@ from oo_daemon.ports import Clock
 LONGEST_BODY = 24 * 3600.0
 #: Bytes that are taken off the line at once.
 PIECE = 256 * 1024
-#: Longest that a request waits, and how often it looks, in seconds.
-LONGEST_WAIT, LOOK = 30.0, 0.2
+#: How often a request that waits looks again, in seconds.
+LOOK = 0.2
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -82,49 +83,39 @@ class UploadRoutes:
     @needs("read")
     async def list_uploads(self, request: web.Request) -> web.Response:
         """Newest first."""
-        return _json({"uploads": [_shown(held) for held in await self.uploads.listed(user=request.query.get("user"))]})
+        return answer({"uploads": [_shown(held) for held in await self.uploads.listed(user=request.query.get("user"))]})
 
     @needs("connect")
     async def await_upload(self, request: web.Request) -> web.Response:
         """Give a ticket, as an address."""
-        try:
-            body = msgspec.json.decode(await request.read(), type=NewUpload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Refused(400, "malformed", "The body is not as described.", "Compare it with openapi.yaml.") from None
+        body = await body_of(request, NewUpload)
         ticket = await self.uploads.await_file(provider=body.provider, user=body.user, account=body.account, name=body.name, size=body.size)
-        answer = {"upload": _shown(ticket.held), "url": ticket.url, "expires_at": time(ticket.held.upload.expires_at)}
-        return _json(answer, status=201)
+        shown = {"upload": _shown(ticket.held), "url": ticket.url, "expires_at": time(ticket.held.upload.expires_at)}
+        return answer(shown, status=201)
 
     @needs("read")
     async def show_upload(self, request: web.Request) -> web.Response:
         """How far it is, after some waiting if that was asked for."""
-        deadline = self.clock.monotonic() + _number(request, "wait", 0, LONGEST_WAIT)
+        deadline = self.clock.monotonic() + wait_of(request)
         while True:
             held = await self.uploads.held(request.match_info["id"])
             if held.upload.ended or self.clock.monotonic() >= deadline:
-                return _json(_shown(held))
+                return answer(_shown(held))
             await self.clock.sleep(LOOK)
 
     @needs("connect")
     async def cancel_upload(self, request: web.Request) -> web.Response:
         """Stop it."""
-        return _json(_shown(await self.uploads.cancel(await self.uploads.held(request.match_info["id"]))))
+        return answer(_shown(await self.uploads.cancel(await self.uploads.held(request.match_info["id"]))))
 
     @needs("connect")
     async def send_upload(self, request: web.Request) -> web.Response:
         """Take a part of the file."""
         allow_body(request, within=LONGEST_BODY)
         held = await self.uploads.held(request.match_info["id"])
-        offset = int(_number(request, "offset", 0, 2**62))
+        offset = int(number_of(request, "offset", default=0, lowest=0, highest=2**53))
         held = await self.uploads.receive(held, request.content.iter_chunked(PIECE), offset=offset)
-        return _json(_shown(held))
-
-
-def _number(request: web.Request, name: str, least: float, most: float) -> float:
-    try:
-        return min(max(float(request.query.get(name, 0)), least), most)
-    except ValueError:
-        raise Refused(400, name, f"`{name}` is a number.", "Leave it out, or send one.") from None
+        return answer(_shown(held))
 
 
 def _shown(held: Held) -> dict[str, Any]:
@@ -148,7 +139,3 @@ def _shown(held: Held) -> dict[str, Any]:
         "began_at": time(upload.began_at),
         "finished_at": time(upload.finished_at),
     }
-
-
-def _json(body: Mapping[str, Any], *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
