@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import grp
 import os
 import pwd
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 import oo_daemon
 from oo_config import Settings
@@ -51,19 +54,15 @@ from oo_daemon.ingress.tokens import Tokens, guard
 from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
-from oo_daemon.ops import disk as disk_
-from oo_daemon.ops import levels as levels_
 from oo_daemon.ops import log
-from oo_daemon.ops import memory as memory_
 from oo_daemon.ops import metrics as numbers
-from oo_daemon.ops.backup import Backups
-from oo_daemon.ops.disk import DatabaseFile, Disk, HeadFile
+from oo_daemon.ops.disk import free_bytes
 from oo_daemon.ops.fatal import Fatal
-from oo_daemon.ops.health import ClockSteady, CommitTimes, Health, LoopTurns, PluginsLoaded, SourcesVerify, SubscriptionsStand, WriterWrites
-from oo_daemon.ops.integrity import NIGHTLY, Integrity
-from oo_daemon.ops.levels import Levels
-from oo_daemon.ops.memory import Memory, unit_limit
+from oo_daemon.ops.files import DatabaseFile, HeadFile
+from oo_daemon.ops.health import Health
+from oo_daemon.ops.levels import CommitTimes
 from oo_daemon.ops.metrics import MemoryMetrics
+from oo_daemon.ops.watch import Watch
 from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.consumers import Consumers, parsed
 from oo_daemon.outbox.relay import Relay
@@ -84,7 +83,7 @@ from oo_daemon.sync.imports import Imports
 from oo_daemon.sync.intake import Intake
 from oo_daemon.sync.jobs import Worker
 from oo_daemon.sync.run import Limits, Sync
-from oo_daemon.sync.schedule import Dispatcher, Line, SchedulerTicker, Ticker
+from oo_daemon.sync.schedule import Dispatcher, Line, SchedulerTicker
 from oo_sdk import Log
 from oo_vault import Keyring, Refresher
 
@@ -156,16 +155,7 @@ async def build(
         storage.on_damage(fatal.tell)
         storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
         await check(storage, keyring, clock)
-        # The lock says that no other daemon lives on this file: leases that are left belong to the dead.
-        if rescued := await storage.write(schedule.rescue, clock.now()):
-            out.warning("runs_rescued", runs=rescued)
-        if rescued := await storage.write(jobs.rescue):
-            out.warning("jobs_rescued", jobs=rescued)
-        if rescued := await storage.write(inbox.rescue):
-            out.warning("deliveries_rescued", deliveries=rescued)
-        await storage.write(credentials.rescue)
-        if rescued := await storage.write(uploads.rescue):
-            out.warning("imports_rescued", imports=rescued)
+        await _rescue(storage, clock, out)
 
         if transport is None:
             real = await guests.run(_transport(settings))
@@ -189,6 +179,17 @@ async def build(
         await sources.prepare()
         for source in sources.closed():
             out.warning("source_closed", source=source.id, reason=source.closed)
+        watch = Watch.over(
+            settings,
+            storage=storage,
+            registry=registry,
+            sources=sources,
+            keyring=keyring,
+            clock=clock,
+            metrics=metrics,
+            log=out,
+            fatal=fatal.tell,
+        )
         connect = Connect(
             storage=storage,
             keyring=keyring,
@@ -348,7 +349,6 @@ async def build(
         )
         stack.push_async_callback(lambda: worker.stop(GRACE))
 
-        disk = Disk(folder=settings.places.database.parent, least=settings.disk.least_free, metrics=metrics, log=out)
         files = Files(settings.places.state / "uploads")
         imports = Imports(
             storage=storage,
@@ -360,7 +360,7 @@ async def build(
             open=Process.open,
             enabled=settings.plugins.enabled,
             settings=settings.connectors,
-            short=lambda: disk.low,
+            short=lambda: watch.disk.low,
         )
         stack.push_async_callback(imports.stop)
         taking = Uploads(
@@ -369,7 +369,7 @@ async def build(
             files=files,
             clock=clock,
             chance=chance,
-            room=lambda size: disk_.free_bytes(settings.places.state) - size >= settings.disk.least_free,
+            room=lambda size: free_bytes(settings.places.state) - size >= settings.disk.least_free,
             largest=settings.imports.largest,
             life=settings.imports.ticket_ttl,
             public_url=public_url,
@@ -407,38 +407,8 @@ async def build(
         stack.push_async_callback(relay.stop)
         relay.start(registry.sinks.values())
 
-        memory = Memory(limit=unit_limit(), metrics=metrics, log=out)
-        turns = LoopTurns(clock=clock, metrics=metrics)
-        backups = Backups(
-            database=settings.places.database,
-            folder=settings.backup.folder,
-            keep=settings.backup.keep,
-            keyring=keyring,
-            clock=clock,
-            metrics=metrics,
-            log=out,
-        )
-        integrity = Integrity(database=settings.places.database, metrics=metrics, log=out, fatal=fatal.tell)
-        steady = ClockSteady(clock=clock, metrics=metrics, log=out)
-        health = Health(
-            looks={
-                "database": WriterWrites(storage=storage, clock=clock),
-                "integrity": integrity,
-                "disk": disk,
-                "memory": memory,
-                "loop": turns,
-                "clock": steady,
-                "plugins": PluginsLoaded(registry=registry),
-                "sources": SourcesVerify(sources=sources),
-                "subscriptions": SubscriptionsStand(storage=storage),
-            }
-        )
-        await disk.look()
+        await watch.begin(stack)
         await taking.tidy()
-        looking = asyncio.ensure_future(integrity.look())
-        stack.callback(looking.cancel)
-        beating = asyncio.ensure_future(turns.run())
-        stack.callback(beating.cancel)
 
         tokens = Tokens(storage=storage, clock=clock, chance=chance)
         events = EventRoutes(
@@ -482,27 +452,35 @@ async def build(
             metrics=metrics,
             log=out,
             arrived=intake.wake,
-            short=lambda: disk.low or memory.low,
+            short=watch.short,
             limit=settings.public.body_limit,
             rate=settings.public.source_rate,
         )
         public, private = await _listen(
             settings,
-            door,
-            sockets.get("private"),
             stack,
-            health=HealthRoutes(health=health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
-            backups=BackupRoutes(backups=backups),
-            proxy=ProxyRoutes(storage=storage, registry=registry, guests=guests, forward=forward),
-            events=events,
-            audit=AuditRoutes(notes=notes),
-            uploads=UploadRoutes(uploads=taking, clock=clock),
-            privacy=PrivacyRoutes(
-                storage=storage,
-                erasures=erasing,
-                export=Export(storage=storage, folder=settings.places.database.parent, clock=clock, as_json=wire.as_json).of_user,
-                clock=clock,
-            ),
+            door=door,
+            private_door=sockets.get("private"),
+            to_the_public=[
+                *connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock, rate=settings.oauth.rate),
+                *webhooks.routes(),
+                *ImportPages(uploads=taking).routes(),
+            ],
+            private_rooms=[
+                HealthRoutes(health=watch.health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
+                BackupRoutes(backups=watch.backups),
+                events,
+                ProxyRoutes(storage=storage, registry=registry, guests=guests, forward=forward),
+                AuditRoutes(notes=notes),
+                PrivacyRoutes(
+                    storage=storage,
+                    erasures=erasing,
+                    export=Export(storage=storage, folder=settings.places.database.parent, clock=clock, as_json=wire.as_json).of_user,
+                    clock=clock,
+                ),
+                UploadRoutes(uploads=taking, clock=clock),
+                api,
+            ],
             console=Console(
                 storage=storage,
                 registry=registry,
@@ -510,7 +488,7 @@ async def build(
                 keys=keys,
                 disconnect=disconnect,
                 erasures=erasing,
-                health=health,
+                health=watch.health,
                 wake=worker.wake,
                 arrived=intake.wake,
                 as_json=wire.as_json,
@@ -519,37 +497,40 @@ async def build(
                 chance=chance,
                 log=out,
             ),
-            connect=connect,
-            webhooks=webhooks,
-            api=api,
-            public_url=public_url,
-            clock=clock,
-            chance=chance,
+            notes=notes,
+            tokens=tokens,
             out=out,
         )
         stack.callback(tail.close)  # before the doors close: they would wait for those who wait
         ticker = SchedulerTicker()
-        _tick(ticker, settings, dispatcher, storage, connect, disk)
-        ticker.every(settings.sync.tick, worker.tick, "jobs")
-        ticker.every(INTAKE_EVERY, intake.tick, "intake")
-        ticker.every(ERASING_EVERY, erasing.tick, "erasing")
-        ticker.every(IMPORTS_EVERY, imports.tick, "imports")
-        ticker.every(TIDY_EVERY, taking.tidy, "tidy_uploads")
-        ticker.every(USES_EVERY, uses.write, "uses")
-        ticker.every(TIDY_EVERY, uses.tidy, "tidy_uses")
-        ticker.every(TIDY_EVERY, keep_alive.tick, "keep_alive")
-        ticker.every(INTAKE_EVERY, steady.tick, "clock")
-        ticker.every(TIDY_EVERY, intake.tidy, "tidy_inbox")
-        ticker.every(TIDY_EVERY, budgets.tidy, "tidy_budgets")
-        ticker.every(TIDY_EVERY, actions.tidy, "tidy_actions")
-        ticker.every(disk_.LOOK, disk.look, "disk")
-        ticker.every(memory_.LOOK, memory.look, "memory")
-        ticker.every(60, backups.look, "backups")
-        ticker.every(subscriptions_.EVERY, subscribing.tick, "subscriptions")
-        ticker.every(GIVE_BACK_EVERY, give_back.tick, "give_back")
-        levels = Levels(storage=storage, database=settings.places.database, clock=clock, metrics=metrics)
-        ticker.every(levels_.LOOK, levels.look, "levels")
-        ticker.every(NIGHTLY, integrity.look, "integrity")
+
+        async def dispatch() -> None:
+            if not watch.disk.low:  # what a sync would bring could not be kept
+                await dispatcher.tick()
+
+        async def checkpoint() -> None:
+            await storage.checkpoint()
+
+        for seconds, job, name in [
+            (settings.sync.tick, dispatch, "dispatch"),
+            (settings.sync.tick, worker.tick, "jobs"),
+            (CHECKPOINT_EVERY, checkpoint, "checkpoint"),
+            (INTAKE_EVERY, intake.tick, "intake"),
+            (ERASING_EVERY, erasing.tick, "erasing"),
+            (IMPORTS_EVERY, imports.tick, "imports"),
+            (subscriptions_.EVERY, subscribing.tick, "subscriptions"),
+            (GIVE_BACK_EVERY, give_back.tick, "give_back"),
+            (USES_EVERY, uses.write, "uses"),
+            (TIDY_EVERY, keep_alive.tick, "keep_alive"),
+            (TIDY_EVERY, connect.tidy, "tidy"),
+            (TIDY_EVERY, intake.tidy, "tidy_inbox"),
+            (TIDY_EVERY, actions.tidy, "tidy_actions"),
+            (TIDY_EVERY, budgets.tidy, "tidy_budgets"),
+            (TIDY_EVERY, uses.tidy, "tidy_uses"),
+            (TIDY_EVERY, taking.tidy, "tidy_uploads"),
+            *watch.jobs(),
+        ]:
+            ticker.every(seconds, job, name)
         ticker.start()
         stack.push_async_callback(ticker.stop)
         out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
@@ -560,7 +541,7 @@ async def build(
             keys=keys,
             clock=clock,
             metrics=metrics,
-            health=health,
+            health=watch.health,
             fatal=fatal,
             public=public,
             private=private,
@@ -578,60 +559,49 @@ def _rehearse(intake: Intake, clock: ports.Clock) -> Rehearse:
     return rehearse
 
 
-def _tick(ticker: Ticker, settings: Settings, dispatcher: Dispatcher, storage: ThreadedStorage, connect: Connect, disk: Disk) -> None:
-    async def dispatch() -> None:
-        if not disk.low:  # what a sync would bring could not be kept
-            await dispatcher.tick()
+async def _rescue(storage: Storage, clock: ports.Clock, out: Log) -> None:
+    """Free what the dead held: the lock says that no other daemon lives on this file."""
+    if rescued := await storage.write(schedule.rescue, clock.now()):
+        out.warning("runs_rescued", runs=rescued)
+    if rescued := await storage.write(jobs.rescue):
+        out.warning("jobs_rescued", jobs=rescued)
+    if rescued := await storage.write(inbox.rescue):
+        out.warning("deliveries_rescued", deliveries=rescued)
+    if rescued := await storage.write(uploads.rescue):
+        out.warning("imports_rescued", imports=rescued)
+    await storage.write(credentials.rescue)
 
-    async def checkpoint() -> None:
-        await storage.checkpoint()
 
-    ticker.every(settings.sync.tick, dispatch, "dispatch")
-    ticker.every(CHECKPOINT_EVERY, checkpoint, "checkpoint")
-    ticker.every(TIDY_EVERY, connect.tidy, "tidy")
+class Room(Protocol):
+    """Whoever has routes behind the private doors."""
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """They."""
 
 
 async def _listen(
     settings: Settings,
-    door: socket.socket | None,
-    private_door: socket.socket | None,
     stack: AsyncExitStack,
     *,
-    health: HealthRoutes,
-    backups: BackupRoutes,
-    proxy: ProxyRoutes,
-    events: EventRoutes,
-    audit: AuditRoutes,
-    uploads: UploadRoutes,
-    privacy: PrivacyRoutes,
+    door: socket.socket | None,
+    private_door: socket.socket | None,
+    to_the_public: Sequence[web.AbstractRouteDef],
+    private_rooms: Sequence[Room],
     console: Console,
-    connect: Connect,
-    webhooks: Webhooks,
-    api: Api,
-    public_url: str,
-    clock: ports.Clock,
-    chance: ports.Chance,
+    notes: Audit,
+    tokens: Tokens,
     out: Log,
 ) -> tuple[Listening, Listening]:
     public_app = server.public_application(log=out)
-    public_app.add_routes(connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock, rate=settings.oauth.rate))
-    public_app.add_routes(webhooks.routes())
-    public_app.add_routes(ImportPages(uploads=uploads.uploads).routes())
-    private_app = server.private_application(log=out)
-    private_app.middlewares.extend([audited(audit.notes), in_its_words])
-    console.add_to(private_app, trusts=True)
-    private_app.add_routes(
-        [
-            *health.routes(),
-            *backups.routes(),
-            *events.routes(),
-            *proxy.routes(),
-            *audit.routes(),
-            *privacy.routes(),
-            *uploads.routes(),
-            *api.routes(),
-        ]
-    )
+    public_app.add_routes(to_the_public)
+
+    def behind(*manners: Middleware, trusts: bool) -> web.Application:
+        app = server.private_application(log=out)
+        app.middlewares.extend([*manners, audited(notes), in_its_words])
+        console.add_to(app, trusts=trusts)
+        app.add_routes([route for room in private_rooms for route in room.routes()])
+        return app
+
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
@@ -651,25 +621,10 @@ async def _listen(
         sock=door,
     )
     stack.push_async_callback(public.close)
-    private = await server.listen_unix(private_app, path=settings.places.socket, admins=_admins(settings), sock=private_door)
+    private = await server.listen_unix(behind(trusts=True), path=settings.places.socket, admins=_admins(settings), sock=private_door)
     stack.push_async_callback(private.close)
     if settings.private.port:
-        guarded_app = server.private_application(log=out)
-        guarded_app.middlewares.extend([in_its_words, guard(api.tokens), audited(audit.notes), in_its_words])
-        console.add_to(guarded_app, trusts=False)
-        guarded_app.add_routes(
-            [
-                *health.routes(),
-                *backups.routes(),
-                *events.routes(),
-                *proxy.routes(),
-                *audit.routes(),
-                *privacy.routes(),
-                *uploads.routes(),
-                *api.routes(),
-            ]
-        )
-        guarded = await server.listen_tcp(guarded_app, port=settings.private.port)
+        guarded = await server.listen_tcp(behind(in_its_words, guard(tokens), trusts=False), port=settings.private.port)
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)
     return public, private

@@ -314,8 +314,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "refreshes of the dead are freed at the start",
         "E3",
         APP,
-        "        await storage.write(credentials.rescue)\n",
-        "        await storage.read(inbox.depth)\n",
+        "    await storage.write(credentials.rescue)\n",
+        "    await storage.read(inbox.depth)\n",
         "tests/faults/test_processes.py::test_what_the_dead_held_is_free",
     ),
     _(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -124,21 +123,6 @@ class SubscriptionsStand:
             return Finding(well=True)
         says = ", ".join(f"{count} at {provider}" for provider, count in failing.items())
         return Finding(well=False, warning=True, says=f"connections without pushes, polled in their place: {says}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitTimes:
-    """Measures commits; called around each, in the writer's thread."""
-
-    clock: Clock
-    metrics: Metrics
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Measure one."""
-        began = self.clock.monotonic()
-        yield
-        self.metrics.observe("commit_seconds", self.clock.monotonic() - began)
 
 
 @dataclass(slots=True, kw_only=True)

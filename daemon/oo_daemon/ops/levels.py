@@ -1,8 +1,9 @@
-"""Levels: how much there is and how old it is, measured every few seconds."""
+"""Levels: how much there is and how old it is, measured every few seconds; and how long commits take."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,3 +51,18 @@ class Levels:
 
 def _age(since: int | None, now: int) -> float:
     return 0.0 if since is None else max(0.0, (now - since) / SECOND)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitTimes:
+    """Measures commits; called around each, in the writer's thread."""
+
+    clock: Clock
+    metrics: Metrics
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Measure one."""
+        began = self.clock.monotonic()
+        yield
+        self.metrics.observe("commit_seconds", self.clock.monotonic() - began)

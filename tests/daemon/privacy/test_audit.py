@@ -10,7 +10,7 @@ import pytest
 from daemon.ingress.wire import Notebook
 from daemon.virtual import SeededChance, VirtualClock
 
-from oo_daemon.ops.disk import HeadFile
+from oo_daemon.ops.files import HeadFile
 from oo_daemon.outbox import wire
 from oo_daemon.privacy.audit import Audit
 from oo_daemon.store import audit

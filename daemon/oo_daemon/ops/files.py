@@ -1,0 +1,57 @@
+"""Files beside the database, and the database as a file, for those who must know of them without opening any themselves."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from oo_daemon.ops.disk import free_bytes
+from oo_daemon.store.storage import ThreadedStorage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFile:
+    """The database as a file, for whoever must know how large it is and have it packed."""
+
+    storage: ThreadedStorage
+    path: Path
+
+    async def pack(self) -> None:
+        """Write it anew without what was deleted. Raises `CannotStore`."""
+        await self.storage.pack()
+
+    def size(self) -> int:
+        """Bytes, the write-ahead log included."""
+        names = (self.path.name, f"{self.path.name}-wal")
+        return sum(path.stat().st_size for path in map(self.path.with_name, names) if path.exists())
+
+    def free(self) -> int:
+        """Bytes left beside it."""
+        return free_bytes(self.path.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFile:
+    """A number and a link in a file of their own, replaced as a whole."""
+
+    path: Path
+
+    def read(self) -> tuple[int, str] | None:
+        """What was written last."""
+        try:
+            number, _, link = self.path.read_text("ascii").strip().partition(" ")
+            return int(number), link
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def write(self, number: int, link: str) -> None:
+        """Replace it, through to the disk. Raises `OSError`."""
+        new = self.path.with_name(self.path.name + ".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, f"{number} {link}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        new.rename(self.path)

@@ -1,0 +1,111 @@
+"""The watch over the daemon: the parts of this room, put together, and what each is to do and how often."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from oo_config import Settings
+from oo_daemon.connections.sources import Sources
+from oo_daemon.ops import disk, levels, memory
+from oo_daemon.ops.backup import Backups
+from oo_daemon.ops.disk import Disk
+from oo_daemon.ops.health import ClockSteady, Health, Look, LoopTurns, PluginsLoaded, SourcesVerify, SubscriptionsStand, WriterWrites
+from oo_daemon.ops.integrity import NIGHTLY, Integrity
+from oo_daemon.ops.levels import Levels
+from oo_daemon.ops.memory import Memory, unit_limit
+from oo_daemon.ports import Clock, Metrics
+from oo_daemon.registry import Registry
+from oo_daemon.store.storage import Storage
+from oo_sdk import Log
+from oo_vault import Keyring
+
+#: How often it is looked at, in seconds, how far the clock is off, and how old the newest backup is.
+CLOCK_EVERY, BACKUPS_EVERY = 1.0, 60.0
+
+Job = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Everything that looks after the daemon."""
+
+    health: Health
+    disk: Disk
+    memory: Memory
+    backups: Backups
+    _integrity: Integrity
+    _turns: LoopTurns
+    _steady: ClockSteady
+    _levels: Levels
+
+    @classmethod
+    def over(
+        cls,
+        settings: Settings,
+        *,
+        storage: Storage,
+        registry: Registry,
+        sources: Sources,
+        keyring: Keyring,
+        clock: Clock,
+        metrics: Metrics,
+        log: Log,
+        fatal: Callable[[BaseException], None],
+    ) -> Watch:
+        """Put it together."""
+        database = settings.places.database
+        disk_ = Disk(folder=database.parent, least=settings.disk.least_free, metrics=metrics, log=log)
+        memory_ = Memory(limit=unit_limit(), metrics=metrics, log=log)
+        integrity = Integrity(database=database, metrics=metrics, log=log, fatal=fatal)
+        turns, steady = LoopTurns(clock=clock, metrics=metrics), ClockSteady(clock=clock, metrics=metrics, log=log)
+        looks: dict[str, Look] = {
+            "database": WriterWrites(storage=storage, clock=clock),
+            "integrity": integrity,
+            "disk": disk_,
+            "memory": memory_,
+            "loop": turns,
+            "clock": steady,
+            "plugins": PluginsLoaded(registry=registry),
+            "sources": SourcesVerify(sources=sources),
+            "subscriptions": SubscriptionsStand(storage=storage),
+        }
+        return cls(
+            health=Health(looks=looks),
+            disk=disk_,
+            memory=memory_,
+            backups=Backups(
+                database=database,
+                folder=settings.backup.folder,
+                keep=settings.backup.keep,
+                keyring=keyring,
+                clock=clock,
+                metrics=metrics,
+                log=log,
+            ),
+            _integrity=integrity,
+            _turns=turns,
+            _steady=steady,
+            _levels=Levels(storage=storage, database=database, clock=clock, metrics=metrics),
+        )
+
+    def short(self) -> bool:
+        """Say whether the host is short of disk or memory, so that nothing new is to be taken."""
+        return self.disk.low or self.memory.low
+
+    async def begin(self, stack: AsyncExitStack) -> None:
+        """Look at the disk, and begin what goes on by itself until the stack ends."""
+        await self.disk.look()
+        for work in (self._integrity.look(), self._turns.run()):
+            stack.callback(asyncio.ensure_future(work).cancel)
+
+    def jobs(self) -> Iterator[tuple[float, Job, str]]:
+        """What is to be called how often (seconds), and by which name."""
+        yield disk.LOOK, self.disk.look, "disk"
+        yield memory.LOOK, self.memory.look, "memory"
+        yield CLOCK_EVERY, self._steady.tick, "clock"
+        yield levels.LOOK, self._levels.look, "levels"
+        yield BACKUPS_EVERY, self.backups.look, "backups"
+        yield NIGHTLY, self._integrity.look, "integrity"
