@@ -98,7 +98,7 @@ class Process:
             self.process.kill()
         await self.process.wait()
         # Python 3.11 leaves the pipes to the collector otherwise, which complains.
-        self.process._transport.close()  # type: ignore[attr-defined]
+        self.process._transport.close()  # type: ignore[attr-defined]  # asyncio's own, without a public way to it
 
 
 @dataclass(slots=True)

@@ -44,11 +44,7 @@ def erase(call: Call, user: str | None, connection: str | None, yes: bool, witho
         if click.prompt("To go on, type the name again", err=True, default="", show_default=False) != named:
             raise NotDone("that was not the name", "nothing was erased")
     if without_keys:
-        from oo_daemon.outbox import own, wire  # here, since only this way of erasing does without the daemon
-        from oo_daemon.privacy.offline import erase_offline
-
-        path = call.settings.places.database
-        count = erase_offline(path, user=user, connection=connection, erased_event=own.erased_event, encode=wire.encode)
+        count = _on_the_file(call, user, connection or "")
         if not quiet:
             terminal.show(f"Erased: {terminal.count(count, 'connection')}. No provider was told: the people concerned can remove oO there.")
         return
@@ -69,3 +65,22 @@ def erase(call: Call, user: str | None, connection: str | None, yes: bool, witho
         terminal.show_json(found)
     elif not quiet:
         show_erasure(found)
+
+
+def _on_the_file(call: Call, user: str | None, connection: str) -> int:
+    """Erase without the daemon; gives how many connections there were."""
+    from oo_daemon.connections.uploads import Files  # here, since only this way of erasing does without the daemon
+    from oo_daemon.host import HostChance, HostClock
+    from oo_daemon.outbox import own, wire
+    from oo_daemon.privacy.offline import Offline
+
+    places = call.settings.places
+    offline = Offline(
+        path=places.database,
+        clock=HostClock(),
+        chance=HostChance(),
+        purge=lambda erased: Files(places.state / "uploads").remove(erased.id),
+        erased_event=own.erased_event,
+        encode=wire.encode,
+    )
+    return offline.of_user(user) if user is not None else offline.of_connection(connection)

@@ -138,4 +138,4 @@ def _waits_for(erasure: Erasure) -> str:
     providers = sorted({part.provider for part in erasure.parts if not part.ended})
     if providers:
         return f"{', '.join(providers)} to be told; that is tried for a day"
-    return "the file to be packed"
+    return "the last grants to be given back, or the file to be packed"

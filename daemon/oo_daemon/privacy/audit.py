@@ -64,7 +64,7 @@ class Audit:
 
         def add(database: Database) -> Entry:
             subject = audit.subject(database, about, new) if about else ""
-            return audit.add(database, Act(at=self.clock.now(), who=who, act=act, subject=subject, status=status), self._bind)
+            return audit.add(database, Act(at=self.clock.now(), who=who, act=act, subject=subject, status=status), self._vouch)
 
         try:
             async with self._turn:
@@ -75,9 +75,9 @@ class Audit:
             return
         self.log.info("audit", number=entry.number, act=act, status=status, link=_spaced(entry.link))
 
-    def _bind(self, before: bytes, entry: bytes) -> tuple[str, bytes]:
+    def _vouch(self, chain: bytes) -> tuple[str, bytes]:
         key = self.keyring.newest
-        return key.key_id, key.link(before, entry)
+        return key.key_id, key.link(chain)
 
     async def listed(self, limit: int) -> list[Entry]:
         """The latest entries, newest first."""
@@ -87,24 +87,29 @@ class Audit:
         """Look over the whole chain; `head` is a last link that somebody kept, in place of the one that we keep."""
         async with self._turn:
             kept = self.head.read()
-            before, number, count, wrong = b"", 0, 0, ""
+            chain, link, number, count, wrong = b"", b"", 0, 0, ""
+            unvouched = 0  #: the first of those since the last that a known key vouches for
             seen = False
             while some := await self.storage.read(audit.after, number, SOME):
                 for entry in some:
+                    chain, link, number, count = entry.done.after(chain), entry.link, entry.number, count + 1
                     key = self.keyring.key(entry.key_id)
                     if key is None:
-                        wrong = wrong or f"entry {entry.number} was bound with key {entry.key_id}, which is not among the keys given"
-                    elif key.link(before, entry.done.encode()) != entry.link:
-                        wrong = wrong or f"entry {entry.number}, or one just before it, was changed, left out or put in"
-                    before, number, count = entry.link, entry.number, count + 1
-                    seen = seen or (head != "" and entry.link.hex() == head)
+                        unvouched = unvouched or number
+                    elif key.link(chain) == link:
+                        unvouched = 0
+                    else:
+                        wrong = wrong or f"entry {number}, or one before it, was changed, left out or put in"
+                    seen = seen or (head != "" and link.hex() == head)
+            if unvouched:
+                wrong = wrong or f"nothing vouches for the entries from {unvouched} on: their key is not among the keys given"
             if head and not seen:
                 wrong = wrong or "the head that was given is in no entry: the end was cut off, or it is another database's"
-            if not head and kept is not None and kept != (number, before.hex()):
+            if not head and kept is not None and kept != (number, link.hex()):
                 wrong = (
                     wrong or f"the last entry should be {kept[0]} and is {number}: the end was cut off, or an older database was restored"
                 )
-            return Verdict(entries=count, whole=not wrong, says=wrong, head=before.hex())
+            return Verdict(entries=count, whole=not wrong, says=wrong, head=link.hex())
 
 
 def _spaced(link: bytes) -> str:

@@ -154,6 +154,10 @@ class Erasures:
             await self._erase(erasure)
         for part in erasure.parts:
             await self._end(part)
+        if erasure.user is not None and erasure.kind == "user":
+            left = await self.storage.write(erasures.erase_sign_ins, erasure.user, erasure.created_at)
+            if left:
+                return  # grants that no connection has are still being given back
         erasure = await self.status(erasure.id)
         if all(part.ended for part in erasure.parts) and erasure.physical_at is None and self._may_pack(erasure):
             await self.file.pack()

@@ -2,72 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from oo_daemon.connections.errors import Declined
-from oo_daemon.host import HostChance, HostClock
+from oo_daemon.ports import Chance, Clock
 from oo_daemon.privacy.deletions import DeletionLog
 from oo_daemon.privacy.erase import ErasedEvent
 from oo_daemon.store import accept as waist
 from oo_daemon.store import connections, erasures, lock
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import SqliteDatabase
-from oo_daemon.store.erasures import TombstoneWritten
+from oo_daemon.store.erasures import Kind, TombstoneWritten
 from oo_daemon.store.storage import open_database
 
 #: What became of each grant.
 LOST = {"revoked": "failed", "reason": "key lost", "remains": "the person can remove oO at the provider", "manual_url": ""}
 
 
-def erase_offline(path: Path, *, user: str | None, connection: str | None, erased_event: ErasedEvent, encode: waist.Encode) -> int:
-    """Erase, pack the file, and give how many connections that were. Raises `Declined`, `AlreadyRunning`, `CannotOpen`."""
-    clock, chance = HostClock(), HostChance()
-    with lock.held(path):
-        database = open_database(path)
-        try:
-            of = connections.listed(database, user=user) if user is not None else [_one(database, connection or "")]
-            DeletionLog(path.with_name("deletions.log")).add([each.id for each in of], clock.now())
-            id_ = chance.token_bytes(16).hex()
-            _erase(database, "user" if user is not None else "connection", of, id_, clock.now(), erased_event, encode)
-            database.rows("VACUUM")
-            database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            database.close()
-    return len(of)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """Erases in a database that nobody else uses; gives how many connections there were. Raises `AlreadyRunning`, `CannotOpen`."""
 
+    path: Path
+    clock: Clock
+    chance: Chance
+    purge: Callable[[Connection], object]  #: removes what lies outside of the database
+    erased_event: ErasedEvent
+    encode: waist.Encode
 
-def _one(database: SqliteDatabase, id_: str) -> Connection:
-    found = connections.by_id(database, id_)
-    if found is None:
-        raise Declined("not_found", "There is no such connection.", "See `oo connections`.")
-    return found
+    def of_user(self, user: str) -> int:
+        """Everything of a user."""
+        return self._opened("user", user, lambda database: connections.listed(database, user=user))
 
+    def of_connection(self, id_: str) -> int:
+        """One connection. Raises `Declined`."""
 
-def _erase(
-    database: SqliteDatabase,
-    kind: erasures.Kind,
-    of: list[Connection],
-    id_: str,
-    now: int,
-    erased_event: ErasedEvent,
-    encode: waist.Encode,
-) -> None:
-    with database.atomic():
-        user = of[0].user if of else ""
-        erasures.begin(database, id_=id_, kind=kind, user=user, of=of, job_ids=[f"{id_}-{each.number}" for each in of], now=now)
-    for connection in of:
-        while erasures.erase_some(database, id_, connection.number):
-            pass
-        while erasures.erase_deliveries(database, id_, connection):
-            pass
-    with database.atomic():
-        if of:
-            last = of[-1]
-            draft = erased_event(kind, last.user if kind == "user" else last.id, id_, now)
-            marks = [TombstoneWritten(erasure=id_, now=now)]
-            waist.accept(database, waist.Batch(connection=last, observed_at=now, drafts=[draft], marks=marks, erasing=True), encode)
+        def one(database: SqliteDatabase) -> list[Connection]:
+            found = connections.by_id(database, id_)
+            if found is None:
+                raise Declined("not_found", "There is no such connection.", "See `oo connections`.")
+            return [found]
+
+        return self._opened("connection", "", one)
+
+    def _opened(self, kind: Kind, user: str, which: Callable[[SqliteDatabase], list[Connection]]) -> int:
+        now = self.clock.now()
+        with lock.held(self.path):
+            database = open_database(self.path)
+            try:
+                of = which(database)
+                DeletionLog(self.path.with_name("deletions.log")).add([each.id for each in of], now)
+                self._erase(database, kind, user, of, now)
+                database.rows("VACUUM")
+                database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                database.close()
+        return len(of)
+
+    def _erase(self, database: SqliteDatabase, kind: Kind, user: str, of: list[Connection], now: int) -> None:
+        id_ = self.chance.token_bytes(16).hex()
+        with database.atomic():
+            erasures.begin(database, id_=id_, kind=kind, user=user, of=of, job_ids=[f"{id_}-{each.number}" for each in of], now=now)
+            if kind == "user":
+                erasures.drop_sign_ins(database, user, now)  # what they hold cannot be given back
         for connection in of:
-            erasures.told(database, connection.number, LOST)
-            erasures.end_connection(database, connection.number)
-        erasures.note(database, id_, physical_at=now)
-        erasures.finish(database, id_, now)
+            while erasures.erase_some(database, id_, connection.number):
+                pass
+            while erasures.erase_deliveries(database, id_, connection):
+                pass
+            self.purge(connection)
+        with database.atomic():
+            if of:
+                last = of[-1]
+                draft = self.erased_event(kind, user if kind == "user" else last.id, id_, now)
+                marks = [TombstoneWritten(erasure=id_, now=now)]
+                batch = waist.Batch(connection=last, observed_at=now, drafts=[draft], marks=marks, erasing=True)
+                waist.accept(database, batch, self.encode)
+            for connection in of:
+                erasures.told(database, connection.number, LOST)
+                erasures.end_connection(database, connection.number)
+            erasures.note(database, id_, physical_at=now)
+            erasures.finish(database, id_, now)

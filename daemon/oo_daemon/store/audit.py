@@ -1,4 +1,6 @@
-"""What administrators did: entries that are only ever added, each bound by a keyed hash to all that came before it.
+"""What administrators did: entries that are only ever added, each chained to all that came before it and vouched for by a root key.
+
+The chain needs no key and so outlives those that are dropped: whichever later entry is vouched for vouches for all before it.
 
 Whom an entry is about is said by a random id; what that stands for lies in a table of its own, and an erasure deletes it there.
 """
@@ -7,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from oo_daemon.store.database import Database, Row
 
-#: Binds an entry to the link before it; gives the id of the key that did, and the link.
-Bind = Callable[[bytes, bytes], tuple[str, bytes]]
+#: Vouches for a chain; gives the id of the key that did, and the link.
+Vouch = Callable[[bytes], tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +27,13 @@ class Act:
     subject: str  #: a random id; empty where it is about nobody
     status: int  #: what was answered
 
-    def encode(self) -> bytes:
-        """The bytes that are bound: each field after its length."""
-        fields = (str(self.at), self.who, self.act, self.subject, str(self.status))
-        return b"".join(len(data).to_bytes(4) + data for data in (field.encode("utf-8", "surrogatepass") for field in fields))
+    def after(self, chain: bytes) -> bytes:
+        """The chain with this act at its end: a digest over the chain before it and each field, after its length."""
+        hasher = blake2b(chain, digest_size=32)
+        for field in (str(self.at), self.who, self.act, self.subject, str(self.status)):
+            data = field.encode("utf-8", "surrogatepass")
+            hasher.update(len(data).to_bytes(4) + data)
+        return hasher.digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +69,14 @@ def forget(database: Database, name: str) -> None:
     database.rows("DELETE FROM audit_subject WHERE name = ?", (name,))
 
 
-def add(database: Database, done: Act, bind: Bind) -> Entry:
+def add(database: Database, done: Act, vouch: Vouch) -> Entry:
     """Add an entry at the end."""
-    last = database.rows("SELECT link FROM audit ORDER BY number DESC LIMIT 1")
-    key_id, link = bind(bytes(last[0][0]) if last else b"", done.encode())
+    last = database.rows("SELECT chain FROM audit ORDER BY number DESC LIMIT 1")
+    chain = done.after(bytes(last[0][0]) if last else b"")
+    key_id, link = vouch(chain)
     ((number,),) = database.rows(
-        'INSERT INTO audit ("at", who, act, subject, status, key_id, link) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING number',
-        (done.at, done.who, done.act, done.subject, done.status, key_id, link),
+        'INSERT INTO audit ("at", who, act, subject, status, chain, key_id, link) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING number',
+        (done.at, done.who, done.act, done.subject, done.status, chain, key_id, link),
     )
     return Entry(number=number, done=done, key_id=key_id, link=link)
 

@@ -46,7 +46,7 @@ KEPT: Mapping[str, str] = {
     "api_token": "callers are the operator's",
     "migration": "the schema's history",
     "connection": "erased last, by `end_connection`",
-    "flow": "erased first, by `begin`",
+    "flow": "erased by `erase_sign_ins`",
     "erasure": "the receipt: no user once it is done",
     "erasure_part": "the receipt: the random id of a connection, and its provider",
 }
@@ -157,11 +157,29 @@ def begin(database: Database, *, id_: str, kind: Kind, user: str, of: Sequence[C
             (id_, connection.number, connection.id, connection.provider, msgspec.json.encode(told).decode()),
         )
     if kind == "user":
-        database.rows('DELETE FROM flow WHERE "user" = ?', (user,))
+        erase_sign_ins(database, user, now)
     found = by_id(database, id_)
     if found is None:
         raise AssertionError("an erasure that was just written is there")
     return found
+
+
+def erase_sign_ins(database: Database, user: str, before: int) -> int:
+    """Erase a user's sign-ins that were begun by then. Gives how many are left: they hold a grant that is still to be given back."""
+    mine = '"user" = ? AND created_at <= ?'
+    database.rows(f"DELETE FROM flow WHERE {mine} AND (sealed IS NULL OR account_found = '')", (user, before))
+    database.rows(
+        f"UPDATE flow SET status = 'failed', reason = '', link_hash = NULL, state_hash = NULL, browser_hash = NULL WHERE {mine} "
+        "AND status <> 'failed'",
+        (user, before),
+    )
+    ((count,),) = database.rows(f"SELECT count(*) FROM flow WHERE {mine}", (user, before))
+    return int(count)
+
+
+def drop_sign_ins(database: Database, user: str, before: int) -> None:
+    """Erase a user's sign-ins that were begun by then, whatever they hold."""
+    database.rows('DELETE FROM flow WHERE "user" = ? AND created_at <= ?', (user, before))
 
 
 def erase_some(database: Database, erasure: str, number: int) -> int:

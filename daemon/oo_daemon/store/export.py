@@ -21,6 +21,7 @@ class Held:
     deliveries: Sequence[Mapping[str, Any]]
     runs: Sequence[Mapping[str, Any]]
     actions: Sequence[Mapping[str, Any]]
+    uploads: Sequence[Mapping[str, Any]]
 
 
 def of_user(database: Database, user: str) -> Held:
@@ -29,10 +30,12 @@ def of_user(database: Database, user: str) -> Held:
     deliveries: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     actions: list[dict[str, Any]] = []
+    uploads: list[dict[str, Any]] = []
     for connection in known:
         deliveries += _named(database, connection.id, _DELIVERIES, (connection.number, *_names(database, connection)))
         runs += _named(database, connection.id, _RUNS, (connection.number,))
         actions += _named(database, connection.id, _ACTIONS, (connection.number,))
+        uploads += _named(database, connection.id, _UPLOADS, (connection.number,))
     return Held(
         connections=[
             {
@@ -53,6 +56,7 @@ def of_user(database: Database, user: str) -> Held:
         deliveries=deliveries,
         runs=runs,
         actions=actions,
+        uploads=uploads,
     )
 
 
@@ -79,6 +83,10 @@ _RUNS = (
 _ACTIONS = (
     "SELECT id, body, state, result, reason, created_at, finished_at FROM job WHERE connection = ? AND kind = 'act' ORDER BY number",
     ("id", "body", "state", "result", "reason", "created_at", "finished_at"),
+)
+_UPLOADS = (
+    "SELECT name, state, reason, size, events, created_at, began_at, finished_at FROM upload WHERE connection = ? ORDER BY created_at, id",
+    ("name", "state", "reason", "size", "events", "created_at", "began_at", "finished_at"),
 )
 
 

@@ -112,7 +112,7 @@ class Imports:
                     return
                 task = asyncio.ensure_future(self._run(upload))
                 self._running[upload.id] = task
-                task.add_done_callback(lambda _, id_=upload.id: self._running.pop(id_, None))  # type: ignore[misc]
+                task.add_done_callback(lambda _, id_=upload.id: self._running.pop(id_, None))  # type: ignore[misc]  # the default binds it now
         except CannotStore as fault:
             self.log.warning("import_waits", reason=str(fault))
 

@@ -69,6 +69,18 @@ async def test_a_changed_entry_is_found(world: World, column: str, number: int) 
     assert "changed" in verdict.says or "cut off" in verdict.says
 
 
+@pytest.mark.rows("F12", "C3")
+async def test_a_key_that_was_dropped(world: World) -> None:
+    """What it vouched for is vouched for by what came after it; and a change there is still found."""
+    world.notes.keyring.drop(Keyring([OLD]).newest.key_id)
+    assert (await world.notes.verify()).whole
+    world.database.rows("UPDATE audit SET who = 'another' WHERE number = 2")
+    assert not (await world.notes.verify()).whole
+    world.database.rows("UPDATE audit SET who = 'uid 0' WHERE number = 2")
+    world.database.rows("UPDATE audit SET key_id = 'ffffffff', who = 'another' WHERE number >= 6")
+    assert "nothing vouches" in (await world.notes.verify()).says
+
+
 @pytest.mark.rows("F12")
 @pytest.mark.parametrize("change", ["DELETE FROM audit WHERE number = 3", "DELETE FROM audit WHERE number >= 6", "DELETE FROM audit"])
 async def test_a_cut_is_found(world: World, change: str) -> None:
@@ -85,7 +97,8 @@ async def test_swapped_and_forged_entries_are_found(world: World) -> None:
     world.database.rows("UPDATE audit SET number = 2 WHERE number = 100")
     assert (await world.notes.verify()).whole
     world.database.rows(
-        'INSERT INTO audit ("at", who, act, subject, status, key_id, link) SELECT "at", who, act, subject, status, key_id, link FROM audit '
+        'INSERT INTO audit ("at", who, act, subject, status, chain, key_id, link) '
+        'SELECT "at", who, act, subject, status, chain, key_id, link FROM audit '
         "WHERE number = 7"
     )
     assert not (await world.notes.verify()).whole

@@ -18,8 +18,8 @@ from oo_daemon.outbox import own, wire
 from oo_daemon.ports import SECOND
 from oo_daemon.privacy.deletions import DeletionLog
 from oo_daemon.privacy.erase import Erasures
-from oo_daemon.privacy.offline import erase_offline
-from oo_daemon.store import backup, connections, consumers, credentials, erasures, jobs, outbox, schedule
+from oo_daemon.privacy.offline import Offline
+from oo_daemon.store import backup, connections, consumers, credentials, erasures, flows, jobs, outbox, schedule
 from oo_daemon.store.accept import Batch, accept
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import SqliteDatabase
@@ -83,6 +83,7 @@ class World:
     metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
     notebook: Notebook = field(default_factory=Notebook)
     closed: int = 0
+    purged: list[str] = field(default_factory=list)
 
     def erasing(self) -> Erasures:
         """As after a start."""
@@ -99,6 +100,23 @@ class World:
             wake_jobs=lambda: None,
             closed=self.close_sources,
         )
+
+    def offline(self) -> Offline:
+        """As without the daemon."""
+        return Offline(
+            path=self.path,
+            clock=self.clock,
+            chance=SeededChance(),
+            purge=lambda connection: self.purged.append(connection.id),
+            erased_event=own.erased_event,
+            encode=wire.encode,
+        )
+
+    def reopened(self) -> erasures.Erasure:
+        """The erasure, in the file that was closed."""
+        self.database.connect()
+        (found,) = erasures.listed(self.database)
+        return found
 
     async def close_sources(self) -> None:
         """Addresses are looked at anew."""
@@ -136,6 +154,10 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     database = open_database(tmp_path / "oo.sqlite3")
     clock = VirtualClock(start=NOW + SECOND)
+    database.rows(
+        "INSERT INTO registration (id, provider, client_id, key_id, secrets, secret_count, created_at) "
+        "VALUES ('acme', 'acme', '', '', '', 0, 0)"
+    )
     made = World(tmp_path / "oo.sqlite3", database, Mortal(database, wire.encode), clock, Disk(database))
     made.connect("c1", user="ada")
     made.connect("c2", user="ada", provider="other")
@@ -199,6 +221,50 @@ async def test_killed_at_every_step_it_comes_to_its_end(world: World, after: boo
     assert died >= 3
     counts = world.counts()
     assert (counts["connection"], counts["object"], counts["outbox"]) == (1, 120, 121)
+
+
+@pytest.mark.rows("F1", "F10")
+async def test_a_grant_that_waits_to_be_given_back(world: World) -> None:
+    """A sign-in that left a grant is kept until the provider was told; a later one of hers is not touched."""
+    found = flows.Found(account_id="1", label="", scopes=(), meta={})
+    for name, created in (("with", NOW), ("without", NOW), ("later", NOW + 3600 * SECOND)):
+        flows.open_(world.database, sign_in(name, created), name.encode())
+    flows.hold(world.database, "with", Sealed(key_id="k", blob=b"grant"), found, NOW + 600 * SECOND)
+    erasing = world.erasing()
+    begun = await erasing.of_user("ada")
+    assert [each.id for each in flows.left(world.database, world.clock.now())] == ["with"]
+    assert flows.by_id(world.database, "without") is None
+    for _ in range(2):
+        await erasing.tick()
+        world.tell_providers()
+    await erasing.tick()
+    assert (await erasing.status(begun.id)).state == "waiting"
+    flows.let_go(world.database, "with")
+    await erasing.tick()
+    assert (await erasing.status(begun.id)).state == "done"
+    assert [flows.by_id(world.database, name) is not None for name in ("with", "later")] == [False, True]
+
+
+def sign_in(name: str, created_at: int) -> flows.SignIn:
+    return flows.SignIn(
+        id=name,
+        registration="acme",
+        provider="acme",
+        user="ada",
+        account="default",
+        sealed=None,
+        redirect_uri="",
+        scopes=(),
+        asked=(),
+        return_to="",
+        found=None,
+        status="open",
+        reason="",
+        connection=None,
+        browser_hash=None,
+        created_at=created_at,
+        expires_at=created_at + 900 * SECOND,
+    )
 
 
 @pytest.mark.rows("F2")
@@ -288,9 +354,9 @@ async def test_a_disk_that_refuses_is_waited_for(world: World, monkeypatch: pyte
 def test_lost_keys(world: World) -> None:
     """On the file alone, without a key: everything goes, and the receipt says that no provider was told."""
     world.database.close()
-    assert erase_offline(world.path, user="ada", connection=None, erased_event=own.erased_event, encode=wire.encode) == 2
-    world.database.connect()
-    (erasure,) = erasures.listed(world.database)
+    assert world.offline().of_user("ada") == 2
+    erasure = world.reopened()
+    assert world.purged == [part.id for part in erasure.parts]
     assert (erasure.state, {part.revocation["reason"] for part in erasure.parts}) == ("done", {"key lost"})
     assert (world.counts()["connection"], world.counts()["outbox"]) == (1, 121)
 
@@ -300,7 +366,7 @@ def test_nothing_is_left_in_the_file(world: World) -> None:
     """Neither in a page nor in a gap between them, nor in the log."""
     world.database.close()
     assert b"canary ada" in world.path.read_bytes()
-    erase_offline(world.path, user="ada", connection=None, erased_event=own.erased_event, encode=wire.encode)
+    world.offline().of_user("ada")
     whole = b"".join(path.read_bytes() for path in sorted(world.path.parent.iterdir()) if path.is_file())
     assert b"canary ada" not in whole
     assert b"canary-c1" not in whole

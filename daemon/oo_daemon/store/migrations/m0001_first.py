@@ -149,9 +149,9 @@ STATEMENTS = (
         erasure TEXT NOT NULL REFERENCES erasure (id) ON DELETE CASCADE, connection {int} NOT NULL, id TEXT NOT NULL,
         provider TEXT NOT NULL, revocation TEXT NOT NULL, ended {int} NOT NULL, PRIMARY KEY (erasure, connection))""",
     "CREATE INDEX erasure_part_by_connection ON erasure_part (connection)",
-    # What administrators did: each entry is bound to the one before it. Whom it was about is said by a random id.
+    # What administrators did, each entry chained to the one before it and vouched for by a key; whom it was about is said by a random id.
     """CREATE TABLE audit (
         number {serial}, "at" {int} NOT NULL, who TEXT NOT NULL, act TEXT NOT NULL, subject TEXT NOT NULL, status {int} NOT NULL,
-        key_id TEXT NOT NULL, link {blob} NOT NULL)""",
+        chain {blob} NOT NULL, key_id TEXT NOT NULL, link {blob} NOT NULL)""",
     "CREATE TABLE audit_subject (name TEXT NOT NULL PRIMARY KEY, id TEXT NOT NULL UNIQUE)",
 )
