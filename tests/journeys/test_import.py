@@ -62,6 +62,7 @@ async def test_over_the_private_door(house: House, export: bytes) -> None:
         await client.send_upload(again.id, export, offset=0)
         known = await ended(house, again.id)
         assert (known.state, known.records, known.events) == ("done", done.records, 0)
+        assert [entry.act for entry in await client.audit()] == ["POST /v1/uploads"] * 2, "the parts are no acts of their own"
         begun = await client.erase_user("ada")
         while (erased := await client.erasure(begun.id, wait=20)).state != "done":
             pass

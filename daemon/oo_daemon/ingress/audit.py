@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from oo_daemon.ingress.asking import answer, number_of
 from oo_daemon.ingress.server import Refused, caller
-from oo_daemon.ingress.tokens import needs, scope_of
+from oo_daemon.ingress.tokens import is_noted, needs
 from oo_daemon.ingress.view import time
 from oo_daemon.store.audit import Entry
 
@@ -59,8 +59,8 @@ def audited(notes: Notes) -> Middleware:
     @web.middleware
     async def noting(request: web.Request, handler: Handler) -> web.StreamResponse:
         # A consumer that reads moves its own place, many times a second; that is no act of an administrator.
-        reads = request.method in READS or scope_of(request.match_info.handler) == "read"
-        if reads or request.match_info.http_exception is not None:
+        unnoted = request.method in READS or not is_noted(request.match_info.handler)
+        if unnoted or request.match_info.http_exception is not None:
             return await handler(request)
         status = 500
         try:

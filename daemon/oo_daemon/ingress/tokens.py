@@ -44,14 +44,23 @@ ASKS_ITSELF: Final = web.AppKey("asks_itself", bool)
 _USED_EVERY: Final = 60 * SECOND
 
 
-def needs(scope: Scope) -> Callable[[H], H]:
-    """Declare what a token must allow for this handler to be called over TCP."""
+def needs(scope: Scope, *, noted: bool = True) -> Callable[[H], H]:
+    """Declare what a token must allow for this handler to be called over TCP, and whether the call is an act for the audit log.
+
+    What only reads is none; nor, with `noted=False`, is a part of an act that was noted.
+    """
 
     def declare(handler: H) -> H:
-        setattr(handler, "scope", scope)  # noqa: B010 - a function has no such attribute for the type checker
+        handler.__dict__.update(scope=scope, noted=noted and scope != "read")
         return handler
 
     return declare
+
+
+def is_noted(handler: object) -> bool:
+    """Whether a call of this handler is an act; one that declares nothing is."""
+    noted: bool = getattr(handler, "noted", True)
+    return noted
 
 
 def of_this_machine(hosts: Sequence[str]) -> bool:

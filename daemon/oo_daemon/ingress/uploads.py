@@ -108,7 +108,7 @@ class UploadRoutes:
         """Stop it."""
         return answer(_shown(await self.uploads.cancel(await self.uploads.held(request.match_info["id"]))))
 
-    @needs("connect")
+    @needs("connect", noted=False)
     async def send_upload(self, request: web.Request) -> web.Response:
         """Take a part of the file."""
         allow_body(request, within=LONGEST_BODY)
