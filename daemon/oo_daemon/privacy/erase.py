@@ -155,7 +155,7 @@ class Erasures:
         for part in erasure.parts:
             await self._end(part)
         if erasure.user is not None and erasure.kind == "user":
-            left = await self.storage.write(erasures.erase_sign_ins, erasure.user, erasure.created_at)
+            left = await self.storage.write(erasures.erase_sign_ins, erasure.user, erasure.created_at, self.clock.now())
             if left:
                 return  # grants that no connection has are still being given back
         erasure = await self.status(erasure.id)

@@ -157,21 +157,25 @@ def begin(database: Database, *, id_: str, kind: Kind, user: str, of: Sequence[C
             (id_, connection.number, connection.id, connection.provider, msgspec.json.encode(told).decode()),
         )
     if kind == "user":
-        erase_sign_ins(database, user, now)
+        erase_sign_ins(database, user, now, now)
     found = by_id(database, id_)
     if found is None:
         raise AssertionError("an erasure that was just written is there")
     return found
 
 
-def erase_sign_ins(database: Database, user: str, before: int) -> int:
-    """Erase a user's sign-ins that were begun by then. Gives how many are left: they hold a grant that is still to be given back."""
+def erase_sign_ins(database: Database, user: str, before: int, now: int) -> int:
+    """Erase a user's sign-ins that were begun by then. Gives how many are left.
+
+    Those hold a grant that is still to be given back, or are just getting one: forgotten now, it would stay alive at the provider.
+    """
     mine = '"user" = ? AND created_at <= ?'
-    database.rows(f"DELETE FROM flow WHERE {mine} AND (sealed IS NULL OR account_found = '')", (user, before))
+    getting = "status = 'exchanging' AND expires_at > ?"
+    database.rows(f"DELETE FROM flow WHERE {mine} AND (sealed IS NULL OR account_found = '') AND NOT ({getting})", (user, before, now))
     database.rows(
         f"UPDATE flow SET status = 'failed', reason = '', link_hash = NULL, state_hash = NULL, browser_hash = NULL WHERE {mine} "
-        "AND status <> 'failed'",
-        (user, before),
+        f"AND status <> 'failed' AND NOT ({getting})",
+        (user, before, now),
     )
     ((count,),) = database.rows(f"SELECT count(*) FROM flow WHERE {mine}", (user, before))
     return int(count)

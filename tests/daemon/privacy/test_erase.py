@@ -245,6 +245,29 @@ async def test_a_grant_that_waits_to_be_given_back(world: World) -> None:
     assert [flows.by_id(world.database, name) is not None for name in ("with", "later")] == [False, True]
 
 
+@pytest.mark.rows("F1")
+async def test_a_sign_in_that_is_just_getting_its_grant(world: World) -> None:
+    """It is not forgotten before the grant is known, since nobody could give that back; unless it will never come."""
+    for name in ("comes", "never"):
+        flows.open_(world.database, sign_in(name, NOW), name.encode())
+        world.database.rows("UPDATE flow SET status = 'exchanging' WHERE id = ?", (name,))
+    erasing = world.erasing()
+    begun = await erasing.of_user("ada")
+    for _ in range(3):
+        await erasing.tick()
+        world.tell_providers()
+    assert (await erasing.status(begun.id)).state == "waiting"
+    found = flows.Found(account_id="1", label="", scopes=(), meta={})
+    flows.hold(world.database, "comes", Sealed(key_id="k", blob=b"grant"), found, NOW + 600 * SECOND)
+    await erasing.tick()
+    assert [each.id for each in flows.left(world.database, world.clock.now())] == ["comes"]
+    flows.let_go(world.database, "comes")
+    await world.clock.advance(1000)
+    await erasing.tick()
+    assert (await erasing.status(begun.id)).state == "done"
+    assert flows.by_id(world.database, "never") is None
+
+
 def sign_in(name: str, created_at: int) -> flows.SignIn:
     return flows.SignIn(
         id=name,
