@@ -1,4 +1,4 @@
-"""What administrators do is noted, also what was refused; reading is not."""
+"""What administrators do is noted, also what was refused, and what was handed out; reading is not."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ async def test_acts_are_noted(house: House) -> None:
         await client.connections()
         with pytest.raises(Refused):
             await client.sync("nobody")
+        await client.export("ada")
         begun = await client.erase_user("ada")
         entries = await client.audit()
         acts = [(entry.act, entry.about, entry.status) for entry in entries]
         assert acts == [
             ("DELETE /v1/users/{user}", "user ada", 202),
+            ("GET /v1/users/{user}/export", "user ada", 200),
             ("POST /v1/connections/{id}/sync", "connection nobody", 404),
             ("POST /v1/connect-sessions", "", 201),
             ("POST /v1/registrations", "", 201),
@@ -31,6 +33,6 @@ async def test_acts_are_noted(house: House) -> None:
             pass
         assert "ada" not in str((await client.audit())[0].about)
         verdict = await client.audit_verdict()
-        assert (verdict.entries, verdict.whole) == (4, True)
+        assert (verdict.entries, verdict.whole) == (5, True)
         assert (await client.audit_verdict(head=verdict.head)).whole
     assert verdict.head in house.log.getvalue().replace(" ", "")

@@ -15,8 +15,6 @@ from oo_daemon.ingress.tokens import is_noted, needs
 from oo_daemon.ingress.view import time
 from oo_daemon.store.audit import Entry
 
-#: Methods that change nothing.
-READS = frozenset({"GET", "HEAD", "OPTIONS"})
 MOST = 1000
 
 
@@ -58,9 +56,7 @@ def audited(notes: Notes) -> Middleware:
 
     @web.middleware
     async def noting(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # A consumer that reads moves its own place, many times a second; that is no act of an administrator.
-        unnoted = request.method in READS or not is_noted(request.match_info.handler)
-        if unnoted or request.match_info.http_exception is not None:
+        if request.match_info.http_exception is not None or not is_noted(request.match_info.handler, request.method):
             return await handler(request)
         status = 500
         try:

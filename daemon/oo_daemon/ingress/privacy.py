@@ -89,7 +89,7 @@ class PrivacyRoutes:
                 return answer(_shown(found))
             await self.clock.sleep(LOOK)
 
-    @needs("admin")
+    @needs("admin", noted=True)
     async def export_user(self, request: web.Request) -> web.StreamResponse:
         """Everything of a user, as a zip file."""
         path = await self.export(request.match_info["user"])

@@ -30,6 +30,9 @@ from oo_daemon.store.storage import Storage
 Scope = Literal["read", "connect", "act", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
+#: Methods that change nothing.
+READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
 H = TypeVar("H", bound=Callable[..., Awaitable[web.StreamResponse]])
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -44,23 +47,26 @@ ASKS_ITSELF: Final = web.AppKey("asks_itself", bool)
 _USED_EVERY: Final = 60 * SECOND
 
 
-def needs(scope: Scope, *, noted: bool = True) -> Callable[[H], H]:
-    """Declare what a token must allow for this handler to be called over TCP, and whether the call is an act for the audit log.
+def needs(scope: Scope, *, noted: bool | None = None) -> Callable[[H], H]:
+    """Declare what a token must allow for this handler to be called over TCP.
 
-    What only reads is none; nor, with `noted=False`, is a part of an act that was noted.
+    `noted`: whether the call is an act for the audit log, where that is otherwise than `is_noted` takes it for.
     """
 
     def declare(handler: H) -> H:
-        handler.__dict__.update(scope=scope, noted=noted and scope != "read")
+        handler.__dict__.update(scope=scope, noted=noted)
         return handler
 
     return declare
 
 
-def is_noted(handler: object) -> bool:
-    """Whether a call of this handler is an act; one that declares nothing is."""
-    noted: bool = getattr(handler, "noted", True)
-    return noted
+def is_noted(handler: object, method: str) -> bool:
+    """Whether a call is an act for the audit log: it changes something, and takes more than the scope to read.
+
+    (A consumer that reads moves its own place, many times a second; that is no act of an administrator.)
+    """
+    declared: bool | None = getattr(handler, "noted", None)
+    return declared if declared is not None else method not in READS and scope_of(handler) != "read"
 
 
 def of_this_machine(hosts: Sequence[str]) -> bool:

@@ -18,9 +18,8 @@ from typing import Final, TypeVar
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from oo_daemon.ingress.audit import READS
 from oo_daemon.ingress.server import CALLER, Refused, caller
-from oo_daemon.ingress.tokens import Tokens, of_this_machine, scope_of
+from oo_daemon.ingress.tokens import READS, Tokens, of_this_machine, scope_of
 from oo_daemon.ports import SECOND, Chance, Clock
 from oo_daemon.store.api_tokens import ApiToken
 
