@@ -90,7 +90,7 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 
 # --- prove -----------------------------------------------------------------------------------------------------------
 
-.PHONY: test check format generate reference lock
+.PHONY: test check format generate contract reference lock
 test: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest
 
@@ -144,7 +144,7 @@ ifneq ($(filter bench-compare,$(MAKECMDGOALS)),)
 %.json: ;
 endif
 
-check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated code
+check: $(VENV)/installed-dev ## format, lint, types, arrows, schema and API against the last release, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -155,6 +155,7 @@ check: $(VENV)/installed-dev ## format, lint, types, arrows, schema, generated c
 	else echo "NO systemd-analyze HERE: the hardening of the unit was not checked" >&2; fi
 	$(BIN)/buf lint $(PROTO)
 	$(BIN)/buf format --diff --exit-code $(PROTO)
+	PYTHONPATH=tests $(BIN)/python -m design.kept
 	$(MAKE) --no-print-directory generated OUT=build/generated
 	diff -r -x '*.proto' -x '__init__.py' -x '__pycache__' -x 'buf.yaml' build/generated $(PROTO)
 
@@ -182,6 +183,9 @@ generated:
 
 generate: $(VENV)/installed-dev ## write the Python of the .proto files again
 	$(MAKE) --no-print-directory generated OUT=$(PROTO)
+
+contract: $(VENV)/installed-dev ## keep the schema and the API as they are as the contract of this release (docs/contract)
+	PYTHONPATH=tests $(BIN)/python -m design.kept keep
 
 reference: $(VENV)/installed-dev ## write the reference of the SDK again
 	PYTHONPATH=tests $(BIN)/python -m design.reference
