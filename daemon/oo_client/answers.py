@@ -259,6 +259,14 @@ class Run(Struct, frozen=True, kw_only=True):
     next_sync_at: datetime | None
 
 
+class Use(Struct, frozen=True, kw_only=True):
+    """How often a connection's credential went to one host within one hour."""
+
+    hour: datetime  #: its beginning
+    host: str
+    uses: int
+
+
 class LastSync(Sync, frozen=True, kw_only=True):
     """The newest sync of a connection, which has started."""
 

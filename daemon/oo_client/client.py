@@ -44,6 +44,7 @@ from oo_client.answers import (
     Token,
     TokenScope,
     Upload,
+    Use,
     Vault,
     WholeDelivery,
 )
@@ -234,6 +235,11 @@ class Client:
     async def connection(self, connection: str) -> Connection:
         """Show one connection."""
         return await self._ask("GET", f"/v1/connections/{_segment(connection)}", into=Connection)
+
+    async def uses(self, connection: str, *, days: float = 7) -> tuple[Use, ...]:
+        """Say where and how often a connection's credential was used in the last days, newest hour first."""
+        path = f"/v1/connections/{_segment(connection)}/uses"
+        return (await self._ask("GET", path, into=_Uses, query={"days": f"{days:g}"})).uses
 
     async def disconnect(self, connection: str, *, wait: float = 0) -> Connection:
         """Disconnect; waits at most `wait` seconds until the provider has been told. Doing it again changes nothing."""
@@ -739,6 +745,10 @@ class _Plugins(msgspec.Struct, frozen=True):
 
 class _Runs(msgspec.Struct, frozen=True):
     runs: tuple[Run, ...]
+
+
+class _Uses(msgspec.Struct, frozen=True):
+    uses: tuple[Use, ...]
 
 
 class _Deliveries(msgspec.Struct, frozen=True):

@@ -431,6 +431,7 @@ async def build(
             wake=worker.wake,
             tokens=tokens,
             keys=keys,
+            uses=uses,
             as_json=wire.as_json,
             rehearse=_rehearse(intake, clock),
             arrived=intake.wake,

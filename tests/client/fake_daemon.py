@@ -65,6 +65,8 @@ class FakeDaemon:
     actions: list[Json] = field(default_factory=list)
     #: The run log.
     runs: list[Json] = field(default_factory=list)
+    #: Where credentials were used.
+    uses: list[Json] = field(default_factory=list)
     #: What a connection is after it was disconnected, in turn; the last one again and again.
     disconnected: list[Json] = field(default_factory=list)
     #: Answers given instead, one for each request: a status and a body, with headers.
@@ -124,6 +126,7 @@ class FakeDaemon:
                 web.get("/v1/connections", self._connections),
                 web.get("/v1/connections/{id}", self._connection),
                 web.delete("/v1/connections/{id}", self._disconnect),
+                web.get("/v1/connections/{id}/uses", self._uses),
                 web.post("/v1/actions", self._act),
                 web.get("/v1/actions/{id}", self._action),
                 web.post("/v1/connections/{id}/sync", self._sync),
@@ -340,6 +343,9 @@ class FakeDaemon:
 
     async def _runs(self, request: web.Request) -> web.Response:
         return _json({"runs": [each for each in self.runs if _matches(each, request, "connection")]})
+
+    async def _uses(self, request: web.Request) -> web.Response:
+        return _json({"uses": self.uses})
 
     async def _events(self, request: web.Request) -> web.Response:
         try:

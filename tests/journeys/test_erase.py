@@ -86,9 +86,12 @@ async def test_everything_is_handed_out(house: House) -> None:
     async with house.client as client:
         while not [each for each in await client.deliveries() if each.state == "done"]:
             pass
+        (use,) = await client.uses(connection.id)
+        assert (f"http://{use.host}", use.uses > 2) == (house.address, True)
+        assert await client.uses(connection.id, days=0) == (use,)
         whole = zipfile.ZipFile(io.BytesIO(await client.export("ada")))
         nobody = zipfile.ZipFile(io.BytesIO(await client.export("nobody")))
-    lines = {f"{part}.jsonl" for part in ("deliveries", "runs", "actions", "uploads", "events")}
+    lines = {f"{part}.jsonl" for part in ("deliveries", "runs", "actions", "uploads", "uses", "events")}
     assert set(whole.namelist()) == {"README.txt", "connections.json", *lines}
     (shown,) = json.loads(whole.read("connections.json"))
     assert (shown["connection"], shown["provider"]) == (connection.id, "todoist")
@@ -97,6 +100,8 @@ async def test_everything_is_handed_out(house: House) -> None:
     (delivery,) = [json.loads(line) for line in whole.read("deliveries.jsonl").splitlines()]
     assert (delivery["delivery_id"], "item:added" in delivery["body"]) == ("d-1", True)
     assert whole.read("runs.jsonl").count(b'"outcome":"done"') >= 1
+    (shown,) = map(json.loads, whole.read("uses.jsonl").splitlines())
+    assert (shown["connection"], shown["host"], shown["uses"]) == (connection.id, use.host, use.uses)
     everything = b"".join(whole.read(name) for name in whole.namelist())
     assert not any(token.text.encode() in everything for token in house.sandbox.world.grants.tokens.values())
     assert nobody.read("events.jsonl") == b""

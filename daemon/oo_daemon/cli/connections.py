@@ -22,6 +22,8 @@ COLUMNS = (
     Column(title="Events", number=True),
 )
 
+USES = (Column(title="Hour from (UTC)"), Column(title="Host", gives=True), Column(title="Uses", number=True))
+
 
 @click.group(invoke_without_command=True)
 @click.option("--user", help="Only this user's.")
@@ -75,6 +77,23 @@ def show(call: Call, connection: str, as_json: bool) -> None:
             ("Cursor", msgspec.json.encode(found.meta.get("cursor")).decode()),
         ]
     )
+
+
+@connections.command()
+@click.argument("connection")
+@click.option("--days", type=click.FloatRange(0, 90), default=7, show_default=True, help="How far back.")
+@json_option
+@click.pass_obj
+def uses(call: Call, connection: str, days: float, as_json: bool) -> None:
+    """Show where and how often a connection's credential was used, hour by hour."""
+    found = ask(call, lambda client: client.uses(connection, days=days))
+    if as_json:
+        terminal.show_json({"uses": found})
+    elif found:
+        rows = ((terminal.moment(each.hour), each.host, f"{each.uses:,}".replace(",", "\u2009")) for each in found)
+        terminal.show_table(USES, rows)
+    else:
+        terminal.show("It was not used in that time.")
 
 
 @connections.command()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import suppress
 
 from oo_daemon.ports import SECOND, Clock
 from oo_daemon.store import uses
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import Storage
+from oo_daemon.store.uses import Use
 
 #: Seconds for which the counts are kept.
 KEPT = 90 * 86_400
@@ -42,6 +45,12 @@ class Uses:
             with self._lock:
                 self._counted += counted
             raise
+
+    async def of(self, connection: int, since: int) -> list[Use]:
+        """The uses of a connection's credential from then on, newest hour first, with those of the last seconds."""
+        with suppress(CannotStore):  # a full disk hides them for a while, and nothing else
+            await self.write()
+        return await self._storage.read(uses.of, connection, since)
 
     async def tidy(self) -> None:
         """Forget old hours."""

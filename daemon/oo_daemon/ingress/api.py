@@ -19,11 +19,12 @@ from oo_daemon.connections.guest import sentence
 from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import KEEP_PREVIOUS, Given, Sources, Wanted, sent_id
+from oo_daemon.connections.uses import Uses
 from oo_daemon.ingress import view
 from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import Scope, Tokens, needs
-from oo_daemon.ports import Clock
+from oo_daemon.ports import SECOND, Clock
 from oo_daemon.registry import Plugin, Registry
 from oo_daemon.store import connections, consumers, inbox, jobs, outbox, runs, schedule
 from oo_daemon.store.connections import Connection
@@ -39,6 +40,8 @@ from oo_vault import Secret, VaultError
 
 #: How often a waiting request looks again, in seconds.
 LOOK = 0.1
+#: In seconds.
+DAY = 86_400
 #: Deliveries that one transaction changes.
 SOME = 100
 STATUS_OF = {
@@ -182,6 +185,7 @@ class Api:
     wake: Callable[[], None]  #: has the jobs that were just queued done at once
     tokens: Tokens
     keys: Keys
+    uses: Uses
     as_json: Callable[[bytes], dict[str, Any]]
     rehearse: Rehearse
     arrived: Callable[[], None]  #: has deliveries worked on at once
@@ -199,6 +203,7 @@ class Api:
             web.get("/v1/connect-sessions/{id}", self.show_connect_session),
             web.get("/v1/connections", self.list_connections),
             web.get("/v1/connections/{id}", self.show_connection),
+            web.get("/v1/connections/{id}/uses", self.list_uses),
             web.delete("/v1/connections/{id}", self.end_connection),
             web.post("/v1/connections/{id}/sync", self.sync),
             web.post("/v1/connections/{id}/pause", self.pause),
@@ -306,6 +311,14 @@ class Api:
         """One connection."""
         known = await self._connection(request)
         return answer(await self.storage.read(_show, known, self.clock.now()))
+
+    @needs("read")
+    async def list_uses(self, request: web.Request) -> web.Response:
+        """Where and how often a connection's credential was used."""
+        days = number_of(request, "days", default=7, lowest=0, highest=90)
+        known = await self._connection(request)
+        found = await self.uses.of(known.number, self.clock.now() - int(days * DAY) * SECOND)
+        return answer({"uses": [view.use(each) for each in found]})
 
     @needs("admin")
     async def end_connection(self, request: web.Request) -> web.Response:

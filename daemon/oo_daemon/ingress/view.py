@@ -22,6 +22,7 @@ from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.runs import Logged
 from oo_daemon.store.schedule import Schedule
+from oo_daemon.store.uses import Use
 from oo_sdk import Connector, NoScheme
 
 
@@ -229,3 +230,8 @@ def run(logged: Logged) -> dict[str, Any]:
         "finished_at": time(logged.finished_at),
         "next_sync_at": time(logged.next_run_at),
     }
+
+
+def use(counted: Use) -> dict[str, Any]:
+    """How often a credential went to one host within one hour."""
+    return {"hour": time(counted.hour), "host": counted.host, "uses": counted.uses}

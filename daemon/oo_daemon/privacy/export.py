@@ -26,6 +26,7 @@ deliveries.jsonl   what providers pushed to us about them, as it arrived, as far
 runs.jsonl         when each account was read, and how that ended
 actions.jsonl      what was changed in them through oO
 uploads.jsonl      files that were handed in, and what became of each
+uses.jsonl         how often the access that was given to us was used, in which hour and at which host
 
 Times are in UTC. The access that providers gave us is not in here: it is sealed, and shown to nobody.
 """
@@ -58,7 +59,7 @@ class Export:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as whole:
             whole.writestr("README.txt", README.format(user=user, at=moment(self.clock.now())))
             whole.writestr("connections.json", msgspec.json.format(msgspec.json.encode(held.connections), indent=2))
-            for part in ("deliveries", "runs", "actions", "uploads"):
+            for part in ("deliveries", "runs", "actions", "uploads", "uses"):
                 whole.writestr(f"{part}.jsonl", _lines(getattr(held, part)))
             with whole.open("events.jsonl", "w", force_zip64=True) as events:
                 after = 0

@@ -22,6 +22,7 @@ class Held:
     runs: Sequence[Mapping[str, Any]]
     actions: Sequence[Mapping[str, Any]]
     uploads: Sequence[Mapping[str, Any]]
+    uses: Sequence[Mapping[str, Any]]
 
 
 def of_user(database: Database, user: str) -> Held:
@@ -31,11 +32,13 @@ def of_user(database: Database, user: str) -> Held:
     runs: list[dict[str, Any]] = []
     actions: list[dict[str, Any]] = []
     uploads: list[dict[str, Any]] = []
+    uses: list[dict[str, Any]] = []
     for connection in known:
         deliveries += _named(database, connection.id, _DELIVERIES, (connection.number, *_names(database, connection)))
         runs += _named(database, connection.id, _RUNS, (connection.number,))
         actions += _named(database, connection.id, _ACTIONS, (connection.number,))
         uploads += _named(database, connection.id, _UPLOADS, (connection.number,))
+        uses += _named(database, connection.id, _USES, (connection.number,))
     return Held(
         connections=[
             {
@@ -57,6 +60,7 @@ def of_user(database: Database, user: str) -> Held:
         runs=runs,
         actions=actions,
         uploads=uploads,
+        uses=uses,
     )
 
 
@@ -88,6 +92,7 @@ _UPLOADS = (
     "SELECT name, state, reason, size, events, created_at, began_at, finished_at FROM upload WHERE connection = ? ORDER BY created_at, id",
     ("name", "state", "reason", "size", "events", "created_at", "began_at", "finished_at"),
 )
+_USES = ("SELECT hour, host, uses FROM credential_use WHERE connection = ? ORDER BY hour, host", ("hour", "host", "uses"))
 
 
 def _names(database: Database, connection: connections.Connection) -> tuple[Any, ...]:

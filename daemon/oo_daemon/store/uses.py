@@ -29,9 +29,9 @@ def add(database: Database, counted: Mapping[tuple[int, str], int], now: int) ->
 
 
 def of(database: Database, connection: int, since: int) -> list[Use]:
-    """The uses of a connection's credential from then on, newest hour first."""
+    """The uses of a connection's credential from the hour of then on, newest hour first."""
     rows = database.rows(
-        "SELECT hour, host, uses FROM credential_use WHERE connection = ? AND hour >= ? ORDER BY hour DESC, host", (connection, since)
+        "SELECT hour, host, uses FROM credential_use WHERE connection = ? AND hour > ? ORDER BY hour DESC, host", (connection, since - HOUR)
     )
     return [Use(hour=hour, host=host, uses=uses) for hour, host, uses in rows]
 

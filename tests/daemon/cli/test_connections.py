@@ -86,3 +86,17 @@ def test_show_nothing(daemon: FakeDaemon, oo: Oo) -> None:
     """What does not exist is an error with the daemon's own remedy."""
     result = oo("connections", "show", "c-0")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: There is no such connection. See `oo connections`.\n")
+
+
+def test_where_a_credential_was_used(daemon: FakeDaemon, oo: Oo) -> None:
+    """Hour by hour and host by host; --json gives the API's members; nothing is a sentence."""
+    daemon.uses = [{"hour": "2026-11-22T09:00:00Z", "host": "api.todoist.com", "uses": 1234}]
+    lines = oo("connections", "uses", "c-7f3a").output.splitlines()
+    assert [line.split() for line in lines] == [
+        ["Hour", "from", "(UTC)", "Host", "Uses"],
+        ["2026-11-22", "09:00:00", "api.todoist.com", "1", "234"],
+    ]
+    assert json.loads(oo("connections", "uses", "c-7f3a", "--days", "1", "--json").stdout) == {"uses": daemon.uses}
+    assert [each.query for each in daemon.asked("GET /v1/connections/{id}/uses")] == [{"days": "7"}, {"days": "1"}]
+    daemon.uses = []
+    assert oo("connections", "uses", "c-7f3a").output == "It was not used in that time.\n"

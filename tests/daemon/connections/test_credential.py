@@ -394,9 +394,9 @@ async def test_each_use_is_counted(world: World) -> None:
     world.clock.time += HOUR * SECOND
     world.provider.good.clear()
     await session.get(f"{world.url}/notes")
-    await counts.write()
-    await counts.write()
-    found = await world.storage.read(uses.of, world.connection.number, 0)
+    found = await counts.of(world.connection.number, 0)
+    assert found == await counts.of(world.connection.number, found[1].hour + 1)
+    assert found[:1] == await counts.of(world.connection.number, found[1].hour + HOUR * SECOND)
     host = world.url.removeprefix("http://")
     assert [(use.host, use.uses) for use in found] == [(host, 1), (host, 3)]
     assert found[0].hour - found[1].hour == HOUR * SECOND
