@@ -373,6 +373,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
     """How far what is sealed has come to the newest key."""
 
     running: bool
+    since: datetime | None  #: when it was begun, until it has ended; one that was cut off goes on by itself
     done: int
     total: int
     rate: float  #: values a second

@@ -97,6 +97,8 @@ IMPORTS_EVERY = 0.5
 TIDY_EVERY = 3600.0
 #: How often grants that no connection has are given back.
 GIVE_BACK_EVERY = 10.0
+#: How often a rotation that was cut off is looked for.
+KEYS_EVERY = 60.0
 #: How often the counted uses of credentials are written.
 USES_EVERY = 10.0
 
@@ -219,6 +221,7 @@ async def build(
             log=out,
         )
         stack.push_async_callback(keys.stop)
+        await keys.go_on()
         uses = Uses(storage=storage, clock=clock)
         stack.push_async_callback(uses.write)
         budgets = Budgets(storage=storage, clock=clock, metrics=metrics)
@@ -522,6 +525,7 @@ async def build(
             (subscriptions_.EVERY, subscribing.tick, "subscriptions"),
             (GIVE_BACK_EVERY, give_back.tick, "give_back"),
             (USES_EVERY, uses.write, "uses"),
+            (KEYS_EVERY, keys.go_on, "keys"),
             (TIDY_EVERY, keep_alive.tick, "keep_alive"),
             (TIDY_EVERY, connect.tidy, "tidy"),
             (TIDY_EVERY, intake.tidy, "tidy_inbox"),

@@ -587,7 +587,14 @@ def vault(done: int = 3, total: int = 5, *, running: bool = False, **changes: An
     """Give a vault with two keys, the newer of which has sealed `done` values of all."""
     newest = {"id": "9e1c77aa", "state": "seals", "sealed": done, "since": NOW}
     older = {"id": "0b2d4f66", "state": "opens", "sealed": total - done, "since": "2026-11-01T08:00:00Z"}
-    rotation = {"running": running, "done": done, "total": total, "rate": 9000.5 if running else 0, "refused": 0}
+    rotation = {
+        "running": running,
+        "since": NOW if running else None,
+        "done": done,
+        "total": total,
+        "rate": 9000.5 if running else 0,
+        "refused": 0,
+    }
     return {"source": "/var/lib/oo-integrations/root.key", "keys": [newest, older], "rotation": {**rotation, **changes}}
 
 

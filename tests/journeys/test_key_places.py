@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from oo_client import Client
 from oo_config import load
 from oo_daemon.app import build
 from oo_daemon.cli.stage import stage
-from oo_vault import KeyFileRefused, KeysUnreachable, create_key_file, key_text
+from oo_vault import KeyFileRefused, KeysUnreachable, add_key, create_key_file, key_text
 
 KEY = key_text(bytes(range(32)))
 
@@ -80,3 +81,19 @@ async def test_no_child_and_no_plugin_finds_it(tmp_path: Path, monkeypatch: pyte
         seen = (tmp_path / "seen").read_bytes()
     assert b"PATH" in seen
     assert KEY.encode() not in seen
+
+
+@pytest.mark.rows("C3")
+async def test_a_rotation_that_was_cut_off_goes_on_by_itself(tmp_path: Path) -> None:
+    """What a dead daemon had begun to seal with a newer key, the next one goes on with unasked."""
+    create_key_file(tmp_path / "root.key")
+    loaded = load(Path(settings(tmp_path)), {})
+    async with build(loaded, environ={}) as app, Client(app.settings.places.socket) as client:
+        await client.register(provider="todoist", client_id="us", client_secrets=["canary-secret"])
+        await app.storage.write(lambda database: database.rows("UPDATE vault_key SET rotating_since = 1"))
+    add_key(tmp_path / "root.key")
+    async with build(loaded, environ={}) as app:
+        await app.keys.ended(20)
+        found = await app.keys.status()
+    assert [key.sealed for key in found.keys] == [found.rotation.total, 0]
+    assert (found.rotation.total > 0, found.rotation.since) == (True, None)

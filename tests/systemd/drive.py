@@ -144,11 +144,37 @@ async def frozen() -> dict[str, Any]:
         return {"after": took, "health": (await client.health()).status}
 
 
+async def key(name: str) -> dict[str, Any]:
+    """How systemd gives the unit its key, and what the daemon makes of it."""
+    async with Client(SOCKET) as client:
+        found = await client.vault()
+        return {
+            "given": next(
+                line for line in run("systemctl", "cat", "oo-integrations.service").splitlines() if line.startswith("LoadCredential")
+            ),
+            "source": found.source,
+            "ids": [key.id for key in found.keys],
+            "sealed": found.rotation.done,
+            "on_disk": Path(f"/etc/oo-integrations/{name}").read_bytes().startswith(b"oo1-"),
+        }
+
+
+async def plain_key() -> dict[str, Any]:
+    """Take the sealing to the host away, install again, and look."""
+    folder = Path("/etc/oo-integrations")
+    run("systemd-creds", "decrypt", "--name=oo-root-key", str(folder / "root.cred"), str(folder / "root.key"))
+    (folder / "root.key").chmod(0o400)
+    (folder / "root.cred").unlink()
+    run(OO, "systemd", "install")
+    return await key("root.key")
+
+
 async def main() -> None:
     """Everything, in order."""
     seen: dict[str, Any] = {}
     told = await sandbox()
     seen["life"] = await life(told)
+    seen["encrypted"] = await key("root.cred")
     seen["unit"] = shown("NRestarts", "Result", "ActiveState", "StatusText", "User")
     run("systemctl", "start", "oo-integrations-backup.service")
     seen["backups"] = len(json.loads(run(OO, "backup", "--list", "--json"))["backups"])
@@ -158,6 +184,7 @@ async def main() -> None:
     }
     seen["restarts"] = await restarts()
     seen["frozen"] = await frozen()
+    seen["plain"] = await plain_key()
     seen["log"] = run("journalctl", "-u", "oo-integrations.service", "--output=cat", "--no-pager")
     Path("/out/seen.json").write_text(json.dumps(seen))
 

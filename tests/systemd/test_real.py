@@ -121,6 +121,18 @@ def test_the_service_lives_under_its_hardening(seen: dict[str, Any]) -> None:
     assert "Operation not permitted" not in seen["log"]
 
 
+@pytest.mark.rows("C4")
+def test_the_key_is_a_credential_encrypted_or_plain(seen: dict[str, Any]) -> None:
+    """The daemon has its key from systemd, which opens the file sealed to this host; installed again with a plain one, it has the same."""
+    encrypted, plain = seen["encrypted"], seen["plain"]
+    assert encrypted["given"] == "LoadCredentialEncrypted=oo-root-key:/etc/oo-integrations/root.cred"
+    assert plain["given"] == "LoadCredential=oo-root-key:/etc/oo-integrations/root.key"
+    assert [encrypted["on_disk"], plain["on_disk"]] == [False, True]
+    assert encrypted["source"] == plain["source"] == "/run/credentials/oo-integrations.service/oo-root-key"
+    assert encrypted["ids"] == plain["ids"]
+    assert encrypted["sealed"] == plain["sealed"] > 0
+
+
 @pytest.mark.rows("H1")
 def test_nobody_is_turned_away_by_a_restart(seen: dict[str, Any]) -> None:
     """While the service restarts, systemd holds the door: nobody is refused or cut off, and nobody waits long."""

@@ -136,15 +136,17 @@ def _show(found: Vault, as_json: bool) -> None:
     terminal.show("")
     rotation = found.rotation
     share = f"{rotation.done:,} of {terminal.count(rotation.total, 'value')}".replace(",", "\u2009")
+    cut_off = "" if rotation.running else ", cut off: it goes on by itself"
     running = f", {rotation.rate:.0f} a second" if rotation.running else ""
     terminal.show_fields(
         [
             ("Kept in", found.source),
             ("Sealed with the newest", f"{share}{running}"),
+            ("Rotation", f"begun {terminal.moment(rotation.since)} UTC{cut_off}" if rotation.since else ""),
             ("Not opened", terminal.count(rotation.refused, "value") if rotation.refused else ""),
         ]
     )
-    if rotation.done < rotation.total and not rotation.running:
+    if rotation.done < rotation.total and rotation.since is None:
         terminal.note("`oo vault rotate` seals the rest with the newest key.")
 
 

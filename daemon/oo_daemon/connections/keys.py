@@ -2,8 +2,8 @@
 
 A new key is put above the old ones where the keys are kept; from the next load on it seals. What older keys have sealed is then sealed
 again, batch by batch and beside everything else: each value is replaced only where it is still what was read, so that a renewal or a
-sign-in always wins. What is left to do stands in the rows themselves, in their key ids; a daemon that dies in the middle, or is killed,
-has nothing to repair, and the next rotation goes on from there.
+sign-in always wins. What is left to do stands in the rows themselves, in their key ids, and that it is to be done beside the newest key: a
+daemon that dies in the middle, or is killed, has nothing to repair, and goes on by itself when it is there again.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Rotation:
     """How far what is sealed has come to the newest key."""
 
     running: bool
+    since: int | None  #: when it was begun, until everything is sealed with the newest key; it goes on by itself if it was cut off
     done: int
     total: int
     rate: float  #: values a second, of the rotation that runs or ran last; 0 before one
@@ -125,13 +126,19 @@ class Keys:
         await self.reload()
         self._task = asyncio.create_task(self.rotate())
 
+    async def go_on(self) -> None:
+        """Go on with a rotation that was cut off, if there is one."""
+        if self.idle and await self._storage.read(vault_keys.rotating_since) is not None:
+            self._log.info("rotation_goes_on", key=self._keyring.newest.key_id)
+            self._task = asyncio.create_task(self.rotate())
+
     async def ended(self, wait: float) -> None:
         """Wait for the end of the rotation that runs, at most so many seconds."""
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=wait)
 
     async def stop(self) -> None:
-        """End the rotation where it is; the next one goes on from there."""
+        """End the rotation where it is; the next daemon goes on from there."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -141,6 +148,7 @@ class Keys:
         run = self._run = _Run(self._clock.monotonic())
         newest = self._keyring.newest.key_id
         try:
+            await self._storage.write(vault_keys.rotation_begun, newest, self._clock.now())
             await self._secrets(run)
             after = 0
             while old := await self._storage.read(sealed.old_credentials, newest, after, BATCH):
@@ -149,6 +157,7 @@ class Keys:
                 await self._storage.write(sealed.replace_credentials, resealed)
                 run.done += len(resealed)
                 run.refused += len(old) - len(resealed)
+            await self._storage.write(vault_keys.rotation_ended)
         except Exception as error:
             self._log.warning("rotation_interrupted", kind=type(error).__name__, done=run.done)
             raise
@@ -189,6 +198,7 @@ class Keys:
         seconds = 0.0 if run is None else (self._clock.monotonic() if run.ended is None else run.ended) - run.began
         rotation = Rotation(
             running=not self.idle,
+            since=await self._storage.read(vault_keys.rotating_since),
             done=counts.get(newest, 0),
             total=sum(counts.values()),
             rate=run.done / seconds if run and seconds else 0.0,

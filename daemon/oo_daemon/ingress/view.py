@@ -141,6 +141,7 @@ def vault(found: Vault) -> dict[str, Any]:
         "keys": [{"id": key.id, "state": key.state, "sealed": key.sealed, "since": time(key.since)} for key in found.keys],
         "rotation": {
             "running": found.rotation.running,
+            "since": time(found.rotation.since),
             "done": found.rotation.done,
             "total": found.rotation.total,
             "rate": round(found.rotation.rate, 1),

@@ -20,6 +20,7 @@ class VaultKey(Table):
     key_id = TextField(primary_key=True)
     known_answer = BlobField()
     created_at = IntegerField()
+    rotating_since = IntegerField(null=True)
 
     class Meta:
         """Peewee's settings."""

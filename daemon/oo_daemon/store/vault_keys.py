@@ -29,6 +29,22 @@ def add(database: Database, known_answer: Sealed, now: int) -> None:
     VaultKey.insert(key_id=known_answer.key_id, known_answer=known_answer.blob, created_at=now).execute(database)
 
 
+def rotation_begun(database: Database, key_id: str, now: int) -> None:
+    """Note that everything is to be sealed with this key, unless that is noted already."""
+    VaultKey.update(rotating_since=now).where((VaultKey.key_id == key_id) & VaultKey.rotating_since.is_null()).execute(database)
+
+
+def rotation_ended(database: Database) -> None:
+    """Note that nothing is left to seal anew."""
+    VaultKey.update(rotating_since=None).where(VaultKey.rotating_since.is_null(False)).execute(database)
+
+
+def rotating_since(database: Database) -> int | None:
+    """When the rotation was begun that has not ended; None: there is none."""
+    ((since,),) = database.rows("SELECT min(rotating_since) FROM vault_key")
+    return None if since is None else int(since)
+
+
 def drop(database: Database, key_id: str) -> int:
     """Need this key no more, unless something is still sealed with it. Gives how much is."""
     left = sealed.counted(database).get(key_id, 0)

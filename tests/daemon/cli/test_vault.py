@@ -83,6 +83,12 @@ def test_status(daemon: FakeDaemon, oo: Oo) -> None:
     assert "oo vault rotate" in result.stderr
     assert json.loads(oo("vault", "status", "--json").stdout) == vault(3, 1205)
     assert "9e1c77aa" in oo("vault", "reload").stdout
+    daemon.vaults = [vault(3, 5, running=True)]
+    assert "Rotation                begun 2026-11-22 09:30:00 UTC\n" in oo("vault", "status").stdout
+    daemon.vaults = [vault(3, 5, since="2026-11-22T09:30:00Z")]
+    result = oo("vault", "status")
+    assert "begun 2026-11-22 09:30:00 UTC, cut off: it goes on by itself\n" in result.stdout
+    assert result.stderr == ""
 
 
 @pytest.mark.rows("C3")

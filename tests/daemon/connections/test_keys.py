@@ -125,7 +125,9 @@ async def test_keys_that_cannot_be_used_change_nothing(world: World, fault: Exce
 
 @pytest.mark.rows("C3")
 async def test_it_goes_on_where_it_was_stopped(world: World) -> None:
-    """A stopped rotation leaves some sealed with each key, all open; the next one does the rest only, and once more changes nothing."""
+    """A stopped rotation leaves some sealed with each key, all open, and is known to be under way; the next daemon does the rest by itself,
+    and only that; once more changes nothing.
+    """
     world.kept = [NEW, OLD]
     batches = 0
 
@@ -146,11 +148,18 @@ async def test_it_goes_on_where_it_was_stopped(world: World) -> None:
     both = Keyring([NEW, OLD])
     assert await world.storage.read(opened, both) == [grant(number) for number in range(ROWS)]
     world.keys = world.process(both)
-    found = await world.rotate()
-    assert found.rotation.done == ROWS + OTHERS
+    status = (await world.keys.status()).rotation
+    assert (status.running, status.since) == (False, NOW)
+    await world.keys.go_on()
+    assert (await world.keys.status()).rotation.running
+    await world.keys.ended(60)
+    status = (await world.keys.status()).rotation
+    assert (status.running, status.since, status.done) == (False, None, ROWS + OTHERS)
     run = world.keys._run
     assert run is not None
     assert run.done == half[OLD_ID]
+    await world.keys.go_on()
+    assert world.keys._run is run
     before = await world.storage.read(lambda database: database.rows("SELECT sealed FROM credential ORDER BY connection"))
     await world.rotate()
     assert await world.storage.read(lambda database: database.rows("SELECT sealed FROM credential ORDER BY connection")) == before

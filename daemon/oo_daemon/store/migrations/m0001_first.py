@@ -4,8 +4,10 @@ Times are microseconds since 1970, UTC. `connection.number` is internal and smal
 """
 
 STATEMENTS = (
-    # Which keys this database was ever sealed with, each with a known answer: a wrong key is noticed at the start.
-    "CREATE TABLE vault_key (key_id TEXT NOT NULL PRIMARY KEY, known_answer {blob} NOT NULL, created_at {int} NOT NULL)",
+    # Which keys this database was ever sealed with, each with a known answer: a wrong key is noticed at the start. And since when all
+    # of it is being sealed with one, until it is.
+    """CREATE TABLE vault_key (
+        key_id TEXT NOT NULL PRIMARY KEY, known_answer {blob} NOT NULL, created_at {int} NOT NULL, rotating_since {int})""",
     # Written to see whether writing works.
     'CREATE TABLE probe (one {int} NOT NULL PRIMARY KEY, "at" {int} NOT NULL)',
     """CREATE TABLE registration (
