@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-from oo_google_calendar import actions
+from oo_google_calendar import actions, channels
 from oo_google_calendar.cursor import Place, Places
 from oo_google_calendar.meaning import gone, read_calendar, read_entry, subject
 from oo_google_calendar.refusals import Forbidden, Invalid, NotThere, meaning
@@ -16,6 +16,7 @@ from oo_sdk import (
     Action,
     ActionKind,
     ActionResult,
+    Address,
     Change,
     Checkpoint,
     ClientAuth,
@@ -24,9 +25,11 @@ from oo_sdk import (
     Context,
     Cursor,
     CursorExpired,
+    Delivery,
     Event,
     Flow,
     Listing,
+    News,
     OAuth2,
     Placeholder,
     RateLimit,
@@ -35,10 +38,12 @@ from oo_sdk import (
     RetryLater,
     Revocation,
     Revoked,
+    Scheme,
     Scope,
     Sign,
     Signal,
     StoredCredential,
+    Subscription,
     Unreadable,
 )
 
@@ -79,6 +84,7 @@ class GoogleCalendar(Connector):
         RateLimit(1_000_000, per="day", of="client"),
     )
     actions: Sequence[ActionKind] = actions.ACTIONS
+    webhooks: Scheme | None = channels.SCHEME
     manual_revocation = "https://myaccount.google.com/connections"
 
     class Settings(Connector.Settings):
@@ -160,6 +166,34 @@ class GoogleCalendar(Connector):
             remains="Nothing of it is left. Whatever else this person had allowed to the same Google Cloud project has ended with it.",
             manual_url=self.manual_revocation,
         )
+
+    # --- pushes -------------------------------------------------------------------------------------------------------
+
+    async def topics(self, ctx: Context) -> Sequence[str]:
+        """Name the list of calendars, and each calendar in it."""
+        raws, _ = await self._list(ctx, None)
+        told = (listed for listed, _ in map(read_calendar, raws) if listed is not None)
+        return [channels.LIST, *(listed.id for listed in told if not listed.deleted)]
+
+    async def subscribe(self, ctx: Context, topic: str, address: Address) -> Subscription | None:
+        """Open a channel for one of them."""
+        return await channels.opened(self.settings.api, ctx, topic, address)
+
+    async def renew(self, ctx: Context, standing: Subscription, address: Address) -> Subscription | None:
+        """Open another channel, as none can be made to last longer; the one before is stopped after that."""
+        return await channels.opened(self.settings.api, ctx, standing.topic, address)
+
+    async def unsubscribe(self, ctx: Context, standing: Subscription, address: Address) -> None:
+        """Stop a channel."""
+        await channels.stopped(self.settings.api, ctx, standing, address)
+
+    async def route(self, delivery: Delivery) -> Sequence[str]:
+        """Name the channel that a push came by."""
+        return [channels.named(delivery)]
+
+    async def read(self, delivery: Delivery) -> Sequence[News]:
+        """Say that a sync will tell what changed."""
+        return channels.read(delivery)
 
     # --- calendars ----------------------------------------------------------------------------------------------------
 

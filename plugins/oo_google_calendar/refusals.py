@@ -15,6 +15,8 @@ A_WHILE: Final = timedelta(hours=1)
 PROJECT: Final = timedelta(minutes=15)
 
 TOO_MUCH: Final = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "calendarUsageLimitsExceeded"}
+#: Why Google does not push to an address: its certificate, or a host whose owner it does not know. No sign-in mends that.
+UNWILLING: Final = {"push.webhookUrlUnauthorized", "push.webhookUrlNotHttps", "webhookUrlUnauthorized"}
 SCOPE: Final = {"insufficientPermissions", "insufficientScopes", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}
 DISABLED: Final = {"accessNotConfigured", "SERVICE_DISABLED"}
 
@@ -64,6 +66,8 @@ STATUSES: Final[dict[int, type[Refusal]]] = {
 def meaning(response: Response) -> ConnectorError | None:
     """Say what a refusal means; None where the status says it all."""
     domain, reason = _why(response.body)
+    if reason in UNWILLING:
+        return RetryLater("Google does not push to our address: verify its host as a domain of the Cloud project", after=A_WHILE)
     if response.status == 410 and reason != "deleted":
         return CursorExpired("Google Calendar no longer knows where we left off")
     if response.status in {403, 429}:
@@ -87,7 +91,7 @@ def _why(body: bytes) -> tuple[str, str]:
         return "", ""
     fault = error.errors[0] if error.errors else None
     words = (fault.domain if fault else None, fault.reason if fault else error.status)
-    domain, reason = (word if word and re.fullmatch(r"\w{1,60}", word) else "" for word in words)
+    domain, reason = (word if word and re.fullmatch(r"[\w.]{1,60}", word) else "" for word in words)
     return domain, reason
 
 

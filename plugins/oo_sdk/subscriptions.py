@@ -41,11 +41,14 @@ class Subscribes(Protocol):
     async def topics(self, ctx: Context) -> Sequence[str]:
         """What there is to subscribe to for this connection, each once, such as the ids of calendars."""
 
-    async def subscribe(self, ctx: Context, topic: str, address: Address) -> Subscription:
-        """Subscribe, under the id of this address."""
+    async def subscribe(self, ctx: Context, topic: str, address: Address) -> Subscription | None:
+        """Subscribe, under the id of this address. None: the provider pushes nothing of this topic, which is then only polled."""
 
-    async def renew(self, ctx: Context, standing: Subscription, address: Address) -> Subscription:
+    async def renew(self, ctx: Context, standing: Subscription, address: Address) -> Subscription | None:
         """Have it stand for longer: the same one, or another at this address. The one before is then unsubscribed by the daemon."""
 
-    async def unsubscribe(self, ctx: Context, standing: Subscription) -> None:
-        """End it; nothing where it has ended. `handle` is empty where it is not known whether it was ever made."""
+    async def unsubscribe(self, ctx: Context, standing: Subscription, address: Address) -> None:
+        """End it; nothing where it has ended.
+
+        `handle` is empty where it is not known whether it was ever made: `address` is then what it would have been made with.
+        """

@@ -120,6 +120,7 @@ class TokenScheme(Scheme):
 
     encoding: Literal["plain", "base64"] = "plain"
     prefix: str = ""  #: before it in the header, such as "Bearer "
+    hash_of: str = ""  #: a header that names the sender: what is sent is then that name's keyed hash in hex, and no two share a secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,6 +173,10 @@ class TestGoogleCalendar(ConnectorContract):
 
     connector = google
     meta: ClassVar[Mapping[str, Any]] = {"calendar": ADA}
+    deliveries: ClassVar[Sequence[Delivery]] = [
+        Delivery(id=state, headers={"x-goog-channel-id": "c1", "x-goog-resource-state": state}, body=b"", received_at=NOW)
+        for state in ("sync", "exists", "not_exists")
+    ]
     acts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "add_entry": {"title": "Tea", "start": "2026-11-23T16:00:00Z", "end": "2026-11-23T17:00:00Z"},
         "update_entry": {"id": f"{ADA}/lunch0", "title": "Dinner"},

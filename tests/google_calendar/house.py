@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
-from daemon.virtual import FixedChance, Notes, SeededChance, VirtualClock
+from aiohttp.test_utils import make_mocked_request
+from daemon.virtual import FixedChance, Notes, SeededChance, VirtualClock, settle
+from multidict import CIMultiDict
 from oo_google_calendar import GoogleCalendar
 from oo_google_calendar.meaning import calendar, entry
 from oo_google_calendar.sandbox import GoogleCalendarSandbox
+from oo_google_calendar.sandbox.channels import Channel, Push
 from oo_google_calendar.sandbox.grants import Ask
 from oo_google_calendar.sandbox.wire import Asked
 from oo_google_calendar.shapes import Entry, Listed
 
+from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
+from oo_daemon.connections.disconnect import Disconnect
+from oo_daemon.connections.guest import Contexts
 from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.sources import Sources
+from oo_daemon.connections.subscriptions import Subscriptions
 from oo_daemon.connections.transport import NoAnswer, Request
 from oo_daemon.host import SameLoop
+from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.ports import SECOND, moment
@@ -32,7 +44,10 @@ from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.schedule import Schedule
 from oo_daemon.store.storage import InlineStorage
+from oo_daemon.sync.intake import Intake
+from oo_daemon.sync.jobs import Worker
 from oo_daemon.sync.run import Limits, Sync
+from oo_daemon.sync.schedule import Dispatcher
 from oo_sdk import Action, ActionResult, Change, Context, Response, decode
 from oo_sdk.events import NormalizedEvent
 from oo_sdk.vocabulary import CalendarEntry
@@ -85,6 +100,7 @@ class House:
     limits: Limits = field(default_factory=Limits)
     first_days: int = 0
     testing: bool = False
+    public_url: str = "http://127.0.0.1:1"
 
     def __post_init__(self) -> None:
         numbers = Counter[str]()
@@ -102,7 +118,17 @@ class House:
         registry = Registry(plugins=(), connectors=MappingProxyType({"google_calendar": self.connector}))
         keyring, chance = Keyring([bytes(range(32))]), SeededChance()
         self.registrations = Registrations(
-            storage=self.storage, keyring=keyring, registry=registry, clock=self.clock, public_url="http://127.0.0.1:1"
+            storage=self.storage, keyring=keyring, registry=registry, clock=self.clock, public_url=self.public_url
+        )
+        self.sources = Sources(
+            storage=self.storage,
+            keyring=keyring,
+            registry=registry,
+            registrations=self.registrations,
+            clock=self.clock,
+            chance=chance,
+            public_url=self.public_url,
+            connection_event=own.connection_event,
         )
         self.connecting = Connect(
             storage=self.storage,
@@ -113,15 +139,21 @@ class House:
             transport=self.line,
             clock=self.clock,
             chance=chance,
-            public_url="http://127.0.0.1:1",
+            public_url=self.public_url,
             link_life=900,
             flow_life=600,
             connection_event=own.connection_event,
         )
         refresher = Refresher(rows=CredentialRows(self.storage), keyring=keyring, clock=self.clock, chance=chance, owner="me")
         self.credentials = Credentials(
-            refresher=refresher, registrations=self.registrations, transport=self.line, clock=self.clock, metrics=self.metrics
+            refresher=refresher,
+            registrations=self.registrations,
+            transport=self.line,
+            clock=self.clock,
+            metrics=self.metrics,
+            budgets=Budgets(storage=self.storage, clock=self.clock, metrics=self.metrics),
         )
+        contexts = Contexts(credentials=self.credentials, clock=self.clock, log_for=lambda connection, provider: self.log)
         self.sync = Sync(
             storage=self.storage,
             registry=registry,
@@ -135,13 +167,87 @@ class House:
             make_draft=wire.draft,
             connection_event=own.connection_event,
         )
+        self.dispatcher = Dispatcher(
+            storage=self.storage,
+            clock=self.clock,
+            metrics=self.metrics,
+            log=self.log,
+            owner="me",
+            run=lambda run: self.sync.run(run),  # tests give it other limits
+            workers=4,
+            lease=self.limits.lease,
+            chance=chance,
+        )
+        self.intake = Intake(
+            storage=self.storage,
+            registry=registry,
+            guests=SameLoop(),
+            clock=self.clock,
+            chance=chance,
+            metrics=self.metrics,
+            log=self.log,
+            owner="me",
+            make_draft=wire.draft,
+            nudged=self.dispatcher.tick,
+        )
+        self.webhooks = Webhooks(
+            storage=self.storage,
+            sources=self.sources,
+            clock=self.clock,
+            chance=chance,
+            metrics=self.metrics,
+            log=self.log,
+            arrived=lambda: None,
+            short=lambda: False,
+            limit=65536,
+            rate=50,
+        )
+        self.subscribing = Subscriptions(
+            storage=self.storage,
+            registry=registry,
+            sources=self.sources,
+            contexts=contexts,
+            guests=SameLoop(),
+            clock=self.clock,
+            chance=chance,
+            metrics=self.metrics,
+            log=self.log,
+            public_url=self.public_url,
+            interval=self.limits.interval,
+        )
+        self.disconnect = Disconnect(
+            storage=self.storage,
+            registry=registry,
+            contexts=contexts,
+            refresher=refresher,
+            guests=SameLoop(),
+            clock=self.clock,
+            chance=chance,
+            metrics=self.metrics,
+            connection_event=own.connection_event,
+            action_event=own.action_event,
+            unsubscribed=self.subscribing.end,
+            closed=self.sources.load,
+        )
+        self.worker = Worker(
+            storage=self.storage,
+            clock=self.clock,
+            chance=chance,
+            metrics=self.metrics,
+            log=self.log,
+            log_for=lambda connection, provider: self.log,
+            owner="me",
+            handlers={"revoke": self.disconnect},
+            workers=4,
+        )
 
     # --- the person ---------------------------------------------------------------------------------------------------
 
     async def sign_in(self, *, write: bool = False, untick: tuple[str, ...] = (), email: str = ADA) -> str:
         """Sign in, unticking some scopes; gives how it ended."""
         if not await self.storage.read(lambda database: database.rows("SELECT 1 FROM registration")):
-            await self.registrations.add("google_calendar", self.sandbox.client_id, [Secret(self.sandbox.client_secret)])
+            added = await self.registrations.add("google_calendar", self.sandbox.client_id, [Secret(self.sandbox.client_secret)])
+            await self.sources.keep(added)
         opened = await self.connecting.open("google_calendar", "ada", write=write)
         address = await self.connecting.begin(opened.link, BROWSER)
         query = dict(parse_qsl(urlsplit(address).query))
@@ -188,6 +294,38 @@ class House:
         (run,) = await self.storage.write(schedule.claim, "me", now, now + int(self.limits.lease * SECOND), 10)
         await self.clock.until(self.sync.run(run))
         return await self.schedule()
+
+    async def tick(self) -> None:
+        """Do once all that the daemon does by the clock: subscribe, take what is pushed, sync what is due."""
+        await self.clock.until(self.subscribing.tick())
+        await self.deliver()
+        await self.clock.until(self.intake.tick())
+        await self.clock.until(self.dispatcher.tick())
+        await settle()
+        while self.dispatcher._running:
+            await self.clock.until(asyncio.wait(set(self.dispatcher._running)))
+
+    async def deliver(self) -> list[Push]:
+        """Bring what waits to be pushed to the daemon's door."""
+        taken = self.sandbox.channels.take()
+        for push in taken:
+            push.attempts.append(await self.post(push.address, push.headers))
+            push.state = "delivered" if push.attempts[-1] == 200 else "failed"
+        return taken
+
+    async def post(self, address: str, headers: Mapping[str, str]) -> int:
+        """Post what has no body; gives the status."""
+        path = urlsplit(address).path
+        match_info = {"token": path.removeprefix("/webhooks/")}
+        request = make_mocked_request("POST", path, headers=CIMultiDict(headers), match_info=match_info, payload=cast(Any, Bodiless()))
+        try:
+            return (await self.webhooks.hear(request)).status
+        except Refused as refusal:
+            return refusal.status
+
+    def channels(self, email: str = ADA) -> list[Channel]:
+        """The channels that stand at the provider."""
+        return self.sandbox.channels.open_ones(email)
 
     async def schedule(self) -> Schedule:
         """How its schedule stands."""
@@ -266,6 +404,14 @@ class House:
         """Where the two are not the same."""
         present, truth = self.present(), self.truth()
         return sorted(key for key in present.keys() | truth.keys() if present.get(key) != truth.get(key))
+
+
+class Bodiless:
+    """The body of a push."""
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        """Nothing."""
+        yield b""
 
 
 def payload(event: NormalizedEvent) -> CalendarEntry:

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, TypeAlias, get_type_hints
 
@@ -22,14 +22,14 @@ from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.ports import SECOND, Chance, Clock
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, schedule, sources
+from oo_daemon.store import connections, schedule, sources, subscriptions
 from oo_daemon.store.accept import Batch, Draft
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.database import Database
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.sources import Source
 from oo_daemon.store.storage import Lane, Storage
-from oo_sdk import FirstSecret, Hears, HmacScheme, NoScheme, Scheme, SignedScheme
+from oo_sdk import Address, FirstSecret, Hears, HmacScheme, NoScheme, Scheme, SignedScheme, TokenScheme
 from oo_vault import Context, Keyring, Secret
 
 TOKEN_BYTES = 32
@@ -204,18 +204,24 @@ class Sources:
             raise Declined("unknown_source", f"There is no source {id_}.", "See `oo source list`.")
         return found
 
-    async def told(self, registration: str) -> tuple[str, str]:
-        """The address of a registration's source and the secret that its sender is to be told, empty where that is the client's.
+    async def addresses(self, registration: str) -> Callable[[str], Address]:
+        """What makes addresses of a registration's source, by their ids. Their secret is empty where it is the client's.
 
         Raises `Declined`.
         """
         source = self.named(registration)
         if source.closed:
             raise Declined("source_closed", f"The source {registration} refuses everything: {source.closed}.", "See `oo source list`.")
-        known = await self._storage.read(sources.by_id, registration)
-        if known is None or source.scheme.key == "client_secret":
-            return source.url, ""
-        return source.url, next((each.text for each in self._unseal(known).secrets if each.role == "current"), "")
+        known, scheme = await self._storage.read(sources.by_id, registration), source.scheme
+        secret = ""
+        if known is not None and scheme.key != "client_secret":
+            secret = next((each.text for each in self._unseal(known).secrets if each.role == "current"), "")
+
+        def address(id_: str) -> Address:
+            own = isinstance(scheme, TokenScheme) and scheme.hash_of
+            return Address(id=id_, url=source.url, secret=verify.keyed_hash(scheme, secret.encode(), id_) if own else secret)
+
+        return address
 
     def listed(self) -> list[OpenSource]:
         """All sources, oldest first."""
@@ -250,6 +256,8 @@ class Sources:
         if self._declared(registration.provider) is not None:
             async with self._changing:
                 await self._put(registration, secrets)
+            if secrets is not None:
+                await self._storage.write(subscriptions.renew_all, registration.id, self._clock.now())
         await self.load()
 
     async def prepare(self) -> None:
@@ -331,6 +339,8 @@ class Sources:
                 fresh = made.reveal()
             kept.secrets = rotated(kept.secrets, fresh, now=now, until=now + int(keep * SECOND), staged=staged)
             await self._reseal(known, kept)
+            if known.registration is not None and not staged:
+                await self._storage.write(subscriptions.renew_all, known.registration, now)
         await self.load()
         return Given(source=self.named(id_), secret=told)
 

@@ -7,9 +7,10 @@ crash leaves there is ended, too.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from oo_daemon.connections.errors import Declined
@@ -37,6 +38,8 @@ AGAIN, LONGEST = 60, 3600
 LATE = 24 * 3600
 #: Seconds after which one of which nothing is known is not asked to end any more.
 GIVEN_UP = 30 * 24 * 3600
+#: Makes the address of a subscription, by its id.
+Addresses: TypeAlias = Callable[[str], Address]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,7 +78,8 @@ class Subscriptions:
             return True  # with the grant went what it had asked for
         except (ConnectorError, VaultError):
             return False
-        return all([await self._ended(connector, ctx, row) for row in rows])
+        address = await self._addresses(connection)
+        return all([await self._ended(connector, ctx, row, address) for row in rows])
 
     async def _look(self, number: int) -> None:
         connection = await self.storage.read(connections.by_number, number)
@@ -102,7 +106,7 @@ class Subscriptions:
 
     async def _reconciled(self, connector: Any, connection: Connection) -> int:
         """Have what stands at the provider be what should; gives when to look again."""
-        url, secret = await self.sources.told(connection.registration or "")
+        address = await self.sources.addresses(connection.registration or "")
         ctx = await self._context(connector, connection)
         topics = dict.fromkeys(await self.guests.run(connector.topics(ctx)))
         now = self.clock.now()
@@ -113,26 +117,35 @@ class Subscriptions:
             if alive and row.topic in topics and row.topic not in standing:
                 standing[row.topic] = row
             elif row.state != "ended":  # of a topic that is no more, or left by a crash
-                await self._ended(connector, ctx, row)
+                await self._ended(connector, ctx, row, address)
         for topic in topics:
             old = standing.get(topic)
             if old is None or (old.renew_at is not None and old.renew_at <= now):
-                address = Address(id=self.chance.token_bytes(16).hex(), url=url, secret=secret)
-                standing[topic] = await self._made(connector, ctx, connection, topic, address, old)
+                made = await self._made(connector, ctx, connection, topic, address, old)
+                if made is not None:
+                    standing[topic] = made
+                elif old is not None:
+                    del standing[topic]
         ends = [row.renew_at for row in standing.values() if row.renew_at is not None]
         return min([now + DAILY * SECOND, *ends])
 
     async def _made(
-        self, connector: Any, ctx: Context, connection: Connection, topic: str, address: Address, old: SubscriptionRow | None
-    ) -> SubscriptionRow:
-        now = self.clock.now()
-        making = SubscriptionRow(id=address.id, connection=connection.number, topic=topic, state="making", changed_at=now)
+        self, connector: Any, ctx: Context, connection: Connection, topic: str, address: Addresses, old: SubscriptionRow | None
+    ) -> SubscriptionRow | None:
+        """Subscribe, or renew what stands; None where nothing of this topic is pushed."""
+        now, id_ = self.clock.now(), self.chance.token_bytes(16).hex()
+        making = SubscriptionRow(id=id_, connection=connection.number, topic=topic, state="making", changed_at=now)
         await self.storage.write(subscriptions.put, making)
         if old is None:
-            made = await self.guests.run(connector.subscribe(ctx, topic, address))
+            made = await self.guests.run(connector.subscribe(ctx, topic, address(id_)))
         else:
-            made = await self.guests.run(connector.renew(ctx, _shown(old), address))
+            made = await self.guests.run(connector.renew(ctx, _shown(old), address(id_)))
         now = self.clock.now()
+        if made is None:
+            await self.storage.write(subscriptions.put, replace(making, state="ended", changed_at=now))
+            if old is not None:
+                await self._ended(connector, ctx, old, address)
+            return None
         same = old is not None and isinstance(made, Subscription) and made.id == old.id
         row = _checked(connector, made, old if old is not None and same else making, now)
         # Which of the two stands is written in one step, so that no crash leaves both in doubt.
@@ -145,22 +158,29 @@ class Subscriptions:
         await self.storage.write(write)
         self.metrics.count("subscriptions_made", provider=connection.provider)
         if other is not None and other.state == "ending":
-            await self._ended(connector, ctx, other)
+            await self._ended(connector, ctx, other, address)
         return row
 
-    async def _ended(self, connector: Any, ctx: Context, row: SubscriptionRow) -> bool:
+    async def _ended(self, connector: Any, ctx: Context, row: SubscriptionRow, address: Addresses) -> bool:
         """Unsubscribe; False where it is to be tried again. One that has expired needs nothing."""
         now = self.clock.now()
         ends = row.changed_at + GIVEN_UP * SECOND if row.expires_at is None and row.state != "standing" else row.expires_at
         try:
             if ends is None or ends > now:
-                await self.guests.run(connector.unsubscribe(ctx, _shown(row)))
+                await self.guests.run(connector.unsubscribe(ctx, _shown(row), address(row.id)))
         except Exception as error:
             self.log.warning("not_unsubscribed", provider=connector.id, reason=sentence(error))
             await self.storage.write(subscriptions.put, replace(row, state="ending"))
             return False
         await self.storage.write(subscriptions.put, replace(row, state="ended", changed_at=now))
         return True
+
+    async def _addresses(self, connection: Connection) -> Addresses:
+        """What makes addresses; where the source takes nothing any more, such as lead nowhere."""
+        try:
+            return await self.sources.addresses(connection.registration or "")
+        except Declined:
+            return lambda id_: Address(id=id_, url="", secret="")
 
     async def _context(self, connector: Connector, connection: Connection) -> Context:
         return await self.guests.run(self.contexts.of(connector, connection))

@@ -38,7 +38,7 @@ def usable(scheme: object) -> bool:
         case NoScheme():
             return type(scheme) is NoScheme
         case TokenScheme(header=str(header), encoding="plain" | "base64", key="client_secret" | "webhook_secret"):
-            return type(scheme) is TokenScheme and header != ""
+            return type(scheme) is TokenScheme and header != "" and (scheme.hash_of == "" or scheme.encoding == "plain")
         case HmacScheme(algorithm=algorithm) if algorithm not in _HASHES:
             return False
         case SignedScheme(header=str(header), encoding="hex" | "base64", key="client_secret" | "webhook_secret"):
@@ -71,7 +71,9 @@ def judge(scheme: Scheme, held: Sequence[bytes], headers: Headers, bodies: Colle
             return Verdict.GOOD
         case TokenScheme():
             shown = [_token(scheme, text) for text in headers(scheme.header)] or [b""]
-            return Verdict.GOOD if any_same(shown, held) else Verdict.BAD
+            name = _first(headers(scheme.hash_of)) if scheme.hash_of else ""
+            wanted = [keyed_hash(scheme, key, name).encode() for key in held] if scheme.hash_of else held
+            return Verdict.GOOD if any_same(shown, wanted) else Verdict.BAD
         case SignedScheme():
             return _judge_signed(scheme, held, headers, bodies, now)
     return Verdict.BAD
@@ -118,6 +120,8 @@ def sign(scheme: Scheme, secret: Secret, *, id_: str, sent_at: int, body: bytes)
     if key is None:
         return None
     if isinstance(scheme, TokenScheme):
+        if scheme.hash_of:
+            said[scheme.hash_of], key = id_, keyed_hash(scheme, key, id_).encode()
         return said | {scheme.header: scheme.prefix + (b64encode(key).decode() if scheme.encoding == "base64" else key.decode())}
     if not isinstance(scheme, HmacScheme):
         return None

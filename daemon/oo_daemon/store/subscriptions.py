@@ -102,6 +102,13 @@ def looked(database: Database, connection: int, seen: Subscriber) -> None:
     )
 
 
+def renew_all(database: Database, registration: str, now: int) -> None:
+    """Have everything that a registration's connections subscribed to be replaced at the next look: the address has another secret."""
+    of = "connection IN (SELECT number FROM connection WHERE registration = ?)"
+    database.rows(f"UPDATE subscription SET renew_at = ? WHERE state = 'standing' AND {of}", (now, registration))
+    database.rows(f"UPDATE subscriber SET look_at = ? WHERE {of}", (now, registration))
+
+
 def failing(database: Database) -> dict[str, int]:
     """How many active connections are without a subscription that they should have, by provider."""
     return dict(

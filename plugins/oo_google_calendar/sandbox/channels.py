@@ -21,6 +21,8 @@ from oo_google_calendar.sandbox.world import World
 Json = dict[str, Any]
 
 LIFE = timedelta(days=7)
+#: How the ids of calendars end that Google makes itself, of public holidays and the like; nothing is pushed of those.
+VIRTUAL = "@group.v.calendar.google.com"
 #: How many pushes are remembered.
 REMEMBERED = 1000
 
@@ -75,6 +77,10 @@ class Channels:
         parts = urlsplit(asked["address"])
         if parts.scheme != "https" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
             raise Refusal(400, "push.webhookUrlNotHttps", f"WebHook callback must be HTTPS: {asked['address']}")
+        if self._misbehaviour.take("refuse_channels") is not None:
+            raise Refusal(401, "push.webhookUrlUnauthorized", f"Unauthorized WebHook callback channel: {asked['address']}")
+        if resource.partition("/")[0].endswith(VIRTUAL):
+            raise Refusal(400, "pushNotSupportedForRequestedResource", "Push notifications are not supported by this resource.")
         if asked["id"] in self.channels:
             raise Refusal(400, "channelIdNotUnique", f"Channel id {asked['id']} not unique")
         now = self._world.now()

@@ -50,6 +50,7 @@ SWITCHES: Mapping[str, Switch] = {
     "expire_tokens": Switch(what="lets every access token end now", when="at once", args={"user": None}),
     "kill_grant": Switch(what="revokes every token, as a person who removes the app", when="at once", args={"user": None}),
     "token_500": Switch(what="answers 500 at the token endpoint", when="before", where="token"),
+    "refuse_channels": Switch(what="opens no channel, as where it does not know whose the address is", when="within"),
     "drop_pushes": Switch(what="does not push what happened", when="push", where="push"),
     "duplicate_pushes": Switch(what="pushes everything twice", when="push", where="push"),
     "forge_pushes": Switch(what="pushes with a channel token that is not the channel's", when="push", where="push"),

@@ -76,9 +76,9 @@ class World:
         self.subscribe(person.email, calendar)
         return person
 
-    def add_calendar(self, owner: str, summary: str, zone: str = "UTC") -> Calendar:
+    def add_calendar(self, owner: str, summary: str, zone: str = "UTC", id_: str = "") -> Calendar:
         """Add another calendar, and put it into its owner's list."""
-        id_ = f"c_{self._chance.getrandbits(128):032x}@group.calendar.google.com"
+        id_ = id_ or f"c_{self._chance.getrandbits(128):032x}@group.calendar.google.com"
         calendar = self.calendars[id_] = Calendar(id=id_, summary=summary, zone=zone, owner=owner, roles={owner: "owner"})
         self.subscribe(owner, calendar)
         return calendar

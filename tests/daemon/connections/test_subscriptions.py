@@ -91,7 +91,7 @@ class Calls(Acme):
             return kept
         return await self.subscribe(ctx, standing.topic, address)
 
-    async def unsubscribe(self, ctx: Context, standing: Subscription) -> None:
+    async def unsubscribe(self, ctx: Context, standing: Subscription, address: Address) -> None:
         self.provider.standing.pop(standing.id, None)
 
 

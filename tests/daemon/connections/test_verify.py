@@ -135,6 +135,18 @@ def test_a_time_is_a_whole_number(when: str) -> None:
         assert judged(linear, {"Linear-Signature": signature}, body) is Verdict.BAD
 
 
+def test_a_token_of_ones_own() -> None:
+    """Where each sender's token is made from its name, another's, another name and the secret itself are bad."""
+    scheme = TokenScheme(header="x-token", hash_of="x-channel")
+    one, other = sent(scheme, NEW, b"", id_="one"), sent(scheme, NEW, b"", id_="other")
+    assert one == {"x-channel": "one", "x-token": verify.keyed_hash(scheme, NEW.reveal().encode(), "one")}
+    assert judged(scheme, one) is judged(scheme, other) is judged(scheme, one, secrets=[OLD, NEW]) is Verdict.GOOD
+    for bad in ({**one, "x-channel": "other"}, {**one, "x-token": NEW.reveal()}, {"x-token": one["x-token"]}, {"x-channel": "one"}):
+        assert judged(scheme, bad) is Verdict.BAD
+    assert judged(scheme, one, secrets=[OLD]) is Verdict.BAD
+    assert not verify.usable(replace(scheme, encoding="base64"))
+
+
 def test_one_of_several_signatures_will_do() -> None:
     """While a sender changes its secret, it signs with both; versions that we do not know are passed over."""
     scheme, secret, body = STANDARD, secret_of("standard"), b"body"
