@@ -28,6 +28,16 @@ Page = Annotated[
         description="an https:// address, or http:// on loopback",
     ),
 ]
+Issuer = Annotated[
+    str,
+    Meta(
+        pattern=r"\A((https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1|\[::1\]))(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?)?\Z",
+        description="an https:// address, or http:// on loopback; or nothing",
+    ),
+]
+Word = Annotated[str, Meta(pattern=r"\A[!-~]{0,256}\Z", description="a word of visible ASCII, or nothing")]
+Claim = Annotated[str, Meta(pattern=r"\A[!-~]{1,256}\Z", description="the name of a claim")]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"]
 Distribution = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", description="the name of an installed distribution")
 ]
@@ -113,6 +123,19 @@ class Private:
     port: Port = setting(0, "TCP port on 127.0.0.1 for callers with a token (`oo token create`); 0 keeps that door shut")
     admin_uids: tuple[Uid, ...] = setting((), "numeric ids of users who may administer")
     admin_groups: tuple[Group, ...] = setting((), "groups whose members may administer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who somebody is, by the word of an OpenID Connect issuer, or of your product."""
+
+    issuer: Issuer = setting("", "OpenID Connect issuer that vouches for people; compared letter by letter")
+    algorithms: tuple[Algorithm, ...] = setting(("RS256",), "algorithms with which it may sign; no others are looked at")
+    audience: Word = setting("", "what a token of the issuer's must be made for to be taken by the API; empty: none is")
+    user_claim: Claim = setting("sub", "claim that is the user, as your product names them")
+    roles_claim: Claim = setting("roles", "claim that holds a person's roles")
+    operator_roles: tuple[Claim, ...] = setting((), "roles that may do everything, in the API and in the console")
+    viewer_roles: tuple[Claim, ...] = setting((), "roles that may look at everything")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +229,7 @@ class Settings:
     vault: Vault
     public: Public
     private: Private
+    identity: Identity
     plugins: Plugins
     sync: Sync
     http: Http
@@ -270,6 +294,18 @@ RELATIONS = (
         holds=lambda it: it.private.port == 0 or it.private.port != it.public.port,
         sentence="The public and the private listener cannot share one port.",
         remedy="Set private.port to another port than public.port.",
+    ),
+    Relation(
+        between=("identity.audience", "identity.issuer"),
+        holds=lambda it: it.identity.issuer != "" or it.identity.audience == "",
+        sentence="Without an issuer nobody vouches for callers.",
+        remedy="Set identity.issuer, or leave out identity.audience.",
+    ),
+    Relation(
+        between=("identity.algorithms",),
+        holds=lambda it: len(it.identity.algorithms) > 0,
+        sentence="Without an algorithm no signature can be checked.",
+        remedy="Name the one with which the issuer signs, such as RS256.",
     ),
     Relation(
         between=("public.max_connections_per_address", "public.max_connections"),

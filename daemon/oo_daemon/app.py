@@ -31,6 +31,7 @@ from oo_daemon.connections.give_back import GiveBack
 from oo_daemon.connections.guest import Contexts, LogFor
 from oo_daemon.connections.keep_alive import KeepAlive
 from oo_daemon.connections.keys import Keys, check
+from oo_daemon.connections.metadata import Published
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.subscriptions import Subscriptions
@@ -38,6 +39,7 @@ from oo_daemon.connections.transport import AiohttpTransport, Transport
 from oo_daemon.connections.uploads import Files, Uploads
 from oo_daemon.connections.uses import Uses
 from oo_daemon.host import GuestLoop, HostChance, HostClock
+from oo_daemon.identity.person import Claims
 from oo_daemon.ingress import server
 from oo_daemon.ingress.api import Api, Rehearse, in_its_words
 from oo_daemon.ingress.audit import AuditRoutes, audited
@@ -50,7 +52,7 @@ from oo_daemon.ingress.imports import ImportPages
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import Listening
-from oo_daemon.ingress.tokens import Tokens, guard
+from oo_daemon.ingress.tokens import Tokens, Vouching, guard
 from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
@@ -414,6 +416,8 @@ async def build(
         await taking.tidy()
 
         tokens = Tokens(storage=storage, clock=clock, chance=chance)
+        published = Published(transport=transport, guests=guests, clock=clock)
+        vouching = _vouching(settings, published, clock, out) if settings.identity.issuer else None
         events = EventRoutes(
             storage=storage,
             reader=tail,
@@ -503,6 +507,7 @@ async def build(
             ),
             notes=notes,
             tokens=tokens,
+            vouching=vouching,
             out=out,
         )
         stack.callback(tail.close)  # before the doors close: they would wait for those who wait
@@ -556,6 +561,17 @@ async def build(
     out.info("stopped")
 
 
+def _vouching(settings: Settings, published: Published, clock: ports.Clock, out: Log) -> Vouching | None:
+    """Who knows callers of the API by tokens of the issuer's; None where none are taken."""
+    # Here, since it brings 20 MB and half a second that only those who have an issuer should pay.
+    from oo_daemon.identity.issuer import Callers, Issuer
+
+    known = settings.identity
+    claims = Claims(user=known.user_claim, roles=known.roles_claim, operators=known.operator_roles, viewers=known.viewer_roles)
+    issuer = Issuer(name=known.issuer, algorithms=known.algorithms, claims=claims, published=published, clock=clock, log=out)
+    return Callers(issuer=issuer, audience=known.audience) if known.audience else None
+
+
 def _rehearse(intake: Intake, clock: ports.Clock) -> Rehearse:
     async def rehearse(connection: Connection, headers: Mapping[str, str], body: bytes, id_: str) -> list[bytes]:
         drafts = await intake.rehearse(connection, headers, body, id_)
@@ -595,6 +611,7 @@ async def _listen(
     console: Console,
     notes: Audit,
     tokens: Tokens,
+    vouching: Vouching | None,
     out: Log,
 ) -> tuple[Listening, Listening]:
     public_app = server.public_application(log=out)
@@ -629,7 +646,7 @@ async def _listen(
     private = await server.listen_unix(behind(trusts=True), path=settings.places.socket, admins=_admins(settings), sock=private_door)
     stack.push_async_callback(private.close)
     if settings.private.port:
-        guarded = await server.listen_tcp(behind(in_its_words, guard(tokens), trusts=False), port=settings.private.port)
+        guarded = await server.listen_tcp(behind(in_its_words, guard(tokens, vouching), trusts=False), port=settings.private.port)
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)
     return public, private

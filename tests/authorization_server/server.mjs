@@ -1,11 +1,12 @@
 // panva's oidc-provider, in memory: it rotates refresh tokens, ends a family when one is used again, and revokes. It says yes to everybody,
-// or with ASK asks the person.
+// or with ASK asks the person. Who asks for a token for RESOURCE gets a JWT with the roles of ROLES; KEYS are its own, or it makes some up.
 import { Provider } from 'oidc-provider';
 
 const redirect = process.env.REDIRECT;
-const grants = ['authorization_code', 'refresh_token'];
+const grants = ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'];
+const resource = process.env.RESOURCE;
 const client = (id, secret) => ({
-  client_id: id, client_secret: secret, redirect_uris: [redirect], grant_types: grants, response_types: ['code'],
+  client_id: id, client_secret: secret, redirect_uris: redirect.split(' '), grant_types: grants, response_types: ['code'],
   token_endpoint_auth_method: 'client_secret_basic',
 });
 
@@ -13,11 +14,21 @@ const provider = new Provider(process.env.ISSUER, {
   clients: [client('oo', process.env.SECRET)],
   pkce: { required: () => true },
   scopes: ['openid', 'offline_access', 'notes.read'],
-  features: { devInteractions: { enabled: false }, revocation: { enabled: true }, introspection: { enabled: true } },
+  features: {
+    devInteractions: { enabled: false }, deviceFlow: { enabled: true, charset: 'digits', mask: '***-***-***' }, revocation: { enabled: true }, introspection: { enabled: true },
+    resourceIndicators: {
+      enabled: Boolean(resource), useGrantedResource: () => true,
+      getResourceServerInfo: () => ({ scope: 'read connect act', audience: resource, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }),
+    },
+  },
+  ...(process.env.KEYS ? { jwks: JSON.parse(process.env.KEYS) } : {}),
+  extraTokenClaims: () => ({ roles: (process.env.ROLES || '').split(' ') }),
+  conformIdTokenClaims: false,
   rotateRefreshToken: process.env.ROTATE !== 'no',
   issueRefreshToken: async (ctx, client) => client.grantTypeAllowed('refresh_token'),
   ttl: { AccessToken: 3600, RefreshToken: 86400, AuthorizationCode: 60, Grant: 86400, Session: 86400, Interaction: 600 },
-  findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
+  findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id, roles: (process.env.ROLES || '').split(' ') }) }),
+  claims: { openid: ['sub', 'roles'] },
   cookies: { keys: ['test'] },
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
 });
@@ -60,6 +71,7 @@ provider.use(async (ctx, next) => {
   if (prompt.name === 'login') return provider.interactionFinished(ctx.req, ctx.res, { login: { accountId: 'ada' } });
   const grant = grantId ? await provider.Grant.find(grantId) : new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
   grant.addOIDCScope(params.scope);
+  if (params.resource) grant.addResourceScope(params.resource, params.scope);
   const consent = { grantId: await grant.save() };
   return provider.interactionFinished(ctx.req, ctx.res, { consent }, { mergeWithLastSubmission: true });
 });

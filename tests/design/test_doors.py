@@ -24,6 +24,7 @@ DOORS = {
     "tomllib": {"config/oo_config/"},
     "rich": {"daemon/oo_daemon/cli/terminal.py"},
     "jmespath": {"plugins/oo_webhook/expression.py"},
+    "joserfc": {"daemon/oo_daemon/identity/jose.py"},
     "click": {"daemon/oo_daemon/cli/"},
 }
 #: The generated protobuf, and Google's runtime, are met only where events become bytes and where connectors name their payloads.

@@ -56,11 +56,13 @@ class House:
         self.app = None
         await self._daemon.aclose()
 
-    async def connect(self, *, decision: str = "allow", user: str = "ada", account: str = "default") -> Connection | None:
+    async def connect(
+        self, *, decision: str = "allow", user: str = "ada", account: str = "default", write: bool = False
+    ) -> Connection | None:
         """Sign in as a person would; None if that did not succeed."""
         async with self.client as client, Browser() as browser:
             await client.register(provider="todoist", client_id=self.sandbox.client_id, client_secrets=[self.sandbox.client_secret])
-            session = await client.connect(provider="todoist", user=user, account=account)
+            session = await client.connect(provider="todoist", user=user, account=account, write=write)
             await browser.open(session.url)
             self.pages.append(browser.page)
             await browser.press()

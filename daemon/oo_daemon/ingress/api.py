@@ -23,7 +23,7 @@ from oo_daemon.connections.uses import Uses
 from oo_daemon.ingress import view
 from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
 from oo_daemon.ingress.server import Refused
-from oo_daemon.ingress.tokens import Scope, Tokens, needs
+from oo_daemon.ingress.tokens import Scope, Tokens, held_to, insist_on_own, needs
 from oo_daemon.ports import SECOND, Clock
 from oo_daemon.registry import Plugin, Registry
 from oo_daemon.store import connections, consumers, inbox, jobs, outbox, runs, schedule
@@ -233,7 +233,7 @@ class Api:
             web.get("/v1/openapi.yaml", self.document),
         ]
 
-    @needs("read")
+    @needs("read", of_user="read")
     async def document(self, request: web.Request) -> web.Response:
         """The contract."""
         return web.Response(body=files(__package__).joinpath("openapi.yaml").read_bytes(), content_type="application/yaml")
@@ -282,31 +282,37 @@ class Api:
     def _registration(self, known: Registration) -> dict[str, Any]:
         return view.registration(known, self.registrations.redirect_uri(known.id), self.sources.of(known.id))
 
-    @needs("connect")
+    @needs("connect", of_user="connect")
     async def open_connect_session(self, request: web.Request) -> web.Response:
         """Give a one-use link."""
         body = await body_of(request, NewConnectSession)
+        insist_on_own(request, body.user, Refused(403, "user", "You can connect accounts for yourself only.", "Leave it to them."))
         session = await self.connect.open(
             body.provider, body.user, body.account, body.registration, write=body.write, return_to=body.return_to
         )
         return answer({"id": session.id, "url": session.url, "expires_at": view.time(session.expires_at)}, status=201)
 
-    @needs("connect")
+    @needs("connect", of_user="connect")
     async def show_connect_session(self, request: web.Request) -> web.Response:
         """How a sign-in stands."""
-        sign_in = await self.connect.status(request.match_info["id"], wait_of(request))
+        missing = Refused(404, "not_found", "There is no such connect session.", "Start one with POST /v1/connect-sessions.")
+        sign_in = await self.connect.status(request.match_info["id"], 0)
         if sign_in is None:
-            raise Refused(404, "not_found", "There is no such connect session.", "Start one with POST /v1/connect-sessions.")
+            raise missing
+        insist_on_own(request, sign_in.user, missing)
+        sign_in = await self.connect.status(sign_in.id, wait_of(request)) or sign_in
         return answer(view.sign_in(sign_in, self.clock.now()))
 
-    @needs("read")
+    @needs("read", of_user="read")
     async def list_connections(self, request: web.Request) -> web.Response:
         """Connections, oldest first."""
         query = request.query
-        shown = await self.storage.read(_shown, self.clock.now(), user=query.get("user"), provider=query.get("provider"))
+        shown = await self.storage.read(
+            _shown, self.clock.now(), user=held_to(request) or query.get("user"), provider=query.get("provider")
+        )
         return answer({"connections": shown})
 
-    @needs("read")
+    @needs("read", of_user="read")
     async def show_connection(self, request: web.Request) -> web.Response:
         """One connection."""
         known = await self._connection(request)
@@ -320,7 +326,7 @@ class Api:
         found = await self.uses.of(known.number, self.clock.now() - int(days * DAY) * SECOND)
         return answer({"uses": [view.use(each) for each in found]})
 
-    @needs("admin")
+    @needs("admin", of_user="connect")
     async def end_connection(self, request: web.Request) -> web.Response:
         """Disconnect: give the grant back and erase the credential."""
         known = await self._connection(request)
@@ -335,7 +341,7 @@ class Api:
                 return answer(shown, status=202 if known.state == "revoking" else 200)
             await self.clock.sleep(min(LOOK, left))
 
-    @needs("connect")
+    @needs("connect", of_user="connect")
     async def sync(self, request: web.Request) -> web.Response:
         """Sync now: a run that starts after this call, so that it sees what was there before it."""
         known = await self._connection(request)
@@ -356,52 +362,60 @@ class Api:
                 return answer({"outcome": "running", "detail": "", "events": 0, "started_at": started, "finished_at": None})
             await self.clock.sleep(min(LOOK, left))
 
-    @needs("connect")
+    @needs("connect", of_user="connect")
     async def pause(self, request: web.Request) -> web.Response:
         """Pause a connection."""
         known = await self._connection(request)
         await self.storage.write(pausing.pause, known.number, self.clock.now())
         return await self.show_connection(request)
 
-    @needs("connect")
+    @needs("connect", of_user="connect")
     async def resume(self, request: web.Request) -> web.Response:
         """Let a paused connection go on."""
         known = await self._connection(request)
         await self.storage.write(pausing.resume, known.number, self.clock.now())
         return await self.show_connection(request)
 
-    @needs("read")
+    @needs("read", of_user="read")
     async def list_runs(self, request: web.Request) -> web.Response:
         """The newest syncs, newest first."""
         of = request.query.get("connection")
-        number = None if of is None else (await self._known(of)).number
+        if of is None and held_to(request) is not None:
+            raise Refused(400, "connection", "It is not said which connection's syncs.", "Name one in the query: connection=…")
+        number = None if of is None else (await self._known(request, of)).number
         limit = number_of(request, "limit", default=100, lowest=1, highest=1000)
         found = await self.storage.read(runs.listed, connection=number, limit=int(limit))
         return answer({"runs": [view.run(each) for each in found]})
 
-    @needs("act")
+    @needs("act", of_user="act")
     async def act(self, request: web.Request) -> web.Response:
         """Take an action."""
         body = await body_of(request, NewAction)
         wait = wait_of(request)
-        known = await self._known(body.connection)
+        known = await self._known(request, body.connection)
         job = await self.actions.ask(known, body.name, body.arguments, body.key)
         self.wake()
-        job = await self._done(job.id, wait)
+        job = await self._done(request, job.id, wait)
         return answer(view.action(job), status=202 if job.state == "queued" else 200)
 
-    @needs("act")
+    @needs("act", of_user="act")
     async def show_action(self, request: web.Request) -> web.Response:
         """How an action stands."""
-        return answer(view.action(await self._done(request.match_info["id"], wait_of(request))))
+        return answer(view.action(await self._done(request, request.match_info["id"], wait_of(request))))
 
-    async def _done(self, id_: str, wait: float) -> Job:
+    async def _done(self, request: web.Request, id_: str, wait: float) -> Job:
         """The action once it has ended, or as it stands when the time is up."""
         deadline = self.clock.monotonic() + wait
         while True:
-            job = await self.actions.look(id_)
+            job, missing = (
+                await self.actions.look(id_),
+                Refused(404, "not_found", "There is no such action.", "What became of one is kept for a week."),
+            )
             if job is None:
-                raise Refused(404, "not_found", "There is no such action.", "What became of one is kept for a week.")
+                raise missing
+            if held_to(request) is not None:
+                known = await self.storage.read(connections.by_number, job.connection)
+                insist_on_own(request, known.user if known else "", missing)
             left = deadline - self.clock.monotonic()
             if job.state != "queued" or left <= 0:
                 return job
@@ -498,7 +512,7 @@ class Api:
         if known.connection is None:
             raise Declined("no_connection", "This address serves all users of a registration.", "Try one of a connection's own.")
         headers = {name.lower(): text for name, text in body.headers.items()}
-        connection = await self._known(known.connection)
+        connection = await self._known(request, known.connection)
         try:
             events = await self.rehearse(connection, headers, body.body, sent_id(known.scheme, headers, body.body) or "try")
         except ConnectorError as refused:
@@ -557,12 +571,16 @@ class Api:
         return answer(view.vault(await self.keys.status()))
 
     async def _connection(self, request: web.Request) -> Connection:
-        return await self._known(request.match_info["id"])
+        return await self._known(request, request.match_info["id"])
 
-    async def _known(self, id_: str) -> Connection:
-        known = await self.storage.read(connections.by_id, id_)
+    async def _known(self, request: web.Request, id_: str) -> Connection:
+        known, missing = (
+            await self.storage.read(connections.by_id, id_),
+            Refused(404, "not_found", "There is no such connection.", "See `oo connections`."),
+        )
         if known is None:
-            raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
+            raise missing
+        insist_on_own(request, known.user, missing)
         return known
 
 

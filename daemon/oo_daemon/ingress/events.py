@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
-from oo_daemon.ingress.tokens import needs
+from oo_daemon.ingress.tokens import held_to, needs
 from oo_daemon.ingress.view import time
 from oo_daemon.ports import Clock
 from oo_daemon.store import outbox
@@ -174,13 +174,13 @@ class EventRoutes:
             web.delete("/v1/consumers/{name}/dead-letters", self.drop_dead_letters),
         ]
 
-    @needs("read")
+    @needs("read", of_user="read")
     async def read_events(self, request: web.Request) -> web.StreamResponse:
         """A page of the outbox, or a stream without end, as Accept says."""
         query = request.query
         limit = number_of(request, "limit", default=100, lowest=1, highest=1000)
         patience = wait_of(request)
-        wanted = Filter(user=query.get("user"), provider=query.get("provider"), type=query.get("type"))
+        wanted = Filter(user=held_to(request) or query.get("user"), provider=query.get("provider"), type=query.get("type"))
         end = await self.storage.read(outbox.end)
         after = self.parsed(query.get("after"), end)
         accepted = request.headers.get("Accept", "")

@@ -13,7 +13,7 @@ from aiohttp import web
 from oo_daemon.connections import bounds
 from oo_daemon.connections.forward import METHODS, Forward, Forwarded
 from oo_daemon.ingress.server import Refused, allow_body
-from oo_daemon.ingress.tokens import needs
+from oo_daemon.ingress.tokens import insist_on_own, needs
 from oo_daemon.ports import Guests
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections
@@ -40,11 +40,11 @@ class ProxyRoutes:
         """The routes."""
         return [web.route(method, "/v1/connections/{id}/proxy/{path:.+}", self.pass_on) for method in METHODS]
 
-    @needs("act")
+    @needs("act", of_user="act")
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on, and its answer back."""
         allow_body(request, within=_LONGEST)
-        connection, connector = await self._known(request.match_info["id"])
+        connection, connector = await self._known(request)
         first = await _first(request)
         more = None if request.content.at_eof() else _across(request, asyncio.get_running_loop())
         url = _address(request, connector)
@@ -78,10 +78,12 @@ class ProxyRoutes:
         await response.write_eof()
         return response
 
-    async def _known(self, id_: str) -> tuple[Connection, Connector]:
-        connection = await self.storage.read(connections.by_id, id_)
+    async def _known(self, request: web.Request) -> tuple[Connection, Connector]:
+        connection = await self.storage.read(connections.by_id, request.match_info["id"])
+        missing = Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
         if connection is None:
-            raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
+            raise missing
+        insist_on_own(request, connection.user, missing)
         connector = self.registry.connectors.get(connection.provider)
         if connector is None:
             raise Refused(409, "not_loaded", f"The connector {connection.provider} is not loaded.", "See `oo plugins`.")

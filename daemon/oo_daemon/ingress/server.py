@@ -225,7 +225,7 @@ CALLER = web.RequestKey("caller", str)
 
 
 def caller(request: web.Request) -> str:
-    """Who asks: "token NAME" over TCP, else "uid N" from the other end of the Unix socket."""
+    """Who asks: "token NAME" or a person over TCP, else "uid N" from the other end of the Unix socket."""
     known: str | None = request.get(CALLER)
     if known is not None:
         return known

@@ -1,7 +1,8 @@
 """Tokens: who may ask what of the private API where it is reached over TCP.
 
-On the Unix socket the kernel says who asks. Over TCP a bearer token (RFC 6750) does: 256 random bits, told once, kept as a hash. Each route
-declares the scope that it needs with `needs`; one that declares none takes `admin`, so that forgetting it opens nothing.
+On the Unix socket the kernel says who asks. Over TCP a bearer token (RFC 6750) does: one of ours, 256 random bits, told once, kept as a
+hash; or one of the issuer's, by which a person is known. Each route declares the scope that it needs with `needs`; one that declares none
+takes `admin`, so that forgetting it opens nothing. A person who is only a user is let in where the route says so, to what is their own.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, Literal, Protocol, TypeVar, get_args
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from oo_daemon.connections.errors import Declined
+from oo_daemon.identity.person import CannotTell, NotVouched, Person
 from oo_daemon.ingress.server import CALLER, Refused
 from oo_daemon.ports import SECOND, Chance, Clock
 from oo_daemon.store import api_tokens
@@ -43,21 +45,36 @@ _BEARER = re.compile(r"Bearer +([\x21-\x7e]+) *", re.IGNORECASE)
 _HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 #: Set in an application within the door's own that asks by itself who calls, and wants no token in a header.
 ASKS_ITSELF: Final = web.AppKey("asks_itself", bool)
+#: The user to whom a caller is held: set where a person asks who is neither operator nor viewer.
+USER: Final = web.RequestKey("user", str)
 #: How coarsely the last use is kept.
 _USED_EVERY: Final = 60 * SECOND
 
 
-def needs(scope: Scope, *, noted: bool | None = None) -> Callable[[H], H]:
+def needs(scope: Scope, *, noted: bool | None = None, of_user: Scope | None = None) -> Callable[[H], H]:
     """Declare what a token must allow for this handler to be called over TCP.
 
-    `noted`: whether the call is an act for the audit log, where that is otherwise than `is_noted` takes it for.
+    `noted`: whether the call is an act for the audit log, where that is otherwise than `is_noted` takes it for. `of_user`: the scope with
+    which a user may do it to what is their own, which the handler sees to by `insist_on_own` or `held_to`; None: no user may.
     """
 
     def declare(handler: H) -> H:
-        handler.__dict__.update(scope=scope, noted=noted)
+        handler.__dict__.update(scope=scope, noted=noted, of_user=of_user)
         return handler
 
     return declare
+
+
+def held_to(request: web.Request) -> str | None:
+    """The user whose things alone this caller may see; None: everybody's."""
+    user: str | None = request.get(USER)
+    return user
+
+
+def insist_on_own(request: web.Request, user: str, missing: Refused) -> None:
+    """Go on only where this user's things may be seen. Raises `missing`: what is another's is not there."""
+    if held_to(request) not in (None, user):
+        raise missing
 
 
 def is_noted(handler: object, method: str) -> bool:
@@ -78,6 +95,28 @@ def scope_of(handler: object) -> Scope:
     """What a handler declares."""
     scope: Scope = getattr(handler, "scope", "admin")
     return scope
+
+
+def of_user(handler: object) -> Scope | None:
+    """What a handler declares for a user; None: it is closed to users."""
+    scope: Scope | None = getattr(handler, "of_user", None)
+    return scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks over TCP."""
+
+    name: str  #: "token NAME", "operator NAME", "viewer NAME" or "user NAME"
+    scopes: frozenset[Scope]
+    user: str | None = None  #: to whom they are held
+
+
+class Vouching(Protocol):
+    """Knows people by tokens of an issuer's."""
+
+    async def person(self, token: str) -> Person:
+        """Whom it is about. Raises `NotVouched` and `CannotTell`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +192,8 @@ class Tokens:
             await self.storage.write(api_tokens.used, token.name, now)
 
 
-def guard(tokens: Tokens) -> Middleware:
-    """The middleware of the door on TCP: first the host, then the token, then what it allows."""
+def guard(tokens: Tokens, vouching: Vouching | None = None) -> Middleware:
+    """The middleware of the door on TCP: first the host, then who asks, then what they may."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -163,8 +202,8 @@ def guard(tokens: Tokens) -> Middleware:
         if any(ASKS_ITSELF in app for app in request.match_info.apps):
             return await handler(request)
         given = request.headers.getall("Authorization", [])
-        token = await tokens.known(given[0]) if len(given) == 1 else None
-        if token is None:
+        asks = await _who(given[0], tokens, vouching) if len(given) == 1 else None
+        if asks is None:
             # RFC 6750 section 3.1: who sent nothing is not told of an error.
             challenge = 'Bearer realm="oO"' + (', error="invalid_token"' if given else "")
             raise Refused(
@@ -174,11 +213,15 @@ def guard(tokens: Tokens) -> Middleware:
                 "Make one with `oo token create`, and send it as Authorization: Bearer.",
                 headers={"WWW-Authenticate": challenge},
             )
-        request[CALLER] = f"token {token.name}"
+        request[CALLER] = asks.name
+        if asks.user is not None:
+            request[USER] = asks.user
         if request.match_info.http_exception is not None:
             return await handler(request)  # nothing is there, and who has a token may know
-        scope = scope_of(request.match_info.handler)
-        if not {scope, "admin"} & set(token.scopes):
+        scope = scope_of(request.match_info.handler) if asks.user is None else of_user(request.match_info.handler)
+        if scope is None:
+            raise Refused(403, "role", "This is for those who run oO.", "Ask with a token of theirs, or with an operator's role.")
+        if not {scope, "admin"} & asks.scopes:
             raise Refused(
                 403,
                 "scope",
@@ -189,6 +232,36 @@ def guard(tokens: Tokens) -> Middleware:
         return await handler(request)
 
     return guarded
+
+
+async def _who(authorization: str, tokens: Tokens, vouching: Vouching | None) -> Caller | None:
+    """Who shows this; None: nobody who is known."""
+    shown = _BEARER.fullmatch(authorization)
+    if shown is None or shown[1].startswith(_PREFIX) or vouching is None:
+        known = await tokens.known(authorization)
+        if known is None:
+            return None
+        return Caller(name=f"token {known.name}", scopes=frozenset(scope for scope in SCOPES if scope in known.scopes))
+    try:
+        person = await vouching.person(shown[1])
+    except NotVouched:
+        return None
+    except CannotTell:
+        raise Refused(
+            503, "issuer", "Who you are cannot be checked just now.", "Try again in a minute.", headers={"Retry-After": "60"}
+        ) from None
+    return _caller(person)
+
+
+def _caller(person: Person) -> Caller:
+    match person.role:
+        case "operator":
+            return Caller(name=f"operator {person.name}", scopes=frozenset({"admin"}))
+        case "viewer":
+            return Caller(name=f"viewer {person.name}", scopes=frozenset({"read"}))
+    # A user's token may be an app's: it says itself how much of the user's own it may touch.
+    scopes = frozenset(scope for scope in SCOPES if scope != "admin" and scope in person.scopes)
+    return Caller(name=f"user {person.name}", scopes=scopes, user=person.name)
 
 
 def _hash(token: str) -> bytes:

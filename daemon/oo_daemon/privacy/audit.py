@@ -56,15 +56,16 @@ class Audit:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def note(self, who: str, act: str, about: str, status: int) -> None:
-        """Add what was done. `about` is "user NAME" or "connection ID", or nothing.
+        """Add what was done. `about` is "user NAME" or "connection ID", or nothing; a user who did it is known by a random id, too.
 
         What cannot be written is said in the daemon's log: it has been done already.
         """
-        new = self.chance.token_bytes(8).hex()
+        new, other = self.chance.token_bytes(8).hex(), self.chance.token_bytes(8).hex()
 
         def add(database: Database) -> Entry:
             subject = audit.subject(database, about, new) if about else ""
-            return audit.add(database, Act(at=self.clock.now(), who=who, act=act, subject=subject, status=status), self._vouch)
+            did = f"user {audit.subject(database, who, other)}" if who.startswith("user ") else who
+            return audit.add(database, Act(at=self.clock.now(), who=did, act=act, subject=subject, status=status), self._vouch)
 
         try:
             async with self._turn:

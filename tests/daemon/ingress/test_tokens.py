@@ -18,6 +18,7 @@ from daemon.ingress.wire import Notebook, Open
 from daemon.virtual import SeededChance, VirtualClock
 
 from oo_daemon.connections.errors import Declined
+from oo_daemon.identity.person import CannotTell, NotVouched, Person
 from oo_daemon.ingress.api import Api, in_its_words
 from oo_daemon.ingress.audit import AuditRoutes
 from oo_daemon.ingress.backups import BackupRoutes
@@ -26,7 +27,7 @@ from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import private_application
-from oo_daemon.ingress.tokens import SCOPES, Scope, Tokens, guard, needs, scope_of
+from oo_daemon.ingress.tokens import SCOPES, Scope, Tokens, guard, needs, of_user, scope_of
 from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
@@ -81,7 +82,7 @@ def routes() -> list[web.RouteDef]:
     return [route for route in made if isinstance(route, web.RouteDef)]
 
 
-def described() -> dict[tuple[str, str], list[str]]:
+def described(scheme: str = "token") -> dict[tuple[str, str], list[str]]:
     """(method, path) → the scopes that openapi.yaml names for it."""
     document = yaml.safe_load(files("oo_daemon.ingress").joinpath("openapi.yaml").read_text())
     found = {}
@@ -89,18 +90,30 @@ def described() -> dict[tuple[str, str], list[str]]:
         for method, operation in operations.items():
             alternatives = operation.get("security", [])
             assert {} in alternatives, f"{method} {path}: no token is needed on the socket"
-            found[method.upper(), path] = [scope for each in alternatives for scope in each.get("token", [])]
+            found[method.upper(), path] = [scope for each in alternatives for scope in each.get(scheme, [])]
     return found
+
+
+class Issuer:
+    """Vouches for `role:name:scopes`."""
+
+    async def person(self, token: str) -> Person:
+        if token == "unreachable":
+            raise CannotTell("no answer")
+        role, name, scopes = token.split(":") if token.count(":") == 2 else ("", "", "")
+        if role not in {"operator", "viewer", "user"}:
+            raise NotVouched("it does not hold")
+        return Person(name=name, role=role, scopes=frozenset(scopes.split(",")))  # type: ignore[arg-type]
 
 
 @pytest.fixture
 async def ask(tokens: Tokens, open_door: Open, notebook: Notebook) -> Ask:
     """Asks a guarded door that has every route; what lies behind them answers 200 and does nothing."""
     app = private_application(log=notebook)
-    app.middlewares.extend([in_its_words, guard(tokens)])
+    app.middlewares.extend([in_its_words, guard(tokens, Issuer())])
 
     def behind(handler: object) -> Any:
-        @needs(scope_of(handler))
+        @needs(scope_of(handler), of_user=of_user(handler))
         async def answer(request: web.Request) -> web.Response:
             return web.json_response({})
 
@@ -127,6 +140,10 @@ def test_every_route_declares_its_scope() -> None:
     """A new route without a declared scope is red, and so is one whose scope openapi.yaml does not name."""
     assert {(route.method, route.path) for route in routes() if not hasattr(route.handler, "scope")} == set()
     assert {(route.method, route.path.replace(":.+", "")): [scope_of(route.handler)] for route in routes()} == described()
+    to_users = {(route.method, route.path.replace(":.+", "")): of_user(route.handler) for route in routes()}
+    assert {where: [scope] for where, scope in to_users.items() if scope} == {
+        where: scopes for where, scopes in described("person").items() if scopes
+    }
 
 
 def test_what_changes_something_takes_more_than_reading() -> None:
@@ -157,10 +174,41 @@ async def test_a_token_opens_what_its_scope_names(tokens: Tokens, ask: Ask, scop
             assert f'scope="{needed}"' in headers["WWW-Authenticate"]
 
 
+@pytest.mark.rows("D3")
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_a_user_is_let_in_where_a_route_says_so(ask: Ask, scope: Scope) -> None:
+    """Over all routes: a person is let in where users are, with the scope that is named for them; `admin` is no scope of theirs."""
+    open_to = described("person")
+    for method, path in described():
+        status, _, body = await ask(method, path.replace("{", "").replace("}", ""), f"user:ada:{scope}")
+        named = open_to[method, path]
+        if named == [scope]:
+            assert status == 200, (method, path)
+        else:
+            assert (status, body["error"]["code"]) == (403, "scope" if named else "role"), (method, path)
+
+
+async def test_operators_and_viewers(ask: Ask) -> None:
+    """An operator may do everything, a viewer look at everything, whatever scopes their tokens name."""
+    for (method, path), (needed,) in described().items():
+        where = path.replace("{", "").replace("}", "")
+        assert (await ask(method, where, "operator:eve:read"))[0] == 200
+        assert (await ask(method, where, "viewer:eve:admin,act"))[0] == (200 if needed == "read" else 403)
+
+
+async def test_an_issuer_that_does_not_answer(ask: Ask) -> None:
+    """Who cannot be checked is told so, and a token of ours needs no issuer; what does not hold looks like any other."""
+    status, headers, body = await ask("GET", "/v1/status", "unreachable")
+    assert (status, body["error"]["code"], headers["Retry-After"]) == (503, "issuer", "60")
+    answers = [await ask("GET", "/v1/status", shown) for shown in ("nobody", "oot_nobody")]
+    assert {(status, str(body)) for status, _, body in answers} == {(401, str(answers[0][2]))}
+
+
 async def test_a_route_that_forgot_takes_admin(tokens: Tokens, ask: Ask) -> None:
     """A route without a declaration opens to nothing less than `admin`."""
     less = await tokens.create("less", ["read", "connect", "act"], None)
     assert (await ask("GET", "/forgotten", less.token))[0] == 403
+    assert (await ask("GET", "/forgotten", "user:ada:read,connect,act,admin"))[0] == 403
     assert (await ask("GET", "/forgotten", (await tokens.create("more", ["admin"], None)).token))[0] == 200
 
 

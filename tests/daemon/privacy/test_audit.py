@@ -47,6 +47,17 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 @pytest.mark.rows("F12")
+async def test_a_user_who_did_something_is_no_name(world: World) -> None:
+    """What a user did is told of a random id, the same each time and the same as where it was done to them."""
+    await world.notes.note("user person1", "POST /v1/connections/{id}/sync", "", 200)
+    await world.notes.note("user person1", "DELETE /v1/users/{user}", "user person1", 202)
+    second, first = await world.notes.listed(2)
+    assert first.done.who == second.done.who == f"user {second.done.subject}"
+    assert "person1" not in first.done.who
+    assert (await world.notes.verify()).whole
+
+
+@pytest.mark.rows("F12")
 async def test_an_untouched_log_is_whole(world: World) -> None:
     """Also across a new key; and each head ever told is found."""
     verdict = await world.notes.verify()
