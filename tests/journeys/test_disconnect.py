@@ -13,7 +13,7 @@ from oo_client import Client, Connection, Refused
 from oo_daemon.cli.stage import Browser, Stage, stage
 
 
-async def connected(house: House, **how: str) -> Connection:
+async def connected(house: House, **how: Any) -> Connection:
     connection = await house.connect(**how)
     assert connection is not None
     async with house.client as client:
