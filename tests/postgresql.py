@@ -105,5 +105,5 @@ def empty(database: Database) -> None:
     for (table,) in database.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
         if table not in ("migration", "stream"):
             database.rows(f'DELETE FROM "{table}"')
-    database.rows("UPDATE stream SET epoch = 1, position = 0")
+    database.rows("UPDATE stream SET epoch = 1, position = 0, events = 0, bytes = 0")
     database.rows("COMMIT")

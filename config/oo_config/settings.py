@@ -14,6 +14,9 @@ from oo_config import places
 from oo_config.declared import Known, derived, setting
 from oo_config.spelling import MIB, Bytes, FilePath, Host, Networks, Seconds, Url, is_loopback
 
+#: Seconds.
+DAY = 86_400.0
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Batch = Annotated[int, Meta(ge=1, le=500)]
@@ -186,6 +189,23 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long is kept what is no longer needed. The newest event of each thing that is not gone stays as long as its connection."""
+
+    read: Seconds = setting(14 * DAY, "how long an event is kept once every consumer has read it")
+    unread: Seconds = setting(30 * DAY, "how long an event waits for a consumer that does not read it; nobody is waited for any longer")
+    tombstones: Seconds = setting(90 * DAY, "how long the word that something is gone is kept")
+    size: Bytes = setting(
+        8 * 1024 * MIB, "bytes of events for which there is room; beyond it the oldest go, whoever has still to read them"
+    )
+    deliveries: Seconds = setting(7 * DAY, "how long the body of a webhook can be looked at, and replayed, once it has become events")
+    delivery_ids: Seconds = setting(35 * DAY, "how long a webhook that comes again is known for what it is")
+    runs: Count = setting(50, "syncs of one connection that are remembered")
+    uses: Seconds = setting(90 * DAY, "how long it is remembered how often a credential was used")
+    actions: Seconds = setting(7 * DAY, "how long the result of an action can be looked up, and its key is not done again")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Imports:
     """Files that people hand in, such as an export of the Health app."""
 
@@ -235,6 +255,7 @@ class Settings:
     http: Http
     oauth: OAuth
     disk: Disk
+    retention: Retention
     imports: Imports
     backup: Backup
     log: Log
@@ -260,6 +281,9 @@ class Relation:
     sentence: str
     remedy: str
 
+
+#: Seconds for which a webhook may come again: the longest span of a provider that is known is 75 hours.
+LONGEST_REDELIVERY = 4 * DAY
 
 #: The longest path that fits sockaddr_un.sun_path with its closing NUL (unix(7)), in bytes.
 SOCKET_PATH_LIMIT = 107
@@ -324,6 +348,18 @@ RELATIONS = (
         holds=lambda it: it.sync.tick <= it.sync.interval,
         sentence="The schedule would look less often than connections are due.",
         remedy="Set sync.tick to at most sync.interval.",
+    ),
+    Relation(
+        between=("retention.read", "retention.unread", "retention.tombstones"),
+        holds=lambda it: it.retention.read <= it.retention.unread <= it.retention.tombstones,
+        sentence="What is still to be read must be kept at least as long as what was read, and the word that something is gone longest.",
+        remedy="Set retention.read, retention.unread and retention.tombstones to durations of which none is shorter than the one before.",
+    ),
+    Relation(
+        between=("retention.deliveries", "retention.delivery_ids"),
+        holds=lambda it: it.retention.delivery_ids >= max(LONGEST_REDELIVERY, it.retention.deliveries),
+        sentence="Providers send a webhook again for up to three days, and it would be taken for a new one.",
+        remedy="Set retention.delivery_ids to at least 4 d, and not below retention.deliveries.",
     ),
     Relation(
         between=("http.connect_timeout", "http.read_timeout", "sync.run_limit"),

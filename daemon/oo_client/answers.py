@@ -455,6 +455,7 @@ class Consumer(Struct, frozen=True, kw_only=True):
     state: Literal["free", "reads", "held", "restored"]
     position: str
     lag: int  #: how many positions the end of the outbox is ahead of it
+    unread_since: datetime | None  #: when the oldest event came that it has still to read
     present_until: str | None  #: up to here it is given only what is still so
     user: str | None
     provider: str | None

@@ -68,6 +68,8 @@ from oo_daemon.ops.watch import Watch
 from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.consumers import Consumers, parsed
 from oo_daemon.outbox.relay import Relay
+from oo_daemon.outbox.retention import EVERY as RETENTION_EVERY
+from oo_daemon.outbox.retention import Keep, Retention
 from oo_daemon.outbox.tail import Tail
 from oo_daemon.privacy.audit import Audit
 from oo_daemon.privacy.deletions import DeletionLog
@@ -75,7 +77,7 @@ from oo_daemon.privacy.erase import Erasures
 from oo_daemon.privacy.export import Export
 from oo_daemon.reader import Process
 from oo_daemon.registry import Registry, discover
-from oo_daemon.store import credentials, inbox, jobs, lock, schedule, uploads
+from oo_daemon.store import credentials, inbox, jobs, lock, runs, schedule, uploads
 from oo_daemon.store.accept import event_id
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
@@ -160,6 +162,7 @@ async def build(
         storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
         await check(storage, keyring, clock)
         await _rescue(storage, clock, out)
+        await storage.write(runs.trim, settings.retention.runs)
 
         if transport is None:
             real = await guests.run(_transport(settings))
@@ -224,7 +227,7 @@ async def build(
         )
         stack.push_async_callback(keys.stop)
         await keys.go_on()
-        uses = Uses(storage=storage, clock=clock)
+        uses = Uses(storage=storage, clock=clock, kept=settings.retention.uses)
         stack.push_async_callback(uses.write)
         budgets = Budgets(storage=storage, clock=clock, metrics=metrics)
         sessions = Credentials(
@@ -286,6 +289,7 @@ async def build(
             workers=settings.sync.workers,
             lease=settings.sync.lease,
             chance=chance,
+            remembered=settings.retention.runs,
             line=line,
         )
         stack.push_async_callback(lambda: dispatcher.stop(GRACE))
@@ -300,6 +304,8 @@ async def build(
             owner=owner,
             make_draft=wire.draft,
             nudged=dispatcher.tick,
+            keep_bodies=int(settings.retention.deliveries * ports.SECOND),
+            keep_ids=int(settings.retention.delivery_ids * ports.SECOND),
         )
         stack.push_async_callback(lambda: intake.stop(GRACE))
         contexts = Contexts(credentials=sessions, clock=clock, log_for=log_for)
@@ -313,6 +319,7 @@ async def build(
             metrics=metrics,
             connection_event=own.connection_event,
             action_event=own.action_event,
+            remembered=settings.retention.actions,
         )
         subscribing = Subscriptions(
             storage=storage,
@@ -407,6 +414,19 @@ async def build(
             log=out,
         )
 
+        retention = Retention(
+            storage=storage,
+            checkpoint=storage.checkpoint,
+            clock=clock,
+            metrics=metrics,
+            log=out,
+            keep=Keep(
+                read=settings.retention.read,
+                unread=settings.retention.unread,
+                tombstones=settings.retention.tombstones,
+                size=settings.retention.size,
+            ),
+        )
         tail = Tail(storage, clock)
         relay = Relay(storage=storage, reader=tail, guests=guests, clock=clock, chance=chance, metrics=metrics, log=out)
         stack.push_async_callback(relay.stop)
@@ -527,6 +547,7 @@ async def build(
             (INTAKE_EVERY, intake.tick, "intake"),
             (ERASING_EVERY, erasing.tick, "erasing"),
             (IMPORTS_EVERY, imports.tick, "imports"),
+            (RETENTION_EVERY, retention.tick, "retention"),
             (subscriptions_.EVERY, subscribing.tick, "subscriptions"),
             (GIVE_BACK_EVERY, give_back.tick, "give_back"),
             (USES_EVERY, uses.write, "uses"),

@@ -573,7 +573,7 @@ def sink(**changes: Any) -> Json:
 def consumer(**changes: Any) -> Json:
     """Give a consumer as the API shows it."""
     return {
-        "name": "backend", "state": "free", "position": "1-0", "lag": 0, "present_until": None,
+        "name": "backend", "state": "free", "position": "1-0", "lag": 0, "unread_since": None, "present_until": None,
         "user": None, "provider": None, "type": None, "tries": 0, "most_tries": 10, "reason": "", "dead_letters": 0, **changes,
     }  # fmt: skip
 

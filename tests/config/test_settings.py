@@ -42,6 +42,10 @@ def test_a_type_checker_knows_the_type_of_a_setting() -> None:
         ({"OO_PUBLIC_HOST": "fe80::1%eth0"}, "OO_PUBLIC_HOST", "Plain http"),
         ({"OO_PUBLIC_URL": "http://oo.example"}, "OO_PUBLIC_URL", "Plain http"),
         ({"OO_PLACES_SOCKET": "/x" + "é" * 53}, "OO_PLACES_SOCKET", "at most 107 bytes"),
+        ({"OO_RETENTION_UNREAD": "13 d"}, "OO_RETENTION_UNREAD", "at least as long"),
+        ({"OO_RETENTION_TOMBSTONES": "29 d"}, "OO_RETENTION_TOMBSTONES", "longest"),
+        ({"OO_RETENTION_DELIVERY_IDS": "3.9 d"}, "OO_RETENTION_DELIVERY_IDS", "three days"),
+        ({"OO_RETENTION_DELIVERIES": "36 d"}, "OO_RETENTION_DELIVERIES", "three days"),
         ({"STATE_DIRECTORY": "/" + "x" * 107}, "places.socket", "at most 107 bytes"),
         ({"OO_PLACES_SOCKET": "/srv/oo", "OO_PLACES_DATABASE": "/srv/oo"}, "OO_PLACES_DATABASE", "three different files"),
     ],
@@ -65,6 +69,8 @@ def test_settings_must_go_together(environ: dict[str, str], place: str, sentence
         {"OO_PLACES_SOCKET": "/" + "é" * 53},
         {"OO_PUBLIC_MAX_CONNECTIONS": "100"},
         {"OO_SYNC_TICK": "9", "OO_SYNC_INTERVAL": "9"},
+        {"OO_RETENTION_READ": "30 d", "OO_RETENTION_TOMBSTONES": "30 d"},
+        {"OO_RETENTION_DELIVERY_IDS": "4 d", "OO_RETENTION_DELIVERIES": "4 d"},
     ],
 )
 def test_settings_that_just_go_together_are_taken(environ: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ COLUMNS = (
     Column(title="State"),
     Column(title="Position"),
     Column(title="Behind", number=True),
+    Column(title="Unread since (UTC)"),
     Column(title="Dead", number=True),
     Column(title="Reads"),
     Column(title="Reason", gives=True),
@@ -138,7 +139,16 @@ def _behind(known: Consumer) -> str:
 
 def _row(known: Consumer) -> tuple[str, ...]:
     wanted = ", ".join(text for text in (known.user, known.provider, known.type) if text) or "everything"
-    return known.name, known.state, known.position, str(known.lag), str(known.dead_letters), wanted, known.reason
+    return (
+        known.name,
+        known.state,
+        known.position,
+        str(known.lag),
+        terminal.moment(known.unread_since),
+        str(known.dead_letters),
+        wanted,
+        known.reason,
+    )
 
 
 def _letter(letter: DeadLetter) -> tuple[str, ...]:

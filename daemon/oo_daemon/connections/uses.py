@@ -15,16 +15,17 @@ from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import Storage
 from oo_daemon.store.uses import Use
 
-#: Seconds for which the counts are kept.
-KEPT = 90 * 86_400
+#: Seconds for which the counts are kept, unless told otherwise.
+KEPT = 90 * 86_400.0
 
 
 class Uses:
     """The counts that are not written yet. `used` may be called from any thread."""
 
-    def __init__(self, *, storage: Storage, clock: Clock) -> None:
+    def __init__(self, *, storage: Storage, clock: Clock, kept: float = KEPT) -> None:
         self._storage = storage
         self._clock = clock
+        self._kept = kept
         self._lock = threading.Lock()
         self._counted: Counter[tuple[int, str]] = Counter()
 
@@ -54,4 +55,4 @@ class Uses:
 
     async def tidy(self) -> None:
         """Forget old hours."""
-        await self._storage.write(uses.forget, self._clock.now() - KEPT * SECOND)
+        await self._storage.write(uses.forget, self._clock.now() - int(self._kept * SECOND))

@@ -306,6 +306,7 @@ class EventRoutes:
             "state": state,
             "position": _text(end.epoch, at),
             "lag": end.number - at,
+            "unread_since": time(known.unread_since),
             "present_until": _text(end.epoch, known.present_until) if known.present_until > known.position else None,
             "user": known.wanted.user,
             "provider": known.wanted.provider,

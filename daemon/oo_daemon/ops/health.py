@@ -9,7 +9,7 @@ from typing import Protocol
 
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.registry import Registry
-from oo_daemon.store import probe, subscriptions
+from oo_daemon.store import probe, retention, subscriptions
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import Storage
 from oo_sdk import Log
@@ -20,6 +20,7 @@ PATIENCE = 5.0
 BEAT = 0.5
 #: Seconds by which the host's clock may be set at once without a word, and for how long a larger step is told.
 STEP, TOLD = 60.0, 3600.0
+DAY, MIB = 86_400.0, 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,32 @@ class SubscriptionsStand:
             return Finding(well=True)
         says = ", ".join(f"{count} at {provider}" for provider, count in failing.items())
         return Finding(well=False, warning=True, says=f"connections without pushes, polled in their place: {says}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumersRead:
+    """Consumers read in time: what is not read before retention gives it up, is lost to them. And there is room for what is kept."""
+
+    storage: Storage
+    clock: Clock
+    unread: float  #: seconds that an event is kept for a consumer
+    size: int  #: bytes of events that there is room for
+
+    async def __call__(self) -> Finding:
+        """Look."""
+        since = await self.storage.read(retention.unread_since)
+        held = await self.storage.read(retention.held)
+        now = self.clock.now()
+        late = {name: (now - at) / SECOND for name, at in since.items() if now - at >= self.unread / 2 * SECOND}
+        says = [
+            f"{name} has not read for {age / DAY:.1f} days, and what it does not read within {self.unread / DAY:.1f} is lost to it"
+            for name, age in late.items()
+        ]
+        if says:
+            says.append("see `oo consumers list`, and remove what reads no more")
+        if held.bytes > self.size:
+            says.append(f"the events kept take {held.bytes // MIB} MiB, more than retention.size: what is still so does not go")
+        return Finding(well=not says, warning=True, says="; ".join(says)) if says else Finding(well=True)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -36,9 +36,11 @@ class Levels:
         gauge = self.metrics.gauge
         gauge("inbox_oldest_seconds", _age(found.inbox_oldest, now))
         gauge("outbox_depth", found.outbox)
+        gauge("outbox_bytes", found.outbox_bytes)
         gauge("outbox_oldest_seconds", _age(found.outbox_oldest, now))
         for consumer, behind in found.behind.items():
             gauge("consumer_lag", behind, consumer=consumer)
+            gauge("consumer_oldest_seconds", _age(found.unread_since.get(consumer), now), consumer=consumer)
         for provider, state in self._seen | found.connections.keys():  # a state that nobody is in any more is told as none
             gauge("connections", found.connections.get((provider, state), 0), provider=provider, state=state)
         self._seen = frozenset(found.connections)

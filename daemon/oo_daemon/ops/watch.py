@@ -12,7 +12,17 @@ from oo_daemon.connections.sources import Sources
 from oo_daemon.ops import disk, levels, memory
 from oo_daemon.ops.backup import Backups
 from oo_daemon.ops.disk import Disk
-from oo_daemon.ops.health import ClockSteady, Health, Look, LoopTurns, PluginsLoaded, SourcesVerify, SubscriptionsStand, WriterWrites
+from oo_daemon.ops.health import (
+    ClockSteady,
+    ConsumersRead,
+    Health,
+    Look,
+    LoopTurns,
+    PluginsLoaded,
+    SourcesVerify,
+    SubscriptionsStand,
+    WriterWrites,
+)
 from oo_daemon.ops.integrity import NIGHTLY, Integrity
 from oo_daemon.ops.levels import Levels
 from oo_daemon.ops.memory import Memory, unit_limit
@@ -71,6 +81,7 @@ class Watch:
             "plugins": PluginsLoaded(registry=registry),
             "sources": SourcesVerify(sources=sources),
             "subscriptions": SubscriptionsStand(storage=storage),
+            "consumers": ConsumersRead(storage=storage, clock=clock, unread=settings.retention.unread, size=settings.retention.size),
         }
         return cls(
             health=Health(looks=looks),

@@ -152,15 +152,17 @@ def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation:
     """Write the drafts that say something new to the outbox, and all that they say to the index; gives the new positions."""
     number = batch.connection.number
     outcome = _decide(database, number, generation, drafts)
-    positions = _take_positions(database, len(outcome.events)) if outcome.events else range(0)
+    bodies = [
+        draft.encoded
+        or encode(batch.connection, draft, event_id(batch.connection.id, draft.type, draft.key, revision), revision, batch.observed_at)
+        for draft, revision in outcome.events
+    ]
+    positions = _take_positions(database, len(bodies), sum(map(len, bodies))) if bodies else range(0)
     rows = []
-    for position, (draft, revision) in zip(positions, outcome.events, strict=True):
-        if draft.change != OCCURRED:
-            outcome.objects[draft.type, draft.key].position = position
-        body = draft.encoded or encode(
-            batch.connection, draft, event_id(batch.connection.id, draft.type, draft.key, revision), revision, batch.observed_at
-        )
+    for position, (draft, _), body in zip(positions, outcome.events, bodies, strict=True):
         key = None if draft.change == OCCURRED else draft.key
+        if key is not None:
+            outcome.objects[draft.type, draft.key].position = position
         rows.append((position, STREAM, number, batch.connection.user, draft.type, key, body, batch.observed_at))
     _write_index(database, number, outcome)
     if rows:
@@ -171,9 +173,10 @@ def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation:
     return positions
 
 
-def _take_positions(database: Database, count: int) -> range:
+def _take_positions(database: Database, count: int, size: int) -> range:
     """A block of positions that nobody else has; the row stays locked until the commit, so blocks become visible in order."""
-    ((last,),) = database.rows("UPDATE stream SET position = position + ? WHERE id = ? RETURNING position", (count, STREAM))
+    sql = "UPDATE stream SET position = position + ?, events = events + ?, bytes = bytes + ? WHERE id = ? RETURNING position"
+    ((last,),) = database.rows(sql, (count, count, size, STREAM))
     return range(last - count + 1, last + 1)
 
 

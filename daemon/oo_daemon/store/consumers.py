@@ -35,6 +35,7 @@ class Consumer:
     token: str | None = None  #: of the batch that it has
     leased_until: int | None = None
     dead_letters: int = 0
+    unread_since: int | None = None  #: when the oldest event was accepted that it has still to read
 
     def free_at(self, now: int) -> int:
         """When a batch can be given to it."""
@@ -63,7 +64,8 @@ class DeadLetter:
 
 _COLUMNS = (
     'name, position, tries, reason, epoch, present_until, "user", provider, type, most_tries, held_until, token, leased_until, '
-    "(SELECT count(*) FROM dead_letter d WHERE d.consumer = consumer.name)"
+    "(SELECT count(*) FROM dead_letter d WHERE d.consumer = consumer.name), "
+    "(SELECT o.accepted_at FROM outbox o WHERE o.position > consumer.position ORDER BY o.position LIMIT 1)"
 )
 
 
@@ -251,6 +253,7 @@ def _consumer(
     token: str | None,
     leased_until: int | None,
     dead: int,
+    unread_since: int | None,
 ) -> Consumer:
     return Consumer(
         name=name,
@@ -265,4 +268,5 @@ def _consumer(
         token=token,
         leased_until=leased_until,
         dead_letters=dead,
+        unread_since=unread_since,
     )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from oo_daemon.store import audit, connections, credentials, jobs, schedule
+from oo_daemon.store import audit, connections, credentials, jobs, retention, schedule
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.database import Database, Row
@@ -189,11 +189,15 @@ def drop_sign_ins(database: Database, user: str, before: int) -> None:
 def erase_some(database: Database, erasure: str, number: int) -> int:
     """Erase some rows of a connection; gives how many, 0 once there are none."""
     for table, key in OF_A_CONNECTION.items():
+        size = "length(body)" if table == "outbox" else "0"
         rows = database.rows(
-            f"DELETE FROM {table} WHERE connection = ? AND ({key}) IN (SELECT {key} FROM {table} WHERE connection = ? LIMIT ?) RETURNING 1",
+            f"DELETE FROM {table} WHERE connection = ? AND ({key}) IN (SELECT {key} FROM {table} WHERE connection = ? LIMIT ?) "
+            f"RETURNING {size}",
             (number, number, SOME),
         )
         if rows:
+            if table == "outbox":
+                retention.let_go(database, [size for (size,) in rows])
             _count(database, erasure, table, len(rows))
             return len(rows)
     return 0

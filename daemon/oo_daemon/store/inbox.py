@@ -21,9 +21,10 @@ from oo_daemon.store.errors import LeaseLost
 State = Literal["received", "done", "dead"]
 
 DAY = 24 * 3600 * SECOND
-#: How long a redelivery is known for what it is: providers send again for days (about 75 hours is the longest that is known), never weeks.
+#: How long a redelivery is known for what it is, unless told otherwise: providers send again for days (75 hours is the
+#: longest that is known), never weeks.
 KEEP_IDS = 35 * DAY
-#: How long the body of a delivery that is done can be looked at.
+#: How long the body of a delivery that is done can be looked at, unless told otherwise.
 KEEP_BODIES = 7 * DAY
 
 
@@ -324,24 +325,24 @@ def drop(database: Database, which: Which, now: int, limit: int) -> list[int]:
     return sorted(number for (number,) in rows)
 
 
-def forget_bodies(database: Database, now: int, limit: int) -> int:
+def forget_bodies(database: Database, now: int, limit: int, keep: int = KEEP_BODIES) -> int:
     """Drop some bodies of deliveries that were done a while ago; gives how many."""
     return len(
         database.rows(
             "UPDATE delivery SET headers = '{}', body = NULL WHERE number IN ("
             "SELECT number FROM delivery WHERE body IS NOT NULL AND state = 'done' AND done_at <= ? ORDER BY done_at LIMIT ?) "
             "RETURNING number",
-            (now - KEEP_BODIES, limit),
+            (now - keep, limit),
         )
     )
 
 
-def forget_ids(database: Database, now: int, limit: int) -> int:
+def forget_ids(database: Database, now: int, limit: int, keep: int = KEEP_IDS) -> int:
     """Drop some deliveries, done or dead, that no sender will send again; gives how many."""
     return len(
         database.rows(
             "DELETE FROM delivery WHERE number IN ("
             "SELECT number FROM delivery WHERE state <> 'received' AND received_at <= ? ORDER BY received_at LIMIT ?) RETURNING number",
-            (now - KEEP_IDS, limit),
+            (now - keep, limit),
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from oo_daemon.store import retention
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import Database
 
@@ -15,8 +16,10 @@ class Levels:
 
     inbox_oldest: int | None  #: when the oldest delivery arrived that is still to become events
     outbox: int  #: events that are kept
+    outbox_bytes: int  #: their bytes
     outbox_oldest: int | None  #: when the oldest was accepted
     behind: Mapping[str, int]  #: events that each consumer has still to read
+    unread_since: Mapping[str, int]  #: when the oldest of them was accepted
     connections: Mapping[tuple[str, str], int]  #: by provider and state
     stalest: Mapping[str, int]  #: by provider, when the active connection that waits longest was last synced to its end
 
@@ -24,14 +27,15 @@ class Levels:
 def looked_at(database: Database) -> Levels:
     """Look, on one state of the database."""
     ((inbox_oldest,),) = database.rows("SELECT min(received_at) FROM delivery WHERE state = 'received'")
-    ((position,),) = database.rows("SELECT position FROM stream WHERE id = ?", (STREAM,))
-    oldest = database.rows("SELECT position, accepted_at FROM outbox ORDER BY position LIMIT 1")
+    ((position, events, size),) = database.rows("SELECT position, events, bytes FROM stream WHERE id = ?", (STREAM,))
+    oldest = database.rows("SELECT accepted_at FROM outbox ORDER BY position LIMIT 1")
     return Levels(
         inbox_oldest=inbox_oldest,
-        # Counted by positions, since counting the rows of a long log takes long: erased and expired ones in between are few.
-        outbox=position - oldest[0][0] + 1 if oldest else 0,
-        outbox_oldest=oldest[0][1] if oldest else None,
+        outbox=events,
+        outbox_bytes=size,
+        outbox_oldest=oldest[0][0] if oldest else None,
         behind={name: position - read for name, read in database.rows("SELECT name, position FROM consumer")},
+        unread_since=retention.unread_since(database),
         connections={
             (provider, state): count
             for provider, state, count in database.rows("SELECT provider, state, count(*) FROM connection GROUP BY provider, state")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from oo_daemon.store.database import Database
 
-#: Runs of one connection that are remembered.
+#: Runs of one connection that are remembered, unless another number is given.
 KEPT = 50
 
 
@@ -35,8 +35,8 @@ class Logged:
     tally: Tally
 
 
-def begin(database: Database, runs: Iterable[tuple[int, int]], now: int) -> None:
-    """Note runs that were just claimed, by connection and fence. What was under way there before is lost."""
+def begin(database: Database, runs: Iterable[tuple[int, int]], now: int, kept: int = KEPT) -> None:
+    """Note runs that were just claimed, by connection and fence. What was under way there before is lost, and the oldest is forgotten."""
     runs = list(runs)
     database.many(
         "UPDATE run SET finished_at = ?, outcome = 'lost', detail = 'the daemon ended before it did' "
@@ -48,7 +48,7 @@ def begin(database: Database, runs: Iterable[tuple[int, int]], now: int) -> None
         "VALUES (?, ?, ?, ?, 'running', '', 0, 0, 0, 0, 0) ON CONFLICT (connection, slot) DO UPDATE SET fence = excluded.fence, "
         "started_at = excluded.started_at, finished_at = NULL, outcome = 'running', detail = '', next_run_at = NULL, "
         "calls = 0, bytes = 0, pages = 0, events = 0, unreadable = 0",
-        [(connection, fence % KEPT, fence, now) for connection, fence in runs],
+        [(connection, fence % kept, fence, now) for connection, fence in runs],
     )
 
 
@@ -58,7 +58,7 @@ def end(
     """Note how a run ended."""
     database.rows(
         "UPDATE run SET finished_at = ?, outcome = ?, detail = ?, next_run_at = ?, calls = ?, bytes = ?, pages = ?, events = ?, "
-        "unreadable = ? WHERE connection = ? AND slot = ? AND fence = ?",
+        "unreadable = ? WHERE connection = ? AND fence = ?",
         (
             now,
             outcome,
@@ -70,10 +70,14 @@ def end(
             tally.events,
             tally.unreadable,
             connection,
-            fence % KEPT,
             fence,
         ),
     )
+
+
+def trim(database: Database, kept: int) -> int:
+    """Forget what more there is than is to be remembered: for the start, since the number may have been another. Gives how many."""
+    return len(database.rows("DELETE FROM run WHERE slot >= ? AND finished_at IS NOT NULL RETURNING slot", (kept,)))
 
 
 def lose(database: Database, connections: Iterable[int], now: int, reason: str) -> None:

@@ -106,7 +106,7 @@ def of(database: Database, connection: int, now: int) -> Schedule | None:
     return None
 
 
-def claim(database: Database, owner: str, now: int, until: int, limit: int, most: int = WINDOW) -> list[Run]:
+def claim(database: Database, owner: str, now: int, until: int, limit: int, most: int = WINDOW, remembered: int = runs.KEPT) -> list[Run]:
     """Claim connections that are due and that nobody holds, in one statement, and note their runs.
 
     Users take turns: first comes who has the fewest runs under way, then who is longest due; nobody gets more than `most` at once.
@@ -132,7 +132,7 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
         (now, absurd, now, now, absurd, most, WINDOW, owner, until, now, most, limit, now, absurd),
     )
     rows.sort(key=lambda row: row[:2])  # RETURNING keeps no order
-    runs.begin(database, ((row[1], row[2]) for row in rows), now)
+    runs.begin(database, ((row[1], row[2]) for row in rows), now, remembered)
     return [
         Run(connection=connection, fence=fence, tries=tries, cursor=_cursor(cursor), shape=shape, unmoved=unmoved)
         for _, connection, fence, tries, cursor, shape, unmoved in rows

@@ -30,7 +30,7 @@ from oo_sdk import Action, ActionKind, ActionRefused, ActionResult, ApiRetired, 
 #: How often a connector's own fault is met again before it is believed.
 FAULTS = 3
 #: How long an action can be looked at after its end, and its key is known: seven days.
-REMEMBERED = 7 * 24 * 3600 * SECOND
+REMEMBERED = 7 * 86_400.0
 #: Most bytes of a result's detail, as JSON.
 LARGEST_DETAIL = 64 * 1024
 LONGEST_KEY = 128
@@ -49,6 +49,7 @@ class Actions:
     metrics: Metrics
     connection_event: ConnectionEvent
     action_event: ActionEvent
+    remembered: float = REMEMBERED  #: seconds
 
     async def ask(self, connection: Connection, name: str, arguments: Mapping[str, Any], key: str | None) -> Job:
         """Take an action, or give the one that was taken under this key. Raises `Declined`."""
@@ -82,7 +83,7 @@ class Actions:
 
     async def tidy(self) -> None:
         """Forget what ended long ago."""
-        await self.storage.write(jobs.forget, "act", self.clock.now() - REMEMBERED)
+        await self.storage.write(jobs.forget, "act", self.clock.now() - int(self.remembered * SECOND))
 
     async def attempt(self, job: Job, connection: Connection) -> Ended | Later:
         """Ask the connector to act."""

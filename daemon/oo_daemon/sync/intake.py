@@ -136,6 +136,8 @@ class Intake:
     owner: str  #: names this process in leases
     make_draft: Callable[[str, Event], Draft]
     nudged: Callable[[], Awaitable[None]]  #: called when connections have become due
+    keep_bodies: int = inbox.KEEP_BODIES  #: microseconds
+    keep_ids: int = inbox.KEEP_IDS
     _working: asyncio.Task[None] | None = None
     _again: bool = False
     _stopping: bool = False
@@ -159,8 +161,8 @@ class Intake:
 
     async def tidy(self) -> None:
         """Forget the bodies, and later the ids, of what is done."""
-        for forget in (inbox.forget_bodies, inbox.forget_ids):
-            while await self.storage.write(forget, self.clock.now(), TIDY) == TIDY:
+        for forget, keep in ((inbox.forget_bodies, self.keep_bodies), (inbox.forget_ids, self.keep_ids)):
+            while await self.storage.write(forget, self.clock.now(), TIDY, keep) == TIDY:
                 pass
 
     async def stop(self, grace: float) -> None:
@@ -337,7 +339,7 @@ class Intake:
     async def _read(self, connector: Hears, delivery: Claimed, told: Delivery) -> tuple[list[Draft], bool]:
         """What the connector makes of it: events, and whether there is a nudge. Runs on the guests' loop."""
         drafts, nudge = [], False
-        keep_until = delivery.received_at + inbox.KEEP_IDS
+        keep_until = delivery.received_at + self.keep_ids
         for item in _several(await connector.read(told)):
             match item:
                 case Event():

@@ -16,7 +16,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from oo_daemon.ports import SECOND, Chance, Clock, Metrics
-from oo_daemon.store import schedule
+from oo_daemon.store import runs, schedule
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
@@ -121,6 +121,7 @@ class Dispatcher:
     workers: int
     lease: float  #: seconds
     chance: Chance
+    remembered: int = runs.KEPT  #: runs of each connection
     line: Line = field(default_factory=Line)
     _catching_up: CatchUp = field(init=False)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
@@ -148,14 +149,15 @@ class Dispatcher:
                 if free <= 0:
                     self.line.waiting = await self.storage.read(schedule.waiting, now)
                     return
-                runs = await self.storage.write(schedule.claim, self.owner, now, now + int(self.lease * SECOND), free, self.most)
+                until = now + int(self.lease * SECOND)
+                claimed = await self.storage.write(schedule.claim, self.owner, now, until, free, self.most, self.remembered)
             except CannotStore as fault:
                 self.log.warning("claim_failed", reason=str(fault))
                 return
-            self.line.waiting = len(runs) == free
+            self.line.waiting = len(claimed) == free
             if self._stopping:
                 return  # `stop` gives them back
-            for run in runs:
+            for run in claimed:
                 task = asyncio.ensure_future(self._guarded(run))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)

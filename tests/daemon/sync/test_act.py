@@ -354,7 +354,7 @@ async def test_it_is_forgotten(hub: Hub) -> None:
         jobs.put, id_="r", kind="revoke", connection=world.connection.number, key="1", body={}, now=hub.clock.now()
     )
     await world.work()
-    hub.clock.shift(REMEMBERED / SECOND)
+    hub.clock.shift(REMEMBERED)
     await world.actions.tidy()
     assert await world.actions.look(world.asked[0].id) is not None
     hub.clock.shift(1)

@@ -921,6 +921,8 @@ async def test_the_log_of_runs(hub: Hub) -> None:
     for _ in range(runs.KEPT + 5):
         await hub.when_due(sync)
     assert len(await hub.storage.read(runs.listed, limit=1000)) == runs.KEPT
+    assert await hub.storage.write(runs.trim, 10) == runs.KEPT - 10
+    assert len(await hub.storage.read(runs.listed, limit=1000)) == 10
 
 
 @pytest.mark.rows("E4")

@@ -113,7 +113,10 @@ STATEMENTS = (
     "CREATE INDEX delivery_by_age ON delivery (received_at)",
     "CREATE INDEX delivery_to_forget ON delivery (done_at) WHERE body IS NOT NULL AND state = 'done'",
     # Positions are counted in a row that every writer of a stream updates first: they become visible in order, and none is used twice.
-    "CREATE TABLE stream (id {int} NOT NULL PRIMARY KEY, epoch {int} NOT NULL, position {int} NOT NULL)",
+    # How many events are kept, and their bytes, are counted along, since counting a long log would take long.
+    """CREATE TABLE stream (
+        id {int} NOT NULL PRIMARY KEY, epoch {int} NOT NULL, position {int} NOT NULL,
+        events {int} NOT NULL DEFAULT 0, bytes {int} NOT NULL DEFAULT 0)""",
     "INSERT INTO stream (id, epoch, position) VALUES (0, 1, 0)",
     """CREATE TABLE outbox (
         position {int} NOT NULL PRIMARY KEY, stream {int} NOT NULL, connection {int} NOT NULL, "user" TEXT NOT NULL, type TEXT NOT NULL,
@@ -130,6 +133,7 @@ STATEMENTS = (
         consumer TEXT NOT NULL REFERENCES consumer (name) ON DELETE CASCADE, position {int} NOT NULL,
         tries {int} NOT NULL, reason TEXT NOT NULL, "at" {int} NOT NULL,
         PRIMARY KEY (consumer, position)) {compact}""",
+    "CREATE INDEX dead_letter_by_position ON dead_letter (position)",
     # Who may call the private API over TCP.
     """CREATE TABLE api_token (
         name TEXT NOT NULL PRIMARY KEY, hash {blob} NOT NULL UNIQUE, scopes TEXT NOT NULL,
