@@ -695,8 +695,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "a token opens what its scope names",
         "D3",
         f"{INGRESS}/tokens.py",
-        '        if not {scope, "admin"} & set(token.scopes):\n',
-        "        if not token.scopes:\n",
+        '        if not {scope, "admin"} & asks.scopes:\n',
+        "        if not asks.scopes:\n",
         f"{T_INGRESS}/test_tokens.py::test_a_token_opens_what_its_scope_names",
     ),
     _(
