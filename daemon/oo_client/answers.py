@@ -168,10 +168,12 @@ class Plugin(Struct, frozen=True, kw_only=True):
 
     id: str
     title: str
+    name: str  #: of the plugin
     distribution: str
     version: str
     state: Literal["loaded", "quarantined", "disabled"]
     reason: str  #: why it is not loaded
+    strikes: int  #: times within a day that it ended the daemon, or held it up
     scopes: tuple[Scope, ...]
     hosts: tuple[str, ...]
     actions: tuple[ActionKind, ...]

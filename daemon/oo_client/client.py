@@ -178,6 +178,10 @@ class Client:
         """List the plugins that were found, also those that could not be loaded."""
         return (await self._ask("GET", "/v1/plugins", into=_Plugins)).plugins
 
+    async def release_plugin(self, name: str) -> tuple[Plugin, ...]:
+        """Forget the strikes of a plugin; one that was set aside for them is loaded at the daemon's next start."""
+        return (await self._ask("POST", f"/v1/plugins/{_segment(name)}/release", into=_Plugins)).plugins
+
     async def registrations(self) -> tuple[Registration, ...]:
         """List the registrations, without their secrets."""
         return (await self._ask("GET", "/v1/registrations", into=_Registrations)).registrations

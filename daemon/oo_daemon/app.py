@@ -64,6 +64,7 @@ from oo_daemon.ops.files import DatabaseFile, HeadFile
 from oo_daemon.ops.health import Health
 from oo_daemon.ops.levels import CommitTimes
 from oo_daemon.ops.metrics import MemoryMetrics
+from oo_daemon.ops.plugins import PluginsTurn
 from oo_daemon.ops.watch import Watch
 from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.consumers import Consumers, parsed
@@ -82,6 +83,7 @@ from oo_daemon.store.accept import event_id
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database, sqlite_version
+from oo_daemon.strikes import Strikes
 from oo_daemon.sync.act import Actions
 from oo_daemon.sync.imports import Imports
 from oo_daemon.sync.intake import Intake
@@ -145,19 +147,35 @@ async def build(
     async with AsyncExitStack() as stack:
         # First of all, so that no plugin finds it.
         given = key_keeping.in_environment(environ) if settings.vault.keys_from == "environment" else None
+        stack.enter_context(lock.held(settings.places.database))
+        strikes = Strikes(settings.places.database.parent, clock)
+        at_work = stack.enter_context(strikes.watching())
         registry = discover(
-            enabled=settings.plugins.enabled, settings=settings.connectors, sinks=settings.sinks, key_sources=settings.key_sources
+            enabled=settings.plugins.enabled,
+            settings=settings.connectors,
+            sinks=settings.sinks,
+            key_sources=settings.key_sources,
+            aside=strikes.aside,
+            loading=at_work.loading,
         )
-        _tell_plugins(registry, settings, out)
-        guests = GuestLoop()
+        _tell_plugins(registry, settings, strikes, out)
+        fatal = Fatal()
+        guests = GuestLoop(named=registry.named, blocked=lambda turn, seconds: turns.blocked(turn, seconds), at_work=at_work)
+        turns = PluginsTurn(
+            turn=lambda: guests.turn,
+            strikes=strikes,
+            clock=clock,
+            metrics=metrics,
+            log=out,
+            fatal=fatal.tell,
+            counted=lambda: at_work.clear(at_work.LOOP),
+        )
         guests.start()
         stack.push_async_callback(guests.stop)
         kept = given or key_keeping.chosen(settings.vault.keys_from, settings.vault.key_file, registry.key_sources, guests, environ)
         keyring = await kept.load()
-        stack.enter_context(lock.held(settings.places.database))
         storage = ThreadedStorage(open_database(settings.places.database), wire.encode)
         stack.push_async_callback(storage.close)
-        fatal = Fatal()
         storage.on_damage(fatal.tell)
         storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
         await check(storage, keyring, clock)
@@ -196,6 +214,7 @@ async def build(
             metrics=metrics,
             log=out,
             fatal=fatal.tell,
+            plugins=turns,
         )
         connect = Connect(
             storage=storage,
@@ -306,6 +325,7 @@ async def build(
             nudged=dispatcher.tick,
             keep_bodies=int(settings.retention.deliveries * ports.SECOND),
             keep_ids=int(settings.retention.delivery_ids * ports.SECOND),
+            poisoned=strikes.poisoned,
         )
         stack.push_async_callback(lambda: intake.stop(GRACE))
         contexts = Contexts(credentials=sessions, clock=clock, log_for=log_for)
@@ -320,6 +340,7 @@ async def build(
             connection_event=own.connection_event,
             action_event=own.action_event,
             remembered=settings.retention.actions,
+            poisoned=strikes.poisoned,
         )
         subscribing = Subscriptions(
             storage=storage,
@@ -459,6 +480,7 @@ async def build(
             tokens=tokens,
             keys=keys,
             uses=uses,
+            strikes=strikes,
             as_json=wire.as_json,
             rehearse=_rehearse(intake, clock),
             arrived=intake.wake,
@@ -512,6 +534,7 @@ async def build(
             console=Console(
                 storage=storage,
                 registry=registry,
+                strikes=strikes,
                 tokens=tokens,
                 keys=keys,
                 disconnect=disconnect,
@@ -704,7 +727,9 @@ async def _transport(settings: Settings) -> AiohttpTransport:
     )
 
 
-def _tell_plugins(registry: Registry, settings: Settings, out: Log) -> None:
+def _tell_plugins(registry: Registry, settings: Settings, strikes: Strikes, out: Log) -> None:
+    for name, count in strikes.counted().items():
+        out.warning("plugin_has_strikes", plugin=name, strikes=count)
     for plugin in registry.plugins:
         if plugin.state == "loaded":
             out.info("plugin_loaded", plugin=plugin.name, distribution=plugin.distribution, version=plugin.version)

@@ -8,12 +8,14 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, TypeVar
+from contextvars import ContextVar, copy_context
+from typing import Any, Final, NamedTuple, TypeVar
 
 from oo_daemon.ports import Guests
+from oo_daemon.strikes import AtWork
 
 T = TypeVar("T")
 
@@ -46,16 +48,44 @@ class HostChance:
         return random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing
 
 
+class Turn(NamedTuple):
+    """A guest has the loop. A tuple, since one is made thousands of times a second."""
+
+    plugin: str  #: its key; empty for what is ours
+    item: str
+    since: float  #: by the clock that only grows
+
+
+#: Seconds for which a guest may have the loop at once without a word.
+BLOCKS: Final = 0.2
+#: Whose code a task of the loop is. Tasks that it makes are its own, too.
+_OWNER: ContextVar[tuple[str, str]] = ContextVar("owner", default=("", ""))
+
+
 class GuestLoop(Guests):
     """An event loop in a thread of its own. Start it before anything is run there, and stop it last.
 
-    `patience` is how many seconds a guest gets to end after it was cancelled; one that does not is left behind.
+    `patience` is how many seconds a guest gets to end after it was cancelled; one that does not is left behind. `named` gives the key of
+    the plugin that a guest came with; `blocked` hears of each turn that took too long, in the loop's thread; `at_work` says whose turn it
+    is to whoever looks after the end of the process.
     """
 
-    def __init__(self, *, patience: float = 10.0) -> None:
+    def __init__(
+        self,
+        *,
+        patience: float = 10.0,
+        named: Callable[[object], str] = lambda guest: "",
+        blocked: Callable[[Turn, float], None] = lambda turn, seconds: None,
+        at_work: AtWork | None = None,
+    ) -> None:
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(_tell_kind)
+        self.loop.set_task_factory(self._task)  # type: ignore[arg-type]  # typeshed's takes generators, too: asyncio has no more of them
         self._patience = patience
+        self._named = named
+        self._blocked = blocked
+        self._at_work = at_work
+        self.turn: Turn | None = None  #: whose it is now; for any thread to look at
         # A daemon thread: a guest that blocks it for ever must not keep the process.
         self._thread = threading.Thread(target=self._live, name="oo-guests", daemon=True)
 
@@ -67,17 +97,39 @@ class GuestLoop(Guests):
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _task(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], **more: Any) -> asyncio.Task[T]:
+        task = asyncio.Task(self._in_turns(work), loop=loop, **more)
+        task.add_done_callback(lambda _: work.close())  # which was not begun, where the task was cancelled at once
+        return task
+
+    async def _in_turns(self, work: Coroutine[Any, Any, T]) -> T:
+        return await _Turns(self, work, *_OWNER.get())
+
+    def _begin(self, turn: Turn, label: bytes) -> None:
+        if self._at_work is not None:
+            self._at_work.mark(AtWork.LOOP, label)
+        self.turn = turn
+
+    def _end(self, turn: Turn) -> None:
+        self.turn = None
+        if self._at_work is not None:
+            self._at_work.clear(AtWork.LOOP)
+        if (seconds := time.monotonic() - turn.since) >= BLOCKS:
+            self._blocked(turn, seconds)
+
+    async def run(self, work: Coroutine[Any, Any, T], *, of: object = None, item: str = "") -> T:
         """Run it there and wait; cancelling the wait cancels it there, and still waits for its end."""
         there: Future[asyncio.Task[T]] = Future()
+        context = copy_context()
+        context.run(_OWNER.set, (self._named(of) if of is not None else "", item))
         ended: Future[T] = Future()
         # Never cancelled itself, as the future of run_coroutine_threadsafe would be, which then ends before the guest does.
         ended.set_running_or_notify_cancel()
 
         def begin() -> None:
-            task = self.loop.create_task(_contained(work))
+            task = self.loop.create_task(_contained(work), context=context)
             task.add_done_callback(lambda task: _copy(task, ended))
-            task.add_done_callback(lambda _: work.close())  # which it had not begun, where it was cancelled at once
+            task.add_done_callback(lambda _: work.close())  # likewise what `_contained` had not begun
             there.set_result(task)
 
         try:
@@ -113,10 +165,39 @@ class GuestLoop(Guests):
             self.loop.close()
 
 
+class _Turns(Awaitable[T]):
+    """Awaits a coroutine, and says before and after each of its turns whose it is."""
+
+    def __init__(self, loop: GuestLoop, work: Coroutine[Any, Any, T], plugin: str, item: str) -> None:
+        self._loop, self._work, self._plugin, self._item = loop, work, plugin, item
+        self._label = AtWork.label(plugin, item)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        go_on: Callable[[Any], Any] = self._work.send
+        sent: Any = None
+        while True:
+            turn = Turn(plugin=self._plugin, item=self._item, since=time.monotonic())
+            self._loop._begin(turn, self._label)
+            try:
+                waits_for = go_on(sent)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            finally:
+                self._loop._end(turn)
+            try:
+                go_on, sent = self._work.send, (yield waits_for)
+            except GeneratorExit:
+                self._work.close()
+                raise
+            except BaseException as error:  # it is the coroutine's: cancelled, most of all
+                go_on, sent = self._work.throw, error
+
+
 class SameLoop(Guests):
     """Runs guests on the caller's loop: for simulation and small tests."""
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run(self, work: Coroutine[Any, Any, T], *, of: object = None, item: str = "") -> T:
         """Run it here."""
         return await _contained(work)
 

@@ -53,8 +53,12 @@ class Metrics(Protocol):
 class Guests(Protocol):
     """Where plugins' coroutines run: a loop of their own, so that one that stalls does not stop the listeners."""
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it there and wait for it; cancelling the wait cancels it there."""
+    async def run(self, work: Coroutine[Any, Any, T], *, of: object = None, item: str = "") -> T:
+        """Run it there and wait for it; cancelling the wait cancels it there.
+
+        `of` is the guest whose code it is, and `item` what it works on, where that is one of many: both are told of should it hold up
+        the loop, or end the process.
+        """
 
 
 def moment(micros: int) -> datetime:

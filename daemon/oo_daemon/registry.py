@@ -6,7 +6,8 @@ Ours are on; a stranger's distribution is loaded only when the operator enabled 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from types import MappingProxyType
@@ -36,11 +37,17 @@ class Plugin:
     version: str
     state: Literal["loaded", "quarantined", "disabled"]
     reason: str = ""  #: why it is not loaded: a sentence with the remedy
+    struck: bool = False  #: it is not loaded since it had too many strikes
     connectors: tuple[Connector, ...] = ()
     sandboxes: tuple[Sandbox, ...] = ()
     sinks: tuple[Sink, ...] = ()
     schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
     key_sources: tuple[KeySource, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others: two distributions may give one name."""
+        return f"{_normal(self.distribution)}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,13 @@ class Registry:
     schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
     key_sources: Mapping[str, KeySource] = field(default_factory=lambda: MappingProxyType({}))
 
+    def named(self, guest: object) -> str:
+        """The key of the plugin that this connector, sink or key source came with."""
+        for plugin in self.plugins:
+            if any(guest is one for one in (*plugin.connectors, *plugin.sinks, *plugin.key_sources)):
+                return plugin.key
+        return ""
+
 
 class PluginRefused(Exception):
     """A plugin is set aside; the message says why and what to do."""
@@ -65,12 +79,15 @@ def discover(
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     sinks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     key_sources: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    aside: Mapping[str, str] = MappingProxyType({}),
+    loading: Callable[[str], AbstractContextManager[None]] = lambda key: nullcontext(),
     found: Iterable[EntryPoint] | None = None,
 ) -> Registry:
     """Find, load and ask every plugin. Never raises for a plugin's sake.
 
     `enabled` names strangers' distributions; `settings` holds the table `[connectors.{id}]` of each connector, `sinks` the table
-    `[sinks.{id}]` of each sink that is to run, `key_sources` those of key sources; `found` stands in for the
+    `[sinks.{id}]` of each sink that is to run, `key_sources` those of key sources; `aside` names plugins that have too many strikes, by
+    their keys, with the reason: they are not even imported. `loading` is held while a plugin's code runs; `found` stands in for the
     installed entry points in tests.
     """
     allowed = {_normal(name) for name in enabled} | {OURS}
@@ -83,7 +100,16 @@ def discover(
     points = entry_points(group=specifications.GROUP) if found is None else found
     # Ours first: a stranger cannot take the id of one of ours.
     for point in sorted(points, key=lambda point: (_normal(_origin(point)[0]) != OURS, point.name)):
-        plugin = _load(point, allowed, settings, connectors, sinks, offered, schemes, key_sources, keeping)
+        plugin = Plugin(name=point.name, distribution=_origin(point)[0], version=_origin(point)[1], state="loaded")
+        if _normal(plugin.distribution) not in allowed:
+            reason = f'add "{plugin.distribution}" to plugins.enabled to load it'
+            plugins.append(replace(plugin, state="disabled", reason=reason))
+            continue
+        if plugin.key in aside:
+            plugins.append(replace(plugin, state="quarantined", reason=aside[plugin.key], struck=True))
+            continue
+        with loading(plugin.key):
+            plugin = _load(plugin, point, settings, connectors, sinks, offered, schemes, key_sources, keeping)
         connectors |= {connector.id: connector for connector in plugin.connectors}
         sandboxes |= {sandbox.id: sandbox for sandbox in plugin.sandboxes if sandbox.id not in sandboxes}
         offered |= {sink.id: sink for sink in plugin.sinks}
@@ -101,8 +127,8 @@ def discover(
 
 
 def _load(
+    plugin: Plugin,
     point: EntryPoint,
-    allowed: set[str],
     settings: Mapping[str, Mapping[str, Any]],
     taken: Mapping[str, Connector],
     sinks: Mapping[str, Mapping[str, Any]],
@@ -111,10 +137,6 @@ def _load(
     key_sources: Mapping[str, Mapping[str, Any]],
     taken_key_sources: Mapping[str, KeySource],
 ) -> Plugin:
-    distribution, version = _origin(point)
-    plugin = Plugin(name=point.name, distribution=distribution, version=version, state="loaded")
-    if _normal(distribution) not in allowed:
-        return replace(plugin, state="disabled", reason=f'add "{distribution}" to plugins.enabled to load it')
     try:
         check_sdk(point.dist)
         connectors, sandboxes, offered, schemes, keeping = _ask(point)
@@ -147,7 +169,7 @@ def _load(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin is somebody else's code: whatever it raises, the rest goes on
-        reason = f"{type(error).__name__} while it was loaded ({_short(error)}): update or uninstall {distribution}"
+        reason = f"{type(error).__name__} while it was loaded ({_short(error)}): update or uninstall {plugin.distribution}"
         return replace(plugin, state="quarantined", reason=reason)
     return replace(plugin, connectors=connectors, sandboxes=sandboxes, sinks=offered, schemes=schemes, key_sources=keeping)
 

@@ -119,6 +119,7 @@ class FakeDaemon:
                 web.post("/v1/backups", self._make_backup),
                 web.get("/v1/status", self._status),
                 web.get("/v1/plugins", self._plugins),
+                web.post("/v1/plugins/{name}/release", self._released),
                 web.get("/v1/registrations", self._registrations),
                 web.post("/v1/registrations", self._register),
                 web.post("/v1/connect-sessions", self._connect),
@@ -267,6 +268,14 @@ class FakeDaemon:
         )
 
     async def _plugins(self, request: web.Request) -> web.Response:
+        return _json({"plugins": self.plugins})
+
+    async def _released(self, request: web.Request) -> web.Response:
+        named = [each for each in self.plugins if each["name"] == request.match_info["name"] and each["strikes"]]
+        if not named:
+            return _error(404, "not_found", "No plugin of this name has a strike.", "See `oo plugins`.")
+        for each in named:
+            each["strikes"] = 0
         return _json({"plugins": self.plugins})
 
     async def _registrations(self, request: web.Request) -> web.Response:
@@ -561,7 +570,8 @@ def running(daemon: FakeDaemon) -> Iterator[FakeDaemon]:
 def plugin(**changes: Any) -> Json:
     """Give a plugin as the API shows it."""
     scope = {"id": "data:read", "sentence": "See your tasks.", "access": "read", "required": True}
-    whole = {"id": "todoist", "title": "Todoist", "distribution": "oo-integrations", "version": "0.1.0", "state": "loaded"}
+    whole = {"id": "todoist", "title": "Todoist", "name": changes.get("id", "todoist"), "distribution": "oo-integrations"}
+    whole |= {"version": "0.1.0", "state": "loaded", "strikes": 0}
     return {**whole, "reason": "", "scopes": [scope], "hosts": ["api.todoist.com"], "sinks": [], "actions": [], **changes}
 
 

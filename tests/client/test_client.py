@@ -31,6 +31,8 @@ async def test_every_noun_is_typed(daemon: FakeDaemon, client: Client) -> None:
     assert status.started_at == datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
     assert status.connections == {"active": 1}
     assert (await client.plugins())[0].scopes[0].access == "read"
+    daemon.plugins[0]["strikes"] = 1
+    assert (await client.release_plugin("todoist"))[0].strikes == 0
     assert (await client.registrations())[0].secrets == 1
     assert (await client.connections(user="ada"))[0].meta == {"cursor": {"sync_token": "abc"}}
     assert await client.connections(user="grace") == ()

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from oo_daemon.host import GuestLoop, HostChance, HostClock, SameLoop
+from oo_daemon.host import BLOCKS, GuestLoop, HostChance, HostClock, SameLoop, Turn
 from oo_daemon.ports import Guests
+from oo_daemon.strikes import AtWork, left
 
 #: No test waits longer for anything.
 PATIENCE = 10.0
@@ -301,3 +303,87 @@ def test_the_hosts_chance() -> None:
     assert len(chance.token_bytes(16)) == 16
     assert chance.token_bytes(16) != chance.token_bytes(16)
     assert 2.0 <= chance.uniform(2.0, 3.0) <= 3.0
+
+
+# --- whose turn it is ------------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A loop, and what it tells of turns."""
+
+    def __init__(self, folder: Path) -> None:
+        self.blocked: list[tuple[Turn, float]] = []
+        self.path = folder / "at_work"
+        self.loop = GuestLoop(
+            patience=PATIENCE,
+            named=lambda guest: f"acme-oo/{guest}",
+            blocked=lambda turn, seconds: self.blocked.append((turn, seconds)),
+            at_work=AtWork(self.path),
+        )
+
+    def left(self) -> list[tuple[str, str]]:
+        """Who would be found at work if the process ended now."""
+        return left(self.path)
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    watched = Watched(tmp_path)
+    watched.loop.start()
+    yield watched
+    await watched.loop.stop()
+
+
+@pytest.mark.rows("E12")
+async def test_who_blocks_is_named(watched: Watched) -> None:
+    """A turn of more than a fifth of a second is told of by its plugin, also of a task that a guest has made; waiting is none."""
+
+    async def block() -> None:
+        time.sleep(BLOCKS + 0.01)
+
+    async def make() -> None:
+        await asyncio.sleep(BLOCKS + 0.01)
+        await asyncio.gather(block())
+
+    await watched.loop.run(make(), of="notes", item="delivery 7")
+    ((turn, seconds),) = watched.blocked
+    assert (turn.plugin, turn.item) == ("acme-oo/notes", "delivery 7")
+    assert seconds >= BLOCKS
+    assert watched.loop.turn is None
+
+
+@pytest.mark.rows("H10")
+async def test_who_is_at_work_is_written_where_it_outlives_the_process(watched: Watched) -> None:
+    """During its turn a guest stands in the file; while it waits, or after its end, nobody does."""
+    seen: list[list[tuple[str, str]]] = []
+    waits, go_on = threading.Event(), asyncio.Event()
+
+    async def look() -> None:
+        seen.append(watched.left())
+        waits.set()
+        await go_on.wait()
+        seen.append(watched.left())
+        raise ZeroDivisionError
+
+    running = asyncio.ensure_future(watched.loop.run(look(), of="notes", item="action 1"))
+    await happened(waits)
+    while watched.loop.turn is not None:
+        await asyncio.sleep(0)
+    assert watched.left() == []
+    watched.loop.loop.call_soon_threadsafe(go_on.set)
+    with pytest.raises(ZeroDivisionError):
+        await running
+    assert seen == [[("acme-oo/notes", "action 1")]] * 2
+    assert watched.left() == []
+
+
+async def test_what_is_ours_is_nobodys(watched: Watched) -> None:
+    """Work of ours on that loop has no plugin's name."""
+
+    async def look() -> str:
+        assert watched.loop.turn is not None
+        return watched.loop.turn.plugin
+
+    assert await watched.loop.run(look()) == ""
+    assert await watched.loop.run(look(), of="notes") == "acme-oo/notes"
+    assert await watched.loop.run(look()) == ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, distributions
 from itertools import count
 from pathlib import Path
@@ -318,3 +319,35 @@ def test_versions_in_conflict_are_named_without_loading_anything(site: Site) -> 
     ]
     assert module not in sys.modules
     assert all_conflicts([]) == []  # ours: what we need is here
+
+
+# --- strikes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rows("H10")
+def test_what_was_set_aside_is_not_even_imported(site: Site) -> None:
+    """A plugin with too many strikes is listed with the reason, the others are loaded, and while each is, it is said whose code runs."""
+    module = site.install(GOOD, "acme-notes")
+    site.install(GOOD.replace('id = "acme"', 'id = "good"'), "good", "good")
+    loaded: list[str] = []
+
+    @contextmanager
+    def loading(key: str) -> Iterator[None]:
+        loaded.append(f"{key} begins")
+        yield
+        loaded.append(f"{key} has ended")
+
+    aside = {"acme-notes/acme": "it ended the daemon, 3 times"}
+    registry = discover(enabled=["acme-notes", "good"], found=site.points(), aside=aside, loading=loading)
+    states = {plugin.name: (plugin.state, plugin.reason, plugin.struck) for plugin in registry.plugins}
+    assert states == {"acme": ("quarantined", "it ended the daemon, 3 times", True), "good": ("loaded", "", False)}
+    assert module not in sys.modules
+    assert loaded == ["good/good begins", "good/good has ended"]
+
+
+def test_whose_a_guest_is(site: Site) -> None:
+    """A connector is known by the key of the plugin that brought it; what nobody brought has none."""
+    site.install(GOOD, "Acme_Notes")
+    registry = site.discover(enabled=["acme-notes"])
+    assert registry.named(registry.connectors["acme"]) == "acme-notes/acme"
+    assert registry.named(object()) == ""

@@ -17,7 +17,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations"
 ROOT = Path(__file__).parents[2] / "daemon" / "oo_daemon"
 DECLARED = {"count": metrics.COUNTERS, "gauge": metrics.GAUGES, "observe": metrics.HISTOGRAMS}
 #: Closed sets: what may stand in a label. Never a user, a connection or a text that came from outside.
-LABELS = {"provider", "outcome", "state", "kind", "revoked", "sink", "consumer"}
+LABELS = {"provider", "outcome", "state", "kind", "revoked", "sink", "consumer", "plugin"}
 
 
 def calls() -> Iterator[tuple[str, str, set[str]]]:

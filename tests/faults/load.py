@@ -85,6 +85,17 @@ class Bench:
             self.url = f"http://127.0.0.1:{self.port}/webhooks/{registration.webhook_url.rpartition('/')[2]}"
             await app.storage.write(_connect)
 
+    async def post(self, message: str) -> int:
+        """Post one message."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            return await self._post(session, message, 0)
+
+    def make_due(self) -> None:
+        """Have the connection synced at the next start, while no daemon runs."""
+        file = apsw.Connection(str(self.database))
+        file.execute("UPDATE schedule SET next_run_at = 1")
+        file.close()
+
     @asynccontextmanager
     async def load(self, *, size: int = 0) -> AsyncIterator[None]:
         """Eight senders and a provider at work; in the end each sender waits until what it has sent is taken."""

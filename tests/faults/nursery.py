@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from oo_daemon.strikes import AT_WORK
+
 TESTS = Path(__file__).parents[1]
 LAB = Path(__file__).parent / "lab"
 #: Imported before the first birth.
@@ -84,7 +86,12 @@ class Nursery:
         return self.borne[-1]
 
     async def daemon(self, config: Path) -> Borne:
-        """Begin a daemon."""
+        """Begin a daemon. What was killed before was killed by us: no plugin has a strike for it."""
+        (config.parent / AT_WORK).unlink(missing_ok=True)
+        return await self.suspicious(config)
+
+    async def suspicious(self, config: Path) -> Borne:
+        """Begin a daemon that holds whoever was at work for the end of the one before it."""
         return await self.bear("oo_daemon.cli:main", "--config", str(config), "run")
 
 

@@ -13,6 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+from oo_daemon import cli
+from oo_daemon.cli import run as run_
+from oo_daemon.ops import plugins
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.store import connections, schedule
@@ -64,6 +67,12 @@ async def _write(storage: Storage, run: Run, owner: str, count: int, stop_after:
     ended = RunEnded(run=run, now=now(), next_run_at=None, outcome="done", detail="", tally=Tally(events=count), keep_tries=False)
     await storage.accept(Batch(connection=connection, observed_at=now(), marks=(ended,)))
     print("ended", flush=True)
+
+
+def impatient() -> None:
+    """Be `oo` with less patience for plugins than a minute."""
+    plugins.LONGEST, run_.FAREWELL = 0.5, 0.5
+    cli.main()
 
 
 def main() -> None:

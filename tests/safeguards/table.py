@@ -295,6 +295,30 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     ),
     # --- the start ---------------------------------------------------------------------------------------------------
     _(
+        "a plugin that ends the process again and again is set aside",
+        "H10",
+        "daemon/oo_daemon/strikes.py",
+        "        elif len(own) >= MOST:\n",
+        "        elif not own:\n",
+        "tests/daemon/test_strikes.py::test_three_within_a_day",
+    ),
+    _(
+        "whose code is at work outlives the process",
+        "H10",
+        "daemon/oo_daemon/host.py",
+        "            self._at_work.mark(AtWork.LOOP, label)\n",
+        "            label.strip()\n",
+        "tests/daemon/test_host.py::test_who_is_at_work_is_written_where_it_outlives_the_process",
+    ),
+    _(
+        "a plugin that never gives the loop back ends the process",
+        "E12",
+        "daemon/oo_daemon/ops/plugins.py",
+        "self.clock.monotonic() - turn.since < LONGEST",
+        "self.clock.monotonic() >= turn.since",
+        "tests/daemon/ops/test_plugins.py::test_a_plugin_that_stands",
+    ),
+    _(
         "a key that does not fit refuses the start",
         "C6",
         f"{CONNECTIONS}/keys.py",

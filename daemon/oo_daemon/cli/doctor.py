@@ -141,9 +141,17 @@ def _backups(settings: Settings) -> Sequence[str]:
 
 def _plugins(settings: Settings) -> Sequence[str]:
     """What could not be loaded."""
+    from oo_daemon.host import HostClock
     from oo_daemon.registry import discover
+    from oo_daemon.strikes import Strikes
 
-    found = discover(enabled=settings.plugins.enabled, settings=settings.connectors, sinks=settings.sinks, key_sources=settings.key_sources)
+    found = discover(
+        enabled=settings.plugins.enabled,
+        settings=settings.connectors,
+        sinks=settings.sinks,
+        key_sources=settings.key_sources,
+        aside=Strikes(settings.places.database.parent, HostClock()).aside,
+    )
     return [f"{it.name} is set aside: {it.reason}." for it in found.plugins if it.state == "quarantined"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ from oo_daemon.cli.call import Call
 
 if TYPE_CHECKING:
     from oo_daemon.connections.keys import Keys
+
+
+#: Seconds that the daemon has to end in order where a plugin blocks.
+FAREWELL = 15.0
 
 
 @click.command()
@@ -30,6 +35,8 @@ def run(call: Call) -> None:
 
     async def live() -> None:
         from oo_daemon.app import build
+        from oo_daemon.cli.terminal import Exit
+        from oo_daemon.strikes import PluginBlocks
 
         stop = asyncio.Event()
         ended: BaseException | None = None
@@ -47,6 +54,9 @@ def run(call: Call) -> None:
                 task.cancel()
             if broken.done():
                 ended = broken.result()
+                if isinstance(ended, PluginBlocks):
+                    # What waits for the plugin would wait for ever: whatever is not in order by then is put right at the next start.
+                    _end_within(FAREWELL, Exit.PLUGIN_BLOCKS)
             broken.cancel()
         if ended is not None:
             raise ended
@@ -56,3 +66,10 @@ def run(call: Call) -> None:
             await keys.reload()
 
     asyncio.run(live())
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """End the process by then, whatever it waits for."""
+    end = threading.Timer(seconds, os._exit, [code])
+    end.daemon = True
+    end.start()

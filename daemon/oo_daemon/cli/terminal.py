@@ -37,6 +37,7 @@ class Exit(IntEnum):
     USAGE = 2  #: the command line makes no sense
     DAEMON_NOT_RUNNING = 69  #: no daemon answers
     CORRUPT = 70  #: the database file is damaged
+    PLUGIN_BLOCKS = 72  #: a plugin held up all others: a new start is rid of it
     DISK = 74  #: the disk or the database cannot be read or written
     ALREADY_RUNNING = 75  #: another daemon has the database
     KEYS_UNREACHABLE = 76  #: what keeps the vault's keys cannot be asked; it may be back in a while
@@ -51,6 +52,7 @@ EXITS: Final[Mapping[str, Exit]] = MappingProxyType(
     {
         "oo_client.DaemonNotRunning": Exit.DAEMON_NOT_RUNNING,
         "oo_config.ConfigError": Exit.CONFIGURATION,
+        "oo_daemon.PluginBlocks": Exit.PLUGIN_BLOCKS,
         "oo_daemon.Corrupt": Exit.CORRUPT,
         "oo_daemon.CannotStore": Exit.DISK,
         "oo_daemon.CannotOpen": Exit.DISK,

@@ -245,7 +245,7 @@ class Connect:
         asked = tuple(each.id for each in offered if not each.optional or (each.ticked if ticked is None else each.id in ticked))
         sign_in = replace(sign_in, asked=asked)
         exchange = _Exchange(self, auth, client, sign_in, verifier)
-        address = (await self.guests.run(connector.begin_oauth(exchange.flow(connector, state)))).url
+        address = (await self.guests.run(connector.begin_oauth(exchange.flow(connector, state)), of=connector)).url
         # The page has told the person, and the browser's form policy, where the button leads.
         bounds.check(address, [bounds.declared(auth.authorize)])
         begun = await self.storage.write(
@@ -378,7 +378,7 @@ class Connect:
             raise ConnectorBug("the sign-in has lost its verifier")
         verifier = self.keyring.unwrap(verifier_place(sign_in), sign_in.sealed).decode()
         exchange = _Exchange(self, auth, client, sign_in, verifier)
-        stored = await self.guests.run(connector.finish_oauth(exchange.flow(connector), code))
+        stored = await self.guests.run(connector.finish_oauth(exchange.flow(connector), code), of=connector)
         grant, now = exchange.given, self.clock.now()
         if grant is None:
             raise ConnectorBug(f"{connector.id} finished the sign-in without exchanging the code")

@@ -98,7 +98,7 @@ class Disconnect:
             remains = "another connection uses this access: it was left in place there, and ends with the last one that is disconnected"
             return self._ended(connection, Revocation(revoked=Revoked.PARTLY, remains=remains))
         try:
-            revocation = await self.guests.run(self._revoke(connector, connection))
+            revocation = await self.guests.run(self._revoke(connector, connection), of=connector)
         except SignInAgain:
             return self._ended(connection, Revocation(revoked=Revoked.FULLY))  # the grant is gone already
         except Exception as error:

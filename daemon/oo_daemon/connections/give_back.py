@@ -65,7 +65,7 @@ class GiveBack:
                 clock=GuestClock(self.clock),
                 log=self.log_for(sign_in.id, sign_in.provider),
             )
-            await self.guests.run(connector.revoke(context))
+            await self.guests.run(connector.revoke(context), of=connector)
         except SignInAgain:
             return True  # it is gone already
         except Exception as error:

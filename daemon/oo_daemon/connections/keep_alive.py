@@ -36,4 +36,4 @@ class KeepAlive:
             if connector is None:
                 continue
             with suppress(ConnectorError, VaultError):  # the numbers of refreshes tell of it
-                await self.guests.run(self.credentials.renew(connector, connection))
+                await self.guests.run(self.credentials.renew(connector, connection), of=connector)

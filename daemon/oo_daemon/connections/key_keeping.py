@@ -86,7 +86,7 @@ class _Wrapping:
         """Raises `KeysUnreachable`, with what the key source says in its own words and nothing of a stranger's exception."""
         try:
             async with asyncio.timeout(LONGEST):
-                return await self.guests.run(work)
+                return await self.guests.run(work, of=self.source)
         except TimeoutError:
             why = f"it did not answer within {LONGEST:.0f} s"
         except ConnectorError as error:

@@ -44,6 +44,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _FIXED = {"key", "ours", "handshake"}
 
 _OFF, _ENDED = "it is switched off", "its connection does not work any more"
+_ABSENT = "is not loaded, or takes no webhooks: see `oo plugins`"
 
 Role: TypeAlias = Literal["current", "next", "previous"]
 _ROLES: Sequence[Role] = ("current", "next", "previous")
@@ -99,6 +100,7 @@ class OpenSource:
     keys: tuple[Key, ...] = field(repr=False)
     roles: tuple[Standing, ...]  #: of its own secrets; a scheme may use the registration's instead
     closed: str
+    absent: bool = False  #: closed since its connector is not loaded: that is our fault, and the sender may come again
     awaits_secret: bool = False  #: its sender's first body will bring the secret
     shown_secret: Secret | None = None  #: that its sender made, to be entered there
     created_at: int = 0
@@ -505,6 +507,7 @@ class Sources:
             keys=tuple(keys) or self._dummy,
             roles=tuple(Standing(role=each.role, until=each.until) for each in kept.secrets),
             closed=closed,
+            absent=closed.endswith(_ABSENT),
             awaits_secret=awaits,
             shown_secret=shown,
             created_at=source.created_at,
@@ -519,7 +522,7 @@ class Sources:
                 return _NO_SCHEME, [], f"its scheme cannot be used: {declined}"
         match self._declared(source.provider):
             case None:
-                return _NO_SCHEME, [], f"the connector {source.provider} is not loaded, or takes no webhooks: see `oo plugins`"
+                return _NO_SCHEME, [], f"the connector {source.provider} {_ABSENT}"
             case Scheme() as declared if verify.usable(declared) and not isinstance(declared, NoScheme):
                 return declared, [], ""
             case _:

@@ -108,7 +108,7 @@ class Subscriptions:
         """Have what stands at the provider be what should; gives when to look again."""
         address = await self.sources.addresses(connection.registration or "")
         ctx = await self._context(connector, connection)
-        topics = dict.fromkeys(await self.guests.run(connector.topics(ctx)))
+        topics = dict.fromkeys(await self.guests.run(connector.topics(ctx), of=connector))
         now = self.clock.now()
         await self.storage.write(subscriptions.forget_ended, connection.number, now - LATE * SECOND)
         standing: dict[str, SubscriptionRow] = {}
@@ -137,9 +137,9 @@ class Subscriptions:
         making = SubscriptionRow(id=id_, connection=connection.number, topic=topic, state="making", changed_at=now)
         await self.storage.write(subscriptions.put, making)
         if old is None:
-            made = await self.guests.run(connector.subscribe(ctx, topic, address(id_)))
+            made = await self.guests.run(connector.subscribe(ctx, topic, address(id_)), of=connector)
         else:
-            made = await self.guests.run(connector.renew(ctx, _shown(old), address(id_)))
+            made = await self.guests.run(connector.renew(ctx, _shown(old), address(id_)), of=connector)
         now = self.clock.now()
         if made is None:
             await self.storage.write(subscriptions.put, replace(making, state="ended", changed_at=now))
@@ -167,7 +167,7 @@ class Subscriptions:
         ends = row.changed_at + GIVEN_UP * SECOND if row.expires_at is None and row.state != "standing" else row.expires_at
         try:
             if ends is None or ends > now:
-                await self.guests.run(connector.unsubscribe(ctx, _shown(row), address(row.id)))
+                await self.guests.run(connector.unsubscribe(ctx, _shown(row), address(row.id)), of=connector)
         except Exception as error:
             self.log.warning("not_unsubscribed", provider=connector.id, reason=sentence(error))
             await self.storage.write(subscriptions.put, replace(row, state="ending"))
@@ -183,7 +183,7 @@ class Subscriptions:
             return lambda id_: Address(id=id_, url="", secret="")
 
     async def _context(self, connector: Connector, connection: Connection) -> Context:
-        return await self.guests.run(self.contexts.of(connector, connection))
+        return await self.guests.run(self.contexts.of(connector, connection), of=connector)
 
 
 def reachable(public_url: str) -> bool:

@@ -35,6 +35,7 @@ from oo_daemon.store.jobs import Job
 from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.storage import Storage
+from oo_daemon.strikes import Strikes
 from oo_sdk import ConnectorError
 from oo_vault import Secret, VaultError
 
@@ -186,6 +187,7 @@ class Api:
     tokens: Tokens
     keys: Keys
     uses: Uses
+    strikes: Strikes
     as_json: Callable[[bytes], dict[str, Any]]
     rehearse: Rehearse
     arrived: Callable[[], None]  #: has deliveries worked on at once
@@ -197,6 +199,7 @@ class Api:
         return [
             web.get("/v1/status", self.show_status),
             web.get("/v1/plugins", self.list_plugins),
+            web.post("/v1/plugins/{name}/release", self.release_plugin),
             web.get("/v1/registrations", self.list_registrations),
             web.post("/v1/registrations", self.register),
             web.post("/v1/connect-sessions", self.open_connect_session),
@@ -260,7 +263,28 @@ class Api:
                 for sink in plugin.sinks
             ]
 
-        return answer({"plugins": [entry for plugin in self.registry.plugins for entry in view.plugin(plugin, sinks(plugin))]})
+        counted, aside = self.strikes.counted(), self.strikes.aside
+        return answer(
+            {
+                "plugins": [
+                    entry
+                    for plugin in self.registry.plugins
+                    for entry in view.plugin(
+                        plugin,
+                        sinks(plugin),
+                        strikes=counted.get(plugin.key, 0),
+                        released=plugin.struck and plugin.key not in aside,
+                    )
+                ]
+            }
+        )
+
+    @needs("admin")
+    async def release_plugin(self, request: web.Request) -> web.Response:
+        """Forget the strikes of a plugin: the next start loads it."""
+        if not self.strikes.release(request.match_info["name"]):
+            raise Refused(404, "not_found", "No plugin of this name has a strike.", "See `oo plugins`.")
+        return await self.list_plugins(request)
 
     @needs("read")
     async def list_registrations(self, request: web.Request) -> web.Response:

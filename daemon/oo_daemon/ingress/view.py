@@ -31,9 +31,17 @@ def time(micros: int | None) -> str | None:
     return None if micros is None else moment(micros).isoformat().replace("+00:00", "Z")
 
 
-def plugin(found: Plugin, sinks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def plugin(found: Plugin, sinks: list[dict[str, Any]], *, strikes: int, released: bool) -> list[dict[str, Any]]:
     """One entry for each connector of a plugin, or one for a plugin that brings none; its sinks stand with the first."""
-    common = {"distribution": found.distribution, "version": found.version, "state": found.state, "reason": found.reason}
+    reason = "it was released: the next start of the daemon loads it" if released else found.reason
+    common = {
+        "name": found.name,
+        "distribution": found.distribution,
+        "version": found.version,
+        "state": found.state,
+        "reason": reason,
+        "strikes": strikes,
+    }
     entries = [{"id": connector.id, "title": connector.title, **common, **_declared(connector)} for connector in found.connectors]
     first, *others = entries or [{"id": found.name, "title": "", **common, "scopes": [], "hosts": [], "actions": []}]
     return [first | {"sinks": sinks}, *(other | {"sinks": []} for other in others)]

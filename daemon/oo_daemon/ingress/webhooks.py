@@ -118,6 +118,8 @@ class Webhooks:
             self._warn_of_time(source)
         if source.awaits_secret and await self._takes_first(source, sent, body, now):
             return None
+        if source.absent:
+            raise self._not_now(503, source, "not_loaded")
         if source.closed or verdict is not Verdict.GOOD or body.plain is None:
             self._count(source, "refused" if verdict is not Verdict.OUT_OF_TIME else verdict.value)
             raise refused(404)

@@ -26,6 +26,8 @@ from oo_daemon.ops.health import (
 from oo_daemon.ops.integrity import NIGHTLY, Integrity
 from oo_daemon.ops.levels import Levels
 from oo_daemon.ops.memory import Memory, unit_limit
+from oo_daemon.ops.plugins import LOOK as PLUGINS_EVERY
+from oo_daemon.ops.plugins import PluginsTurn
 from oo_daemon.ports import Clock, Metrics
 from oo_daemon.registry import Registry
 from oo_daemon.store.storage import Storage
@@ -50,6 +52,7 @@ class Watch:
     _turns: LoopTurns
     _steady: ClockSteady
     _levels: Levels
+    _plugins: PluginsTurn
 
     @classmethod
     def over(
@@ -64,6 +67,7 @@ class Watch:
         metrics: Metrics,
         log: Log,
         fatal: Callable[[BaseException], None],
+        plugins: PluginsTurn,
     ) -> Watch:
         """Put it together."""
         database = settings.places.database
@@ -79,6 +83,7 @@ class Watch:
             "loop": turns,
             "clock": steady,
             "plugins": PluginsLoaded(registry=registry),
+            "plugins_turn": plugins,
             "sources": SourcesVerify(sources=sources),
             "subscriptions": SubscriptionsStand(storage=storage),
             "consumers": ConsumersRead(storage=storage, clock=clock, unread=settings.retention.unread, size=settings.retention.size),
@@ -100,6 +105,7 @@ class Watch:
             _turns=turns,
             _steady=steady,
             _levels=Levels(storage=storage, database=database, clock=clock, metrics=metrics),
+            _plugins=plugins,
         )
 
     def short(self) -> bool:
@@ -119,4 +125,5 @@ class Watch:
         yield CLOCK_EVERY, self._steady.tick, "clock"
         yield levels.LOOK, self._levels.look, "levels"
         yield BACKUPS_EVERY, self.backups.look, "backups"
+        yield PLUGINS_EVERY, self._plugins.tick, "plugins"
         yield NIGHTLY, self._integrity.look, "integrity"

@@ -90,7 +90,7 @@ class Relay:
         return last
 
     async def _deliver(self, sink: Sink, bodies: Sequence[bytes]) -> None:
-        delivery = asyncio.ensure_future(self.guests.run(sink.deliver([wire.decode(body) for body in bodies])))
+        delivery = asyncio.ensure_future(self.guests.run(sink.deliver([wire.decode(body) for body in bodies]), of=sink))
         limit = asyncio.ensure_future(self.clock.sleep(LIMIT))
         try:
             await asyncio.wait({delivery, limit}, return_when=asyncio.FIRST_COMPLETED)

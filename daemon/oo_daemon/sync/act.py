@@ -7,7 +7,7 @@ the connection and the caller's key, and goes to the provider with every try: on
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -50,6 +50,7 @@ class Actions:
     connection_event: ConnectionEvent
     action_event: ActionEvent
     remembered: float = REMEMBERED  #: seconds
+    poisoned: Callable[[str], bool] = lambda item: False  #: says of "action {id}" that it ended the process each time
 
     async def ask(self, connection: Connection, name: str, arguments: Mapping[str, Any], key: str | None) -> Job:
         """Take an action, or give the one that was taken under this key. Raises `Declined`."""
@@ -95,8 +96,10 @@ class Actions:
             refusal = _not_active(connection)
         if refusal is not None:  # it was not so when the action was taken
             return self.give_up(job, connection, str(refusal))
+        if self.poisoned(item := f"action {job.id}"):
+            return self.give_up(job, connection, "the daemon ended each time that it was tried")
         try:
-            result = await self.guests.run(self._act(connector, connection, job))
+            result = await self.guests.run(self._act(connector, connection, job), of=connector, item=item)
         except ActionRefused as error:
             return self.give_up(job, connection, sentence(error))
         except SignInAgain as error:

@@ -138,6 +138,7 @@ class Intake:
     nudged: Callable[[], Awaitable[None]]  #: called when connections have become due
     keep_bodies: int = inbox.KEEP_BODIES  #: microseconds
     keep_ids: int = inbox.KEEP_IDS
+    poisoned: Callable[[str], bool] = lambda item: False  #: says of "delivery {number}" that it ended the process each time
     _working: asyncio.Task[None] | None = None
     _again: bool = False
     _stopping: bool = False
@@ -277,6 +278,8 @@ class Intake:
         connector = self.registry.connectors.get(delivery.provider)
         if delivery.tries > TRIES:
             return Failed(reason="it was tried often, and the daemon ended each time before it was done")
+        if self.poisoned(_item(delivery)):
+            return Senseless(reason="the daemon ended each time that it was worked on: update the connector, and replay it")
         if not isinstance(connector, Hears):
             return Failed(reason=f"the connector {delivery.provider} is not loaded, or takes no webhooks: see `oo plugins`")
         try:
@@ -287,14 +290,14 @@ class Intake:
                     return Senseless(reason="its connection was disconnected")
                 there = [own]
             else:
-                accounts = await self._ask(_routed(connector, told))
+                accounts = await self._ask(_routed(connector, told), connector, _item(delivery))
                 if not accounts:
                     return await self._done(delivery)
                 there = await self.storage.read(connections.at_accounts, delivery.provider, accounts)
             active = [connection for connection in there if connection.state == "active"]
             if not active:
                 return Awaiting(reason="no connection that works" if there else "no connection")
-            drafts, nudge = await self._ask(self._read(connector, delivery, told))
+            drafts, nudge = await self._ask(self._read(connector, delivery, told), connector, _item(delivery))
         except (LeaseLost, CannotStore, _TookTooLong):
             raise
         except Unreadable as error:
@@ -327,7 +330,7 @@ class Intake:
             received_at=now,
         )
         try:
-            drafts, _ = await self._ask(self._read(connector, delivery, arrived(delivery, connection)))
+            drafts, _ = await self._ask(self._read(connector, delivery, arrived(delivery, connection)), connector)
         except _TookTooLong:
             raise ConnectorBug(f"the connector did not answer within {ANSWER_WITHIN:.0f} s") from None
         except (ConnectorError, CannotStore):
@@ -386,9 +389,9 @@ class Intake:
         await self.storage.write(write)
         return Told()
 
-    async def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _ask(self, work: Coroutine[Any, Any, T], connector: Hears, item: str = "") -> T:
         """What a connector answers, in its time."""
-        asked = asyncio.ensure_future(self.guests.run(work))
+        asked = asyncio.ensure_future(self.guests.run(work, of=connector, item=item))
         patience = asyncio.ensure_future(self.clock.sleep(ANSWER_WITHIN))
         try:
             await asyncio.wait({asked, patience}, return_when=asyncio.FIRST_COMPLETED)
@@ -397,6 +400,11 @@ class Intake:
             return asked.result()
         finally:
             await _cancelled(asked, patience)
+
+
+def _item(delivery: Claimed) -> str:
+    """What it is called where strikes are counted."""
+    return f"delivery {delivery.number}"
 
 
 def arrived(delivery: Claimed, own: Connection | None) -> Delivery:

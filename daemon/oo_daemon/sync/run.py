@@ -103,7 +103,7 @@ class Sync:
 
     async def _outcome(self, taken: Taken) -> plan.Outcome:
         """What the run came to. Raises `LeaseLost` when another run has taken over."""
-        work = asyncio.ensure_future(self.guests.run(self._fetch(taken)))
+        work = asyncio.ensure_future(self.guests.run(self._fetch(taken), of=taken.connector))
         watch = asyncio.ensure_future(self._watch(taken.run))
         try:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)

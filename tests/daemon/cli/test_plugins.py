@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 from client.fake_daemon import FakeDaemon, plugin, sink
 from daemon.cli.conftest import Oo
 
 from oo_daemon import registry
+from oo_daemon.host import HostClock
+from oo_daemon.strikes import Strikes
 
 
 def test_of_the_daemon(daemon: FakeDaemon, oo: Oo) -> None:
@@ -73,3 +76,29 @@ def test_before_a_restart(daemon: FakeDaemon, oo: Oo, monkeypatch: pytest.Monkey
     result = oo("plugins", "--installed", "--json")
     assert "todoist" in {it["id"] for it in json.loads(result.stdout)["plugins"]}
     assert result.stderr == "In conflict: acme-oo needs pluggy<1, and 1.6.0 is installed.\n"
+
+
+def test_strikes_are_shown_and_forgotten(daemon: FakeDaemon, oo: Oo) -> None:
+    """A loaded plugin with strikes says so; the operator releases it by its name, and a name without strikes is an error."""
+    daemon.plugins = [plugin(id="acme", name="acme-notes", strikes=2)]
+    assert "2 of 3 strikes: it ended the daemon" in oo("plugins").output
+    result = oo("plugins", "release", "acme-notes")
+    assert result.exit_code == 0
+    assert result.output.startswith("The strikes of acme-notes are forgotten.")
+    assert "strikes" not in oo("plugins").output
+    result = oo("plugins", "release", "acme-notes")
+    assert result.exit_code == 1
+    assert "No plugin of this name has a strike." in result.stderr
+
+
+def test_strikes_without_a_daemon(oo: Oo, tmp_path: Path) -> None:
+    """Where the daemon does not even start, its plugin is shown as set aside, and released, all the same."""
+    strikes = Strikes(tmp_path, HostClock())
+    for _ in range(3):
+        strikes.give("oo-integrations/todoist", "ended")
+    (found,) = [it for it in json.loads(oo("plugins", "--json").stdout)["plugins"] if it["name"] == "todoist"]
+    assert (found["id"], found["state"]) == ("todoist", "quarantined")
+    assert found["reason"].endswith("`oo plugins release todoist`")
+    assert oo("plugins", "release", "--quiet", "todoist").output == ""
+    assert "no plugin todoist has a strike: see `oo plugins`" in oo("plugins", "release", "todoist").stderr
+    assert Strikes(tmp_path, HostClock()).aside == {}

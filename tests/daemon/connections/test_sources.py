@@ -205,6 +205,8 @@ async def test_a_connector_that_breaks_or_goes_closes_its_source_only(world: Wor
     await world.start({"acme": CONNECTORS["acme"]})
     gone = world.sources.at(token(lost))
     assert "not loaded" in gone.closed
+    assert gone.absent
+    assert not world.sources.at(token(good)).absent
     assert [each.id for each in world.sources.closed()] == ["odd"]
     assert world.sources.at(token(good)).closed == ""
     assert (await world.start()).at(token(lost)) == lost

@@ -23,12 +23,13 @@ from oo_daemon.ingress.tokens import Scope, Tokens, guard
 from oo_daemon.ops.health import Health
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
-from oo_daemon.registry import Registry
+from oo_daemon.registry import Plugin, Registry
 from oo_daemon.store import connections, outbox, overview
 from oo_daemon.store.database import SqliteDatabase
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.overview import HOUR, Hour
 from oo_daemon.store.storage import InlineStorage, open_database
+from oo_daemon.strikes import Strikes
 
 
 @pytest.fixture
@@ -41,10 +42,12 @@ def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
 class World:
     """A door on TCP with a console behind it, and browsers."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: SqliteDatabase, folder: Path) -> None:
         self.clock = VirtualClock()
         self.storage = InlineStorage(database, wire.encode)
         self.tokens = Tokens(storage=self.storage, clock=self.clock, chance=SeededChance())
+        self.registry = Registry(plugins=())
+        self.strikes = Strikes(folder, self.clock)
         self.url = ""
         self.erasures = AsyncMock()
         self.erasures.of_connection.return_value.id = "erasure-1"
@@ -54,7 +57,8 @@ class World:
         app.middlewares.append(guard(self.tokens))
         console = Console(
             storage=self.storage,
-            registry=Registry(plugins=()),
+            registry=self.registry,
+            strikes=self.strikes,
             tokens=self.tokens,
             health=Health(looks={}),
             keys=Mock(),
@@ -110,8 +114,8 @@ class Tab:
 
 
 @pytest.fixture
-async def world(database: SqliteDatabase, open_door: Open) -> World:
-    world = World(database)
+async def world(database: SqliteDatabase, open_door: Open, tmp_path: Path) -> World:
+    world = World(database, tmp_path)
     await world.open(open_door)
     return world
 
@@ -405,3 +409,29 @@ def state_of(database: SqliteDatabase) -> str:
 
 def states(database: SqliteDatabase) -> list[str]:
     return [state for (state,) in database.rows("SELECT state FROM delivery ORDER BY number")]
+
+
+async def test_a_plugin_that_was_set_aside_is_released(world: World, tab: Tab) -> None:
+    """The page says why it is set aside; an operator releases it, and the page says from when on it is back. A viewer has no button."""
+    aside = Plugin(name="acme", distribution="acme-oo", version="1.0", state="quarantined", reason="it ended the daemon", struck=True)
+    shaky = Plugin(name="shaky", distribution="shaky-oo", version="1.0", state="loaded")
+    object.__setattr__(world.registry, "plugins", (aside, shaky))
+    for _ in range(3):
+        world.strikes.give("acme-oo/acme", "ended")
+    world.strikes.give("shaky-oo/shaky", "blocked")
+    await tab.sign_in(await world.token("reader", "read"))
+    await tab.get("/console/plugins")
+    assert "it ended the daemon" in tab.page
+    assert "1 of 3 strikes today" in tab.page
+    assert "Release acme" not in tab.page
+    assert await tab.send("/console/plugins/acme/release") == 403
+    await tab.get("/console/plugins")
+    await tab.send("/console/sign-out")
+    await tab.sign_in(await world.token("op", "admin"))
+    await tab.get("/console/plugins")
+    assert "Release acme" in tab.page
+    assert await tab.send("/console/plugins/acme/release") == 303
+    await tab.get("/console/plugins")
+    assert "It was released: the next start of the daemon loads it." in tab.page
+    assert "Release acme" not in tab.page
+    assert list(world.strikes.counted()) == ["shaky-oo/shaky"]

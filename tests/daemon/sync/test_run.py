@@ -944,7 +944,7 @@ async def test_a_lease_is_held_only_while_guests_move(hub: Hub) -> None:
     stuck = asyncio.Event()
 
     class Stuck(SameLoop):
-        async def run(self, work: Any) -> Any:
+        async def run(self, work: Any, **whose: Any) -> Any:
             if work.__name__ == "_turn":
                 work.close()
                 await stuck.wait()

@@ -1,5 +1,10 @@
-"""Lab: a provider that is one growing file, and pushes of messages. A line of the file says what a note is from now on."""
+"""Lab: a provider that is one growing file, and pushes of messages. A line of the file says what a note is from now on.
 
+Some notes and messages do what no plugin should: `exit` ends the process, `sleep` keeps it from everything else for some seconds.
+"""
+
+import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -57,6 +62,7 @@ class Lab(Connector):
         lines = [line for line in Path(self.settings.feed).read_text().splitlines(keepends=True) if line.endswith("\n")]
         for number, line in enumerate(lines[begin:], begin + 1):
             subject, title = line.split()
+            _misbehave(subject)
             yield Event("note", subject, Change.UPSERTED, payload=Document(title=title), order=number)
             if number % EVERY == 0:
                 yield Checkpoint({"read": number})
@@ -69,7 +75,16 @@ class Lab(Connector):
     async def read(self, delivery: Delivery) -> Sequence[News]:
         """A message, and a sign that the file may have grown."""
         message = decode(delivery.body, Pushed).message
+        _misbehave(message)
         return [Event("message", message, Change.OCCURRED, payload=Document(title=message)), Nudge()]
+
+
+def _misbehave(word: str) -> None:
+    what, _, seconds = word.partition("-")
+    if what == "exit":
+        os._exit(1)
+    if what == "sleep":
+        time.sleep(float(seconds))
 
 
 @hookimpl

@@ -15,14 +15,16 @@ from oo_daemon.ingress.privacy import Erases
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ports import Clock
 from oo_daemon.registry import Registry
+from oo_daemon.strikes import MOST, Strikes
 from oo_vault import VaultError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HousePages:
-    """Four pages and one button."""
+    """Four pages and two buttons."""
 
     registry: Registry
+    strikes: Strikes
     keys: Keys
     health: Looks
     erasures: Erases
@@ -32,6 +34,7 @@ class HousePages:
         """The routes."""
         return [
             web.get("/plugins", self.plugins),
+            web.post("/plugins/{name}/release", self.release),
             web.get("/vault", self.vault),
             web.post("/vault/rotate", self.rotate),
             web.get("/health", self.look),
@@ -41,7 +44,22 @@ class HousePages:
     @needs("read")
     async def plugins(self, request: web.Request) -> web.Response:
         """All plugins, also those set aside."""
-        return page(request, "plugins.html", here="/console/plugins", plugins=self.registry.plugins, sinks=self.registry.sinks)
+        return page(
+            request,
+            "plugins.html",
+            here="/console/plugins",
+            plugins=self.registry.plugins,
+            sinks=self.registry.sinks,
+            strikes=self.strikes.counted(),
+            aside=self.strikes.aside,
+            most=MOST,
+        )
+
+    @needs("admin")
+    async def release(self, request: web.Request) -> web.Response:
+        """Forget the strikes of a plugin: the next start loads it."""
+        self.strikes.release(request.match_info["name"])
+        return see("/console/plugins")
 
     @needs("read")
     async def vault(self, request: web.Request) -> web.Response:

@@ -26,6 +26,7 @@ from oo_daemon.ingress.tokens import ASKS_ITSELF, Tokens
 from oo_daemon.ports import Chance, Clock
 from oo_daemon.registry import Registry
 from oo_daemon.store.storage import Storage
+from oo_daemon.strikes import Strikes
 from oo_sdk import Log
 
 
@@ -35,6 +36,7 @@ class Console:
 
     storage: Storage
     registry: Registry
+    strikes: Strikes
     tokens: Tokens
     keys: Keys
     disconnect: Disconnect
@@ -65,7 +67,14 @@ class Console:
             ),
             InboxPages(storage=self.storage, arrived=self.arrived, clock=self.clock),
             EventPages(storage=self.storage, registry=self.registry, as_json=self.as_json, as_text=self.as_text),
-            HousePages(registry=self.registry, keys=self.keys, health=self.health, erasures=self.erasures, clock=self.clock),
+            HousePages(
+                registry=self.registry,
+                strikes=self.strikes,
+                keys=self.keys,
+                health=self.health,
+                erasures=self.erasures,
+                clock=self.clock,
+            ),
         )
         app = console_application(log=self.log)
         app.middlewares.extend([in_its_words, door.middleware()])

@@ -1,0 +1,142 @@
+"""A plugin that ends the process or holds it up, in real processes: it is named, set aside in time, and the rest goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from faults.load import Bench, free_port
+from faults.nursery import LAB, Borne, Nursery, nursery
+
+from oo_client import DaemonNotRunning
+
+PATIENCE = 20.0
+#: Starts that the mightiest of faults may take; each is a tenth of a second.
+STARTS = 8
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """A daemon's folder, with the lab's connector and one connection."""
+    monkeypatch.syspath_prepend(str(LAB))
+    with tempfile.TemporaryDirectory(prefix="oo-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        made = Bench(Path(folder), free_port())
+        await made.prepare()
+        yield made
+
+
+@pytest.fixture
+async def bears(tmp_path: Path) -> AsyncIterator[Nursery]:
+    """Where processes come from."""
+    async with nursery(tmp_path / "borne") as made:
+        yield made
+
+
+async def until_one_lives(bench: Bench, bears: Nursery, daemon: Borne) -> int:
+    """Start daemons until one has had nothing to do for a while; gives how many starts that took."""
+    starts = 0
+    while starts < STARTS:
+        if await _lives(bench, daemon):
+            return starts
+        daemon = await bears.suspicious(bench.config)
+        starts += 1
+    raise AssertionError("none of them lived")
+
+
+async def _lives(bench: Bench, daemon: Borne) -> bool:
+    async with asyncio.timeout(PATIENCE):
+        while not daemon.ended:
+            try:
+                async with bench.client as client:
+                    received = await client.deliveries(state="received", limit=1)
+                    (known,) = await client.connections()
+                    if not received and known.last_sync is not None and known.last_sync.outcome != "running":
+                        return True
+            except DaemonNotRunning:
+                pass
+            await asyncio.sleep(0.01)
+    return False
+
+
+@pytest.mark.rows("H10")
+@pytest.mark.timeout(60)
+async def test_a_payload_that_ends_the_process(bench: Bench, bears: Nursery) -> None:
+    """The fourth start lives: the delivery is dead and says why, those beside it are done, and its connector goes on."""
+    daemon = await bears.suspicious(bench.config)
+    assert await _lives(bench, daemon)
+    for message in ("before", "exit-now", "after"):
+        await bench.post(message)
+    assert await until_one_lives(bench, bears, daemon) == 3
+    async with bench.client as client:
+        states = {entry.delivery_id: (entry.state, entry.reason) for entry in await client.deliveries()}
+        lab = next(plugin for plugin in await client.plugins() if plugin.id == "lab")
+    assert states["before"][0] == states["after"][0] == "done"
+    assert states["exit-now"] == ("dead", "the daemon ended each time that it was worked on: update the connector, and replay it")
+    assert (lab.state, lab.strikes) == ("loaded", 1)
+
+
+@pytest.mark.rows("E12", "H10")
+@pytest.mark.timeout(60)
+async def test_a_connector_that_ends_the_process(bench: Bench, bears: Nursery) -> None:
+    """The fourth start lives without it, says which it is and why, takes what is pushed meanwhile, and loads it once it is released."""
+    feed = bench.folder / "feed"
+    feed.write_text("exit now\n")
+    bench.make_due()
+    assert await until_one_lives(bench, bears, await bears.suspicious(bench.config)) == 3
+    async with bench.client as client:
+        plugins = {plugin.name: plugin for plugin in await client.plugins()}
+        assert plugins["lab"].state == "quarantined"
+        assert plugins["lab"].reason.startswith("it ended the daemon, 3 times until ")
+        assert plugins["lab"].reason.endswith("update or uninstall it, then `oo plugins release lab`")
+        assert plugins["todoist"].state == "loaded"
+        assert "lab" in (await client.health()).parts["plugins"].says
+        assert await bench.post("meanwhile") == 503, "its sender comes again"
+        await client.release_plugin("lab")
+        assert {plugin.name: plugin.reason for plugin in await client.plugins()}["lab"].startswith("it was released")
+    await bears.borne[-1].stop()
+    feed.write_text("n1 mended\n")
+    daemon = await bears.suspicious(bench.config)
+    assert await _lives(bench, daemon)
+    async with bench.client as client:
+        assert (await client.sync("c" * 32, wait=PATIENCE)).outcome == "done"
+
+
+@pytest.mark.rows("E12")
+@pytest.mark.timeout(60)
+async def test_a_connector_that_holds_up_the_others(bench: Bench, bears: Nursery) -> None:
+    """While it blocks, deliveries are taken as fast as ever and the private doors answer; afterwards a number and a line name it."""
+    daemon = await bears.suspicious(bench.config)
+    assert await _lives(bench, daemon)
+    await bench.post("sleep-1.5")
+    took: list[float] = []
+    began = time.monotonic()
+    while time.monotonic() - began < 1.0:
+        asked = time.monotonic()
+        assert await bench.post(f"m{len(took)}") == 200
+        took.append(time.monotonic() - asked)
+    assert len(took) > 20
+    assert sorted(took)[int(0.99 * len(took))] < 0.25
+    assert await _lives(bench, daemon)
+    async with bench.client as client:
+        assert 'oo_integrations_plugin_blocks_total{plugin="oo-lab/lab"} 1.0' in await client.metrics()
+    assert "plugin_blocked" in daemon.said.read_text()
+
+
+@pytest.mark.rows("E12")
+@pytest.mark.timeout(60)
+async def test_a_connector_that_never_comes_back(bench: Bench, bears: Nursery) -> None:
+    """After a minute (here half a second) it has a strike and the daemon ends by itself, in order or not, to be started again."""
+    (bench.folder / "feed").write_text("sleep-600 x\n")
+    bench.make_due()
+    daemon = await bears.bear("faults.worker:impatient", "--config", str(bench.config), "run")
+    await daemon.end()
+    assert "plugin_stands" in daemon.said.read_text()
+    (bench.folder / "feed").write_text("n1 x\n")
+    daemon = await bears.suspicious(bench.config)
+    assert await _lives(bench, daemon)
+    async with bench.client as client:
+        assert {plugin.name: plugin.strikes for plugin in await client.plugins()}["lab"] == 1
