@@ -12,7 +12,6 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
-from aiohttp.test_utils import make_mocked_request
 from daemon.virtual import FixedChance, Notes, SeededChance, VirtualClock, settle
 from multidict import CIMultiDict
 from oo_google_calendar import GoogleCalendar
@@ -67,6 +66,7 @@ class Line:
     sandbox: GoogleCalendarSandbox
     asked: list[Asked] = field(default_factory=list)
     lose: int = 0  #: how many answers to writes get lost
+    statuses: Counter[int] = field(default_factory=Counter)  #: of what was answered
 
     async def send(self, request: Request) -> Response:
         """Carry a request there and an answer back."""
@@ -81,6 +81,7 @@ class Line:
         self.asked.append(asked)
         del self.asked[:-200]
         answer = self.sandbox.provider.answer(asked)
+        self.statuses[answer.status] += 1
         if self.lose and request.method != "GET" and asked.path[0] == "calendar":
             self.lose -= 1
             raise NoAnswer("the answer was lost")
@@ -243,12 +244,12 @@ class House:
 
     # --- the person ---------------------------------------------------------------------------------------------------
 
-    async def sign_in(self, *, write: bool = False, untick: tuple[str, ...] = (), email: str = ADA) -> str:
+    async def sign_in(self, *, write: bool = False, untick: tuple[str, ...] = (), email: str = ADA, user: str = "ada") -> str:
         """Sign in, unticking some scopes; gives how it ended."""
         if not await self.storage.read(lambda database: database.rows("SELECT 1 FROM registration")):
             added = await self.registrations.add("google_calendar", self.sandbox.client_id, [Secret(self.sandbox.client_secret)])
             await self.sources.keep(added)
-        opened = await self.connecting.open("google_calendar", "ada", write=write)
+        opened = await self.connecting.open("google_calendar", user, write=write)
         address = await self.connecting.begin(opened.link, BROWSER)
         query = dict(parse_qsl(urlsplit(address).query))
         ask = Ask(
@@ -315,11 +316,9 @@ class House:
 
     async def post(self, address: str, headers: Mapping[str, str]) -> int:
         """Post what has no body; gives the status."""
-        path = urlsplit(address).path
-        match_info = {"token": path.removeprefix("/webhooks/")}
-        request = make_mocked_request("POST", path, headers=CIMultiDict(headers), match_info=match_info, payload=cast(Any, Bodiless()))
+        request = Post(CIMultiDict(headers), {"token": urlsplit(address).path.removeprefix("/webhooks/")})
         try:
-            return (await self.webhooks.hear(request)).status
+            return (await self.webhooks.hear(cast(Any, request))).status
         except Refused as refusal:
             return refusal.status
 
@@ -375,9 +374,11 @@ class House:
         ]
 
     def present(self) -> dict[tuple[str, str], bytes]:
-        """What a reader of the whole outbox has in the end: (type, subject) → payload."""
+        """What a reader of the whole outbox has of Ada in the end: (type, subject) → payload."""
         there: dict[tuple[str, str], bytes] = {}
         for event in self.events():
+            if event.user != "ada":
+                continue
             if int(event.change) == Change.DELETED:
                 there.pop((event.type, event.subject), None)
             else:
@@ -406,8 +407,19 @@ class House:
         return sorted(key for key in present.keys() | truth.keys() if present.get(key) != truth.get(key))
 
 
-class Bodiless:
-    """The body of a push."""
+@dataclass(frozen=True)
+class Post:
+    """As much of a request without a body as the door looks at."""
+
+    headers: CIMultiDict[str]
+    match_info: Mapping[str, str]
+    method: str = "POST"
+    content_length: int = 0
+
+    @property
+    def content(self) -> Post:
+        """Its body."""
+        return self
 
     async def iter_any(self) -> AsyncIterator[bytes]:
         """Nothing."""

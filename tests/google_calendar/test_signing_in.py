@@ -92,6 +92,19 @@ async def test_the_hundred_and_first_sign_in(house: House) -> None:
     assert (await house.run()).outcome == "done"
 
 
+async def test_a_hundred_sign_ins_elsewhere(house: House) -> None:
+    """Where the same account signed in a hundred times more with our client, the person is told that this can be why it ended."""
+    await house.sign_in()
+    (ours,) = [token for token in house.world.grants.tokens.values() if token.kind == "refresh"]
+    for _ in range(100):
+        house.world.grants._refresh_token(ours.client, ours.email, ours.scopes)
+    assert ours.revoked
+    house.world.grants.expire()
+    ended = await house.run()
+    assert (ended.outcome, "the same account has signed in more than a hundred times since" in (ended.detail or "")) == ("signed_out", True)
+    assert (await house.connection()).state == "needs_sign_in"
+
+
 @pytest.mark.rows("D13")
 async def test_revoking(house: House) -> None:
     """The refresh token is revoked without a word about our client, and the outcome says that the project's whole grant went with it."""

@@ -1,4 +1,4 @@
-"""A house to live in: a daemon over a real database and real sockets, Todoist's sandbox beside it, a client and a browser."""
+"""A house to live in: a daemon over a real database and real sockets, a sandbox beside it, a client and a browser."""
 
 import io
 import socket
@@ -15,6 +15,7 @@ from oo_config import load
 from oo_daemon.app import App, build
 from oo_daemon.cli.stage import Browser
 from oo_daemon.ops import log
+from oo_sdk import Sandbox
 from oo_todoist.sandbox import TodoistSandbox
 
 
@@ -42,7 +43,7 @@ class House:
             "places": {"state": str(self.folder)},
             "public": {"port": 0},
             "http": {"connect_timeout": 2, "read_timeout": 0.5},
-            "connectors.todoist": self.sandbox.settings(self.address),
+            f"connectors.{self.sandbox.id}": self.sandbox.settings(self.address),
             **self.settings,
         }
         lines = [line for name, table in tables.items() for line in (f"[{name}]", *(f"{key} = {value!r}" for key, value in table.items()))]
@@ -61,8 +62,14 @@ class House:
     ) -> Connection | None:
         """Sign in as a person would; None if that did not succeed."""
         async with self.client as client, Browser() as browser:
+<<<<<<< HEAD
             await client.register(provider="todoist", client_id=self.sandbox.client_id, client_secrets=[self.sandbox.client_secret])
             session = await client.connect(provider="todoist", user=user, account=account, write=write)
+=======
+            provider = self.sandbox.id
+            await client.register(provider=provider, client_id=self.sandbox.client_id, client_secrets=[self.sandbox.client_secret])
+            session = await client.connect(provider=provider, user=user, account=account, write=write)
+>>>>>>> e6e84a3 (Google Calendar: a journey with the daemon, months of its life on a virtual clock, budgets of a person and a project; lines of code are counted)
             await browser.open(session.url)
             self.pages.append(browser.page)
             await browser.press()
@@ -95,7 +102,7 @@ class House:
 
 
 @asynccontextmanager
-async def served(sandbox: TodoistSandbox) -> AsyncIterator[str]:
+async def served(sandbox: Sandbox) -> AsyncIterator[str]:
     """Serve a sandbox on a free port of loopback."""
     door = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{door.getsockname()[1]}"
