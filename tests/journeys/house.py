@@ -62,14 +62,9 @@ class House:
     ) -> Connection | None:
         """Sign in as a person would; None if that did not succeed."""
         async with self.client as client, Browser() as browser:
-<<<<<<< HEAD
-            await client.register(provider="todoist", client_id=self.sandbox.client_id, client_secrets=[self.sandbox.client_secret])
-            session = await client.connect(provider="todoist", user=user, account=account, write=write)
-=======
             provider = self.sandbox.id
             await client.register(provider=provider, client_id=self.sandbox.client_id, client_secrets=[self.sandbox.client_secret])
             session = await client.connect(provider=provider, user=user, account=account, write=write)
->>>>>>> e6e84a3 (Google Calendar: a journey with the daemon, months of its life on a virtual clock, budgets of a person and a project; lines of code are counted)
             await browser.open(session.url)
             self.pages.append(browser.page)
             await browser.press()
