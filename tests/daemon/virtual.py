@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
 from oo_daemon.ports import SECOND
+from oo_daemon.store.accept import Accepted
+from oo_daemon.store.storage import Lane, Prepared, Storage
 
 T = TypeVar("T")
 
@@ -134,3 +136,27 @@ class Notes:
     def said(self, event: str) -> list[dict[str, Any]]:
         """The fields of each line of this name."""
         return [fields for _, name, fields in self.lines if name == event]
+
+
+@dataclass
+class Stopped:
+    """A storage whose process is stopped once, just before a write, as by SIGSTOP: time passes, and others do what they do."""
+
+    real: Storage
+    meanwhile: Callable[[], Awaitable[None]]
+    over: bool = False
+
+    async def read(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self.real.read(query, *args, **kwargs)
+
+    async def write(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.over:
+            self.over = True
+            await self.meanwhile()
+        return await self.real.write(query, *args, **kwargs)
+
+    async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> Accepted:
+        return await self.real.accept(batch, lane)
+
+    def on_accept(self, listener: Callable[[], None]) -> None:
+        self.real.on_accept(listener)

@@ -25,7 +25,7 @@ TESTS = Path(__file__).parents[1]
 LAB = Path(__file__).parent / "lab"
 #: Imported before the first birth.
 KNOWN = ("oo_daemon.app", "oo_daemon.cli.run", "oo_daemon.cli.terminal", "oo_todoist", "faults.worker")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)

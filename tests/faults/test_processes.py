@@ -28,7 +28,7 @@ from oo_vault import Sealed
 
 #: `make kills KILLS=…` sets it; 50 in the ordinary run, 1,000 in the long one.
 KILLS = int(os.environ.get("OO_TEST_KILLS", "50"))
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -233,6 +233,40 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "if event.still_so and not event.size:",
         "tests/daemon/outbox/test_retention.py::test_the_present_state_outlives_its_history",
     ),
+    _(
+        "who is stopped before the claim of a run takes nobody's lease",
+        "E2",
+        f"{SYNC}/schedule.py",
+        "claimed = await self.storage.write(self._claim, free)",
+        "now = self.clock.now()\n                until = now + int(self.lease * SECOND)\n"
+        "                claimed = await self.storage.write(schedule.claim, self.owner, now, until, free, self.most)",
+        f"{T_SYNC}/test_schedule.py::test_who_was_stopped_before_its_claim_takes_nobodys_lease",
+    ),
+    _(
+        "who is stopped before the claim of a job takes nobody's lease",
+        "E2",
+        f"{SYNC}/jobs.py",
+        "claimed = await self.storage.write(self._claim, free)",
+        "now = self.clock.now()\n"
+        "                claimed = await self.storage.write(jobs.claim, self.owner, now, now + int(150 * SECOND), free)",
+        f"{T_SYNC}/test_jobs.py::test_who_was_stopped_before_its_claim_takes_nobodys_lease",
+    ),
+    _(
+        "who is stopped before the claim of a delivery takes nobody's lease",
+        "E2",
+        f"{SYNC}/intake.py",
+        "claimed = await self.storage.write(self._claim)",
+        "now = self.clock.now()\n        claimed = await self.storage.write(inbox.claim_again, self.owner, now, now + int(LEASE * SECOND))",
+        f"{T_SYNC}/test_intake.py::test_who_was_stopped_before_its_claim_takes_nobodys_lease",
+    ),
+    _(
+        "who is stopped before the lease of a credential takes nobody's",
+        "C10",
+        f"{STORE}/credentials.py",
+        "        def take(database: Database) -> int | None:\n            at = now()\n",
+        "        at = now()\n\n        def take(database: Database) -> int | None:\n",
+        f"{T_INLINE}::test_who_was_stopped_before_its_lease_takes_nobody_elses",
+    ),
     # --- the waist ---------------------------------------------------------------------------------------------------
     _(
         "a position is never used twice",

@@ -101,7 +101,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         if not ready:
             return
         if len(ready) > 1:
-            place = self._chance.randrange(len(ready))
+            place = int(self._chance.random() * len(ready))  # a third of what `randrange` costs
             ready.rotate(-place)
             handle = ready.popleft()
             ready.rotate(place)

@@ -118,7 +118,7 @@ class MortalStorage(InlineStorage):
 
     async def _moment(self) -> None:
         # Others may run before it happens, and after it has happened before the caller knows.
-        for _ in range(self._chance.randrange(2)):
+        if self._chance.random() < 0.5:
             await asyncio.sleep(0)
         if self._process.dead:
             raise Dead

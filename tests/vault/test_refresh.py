@@ -417,7 +417,7 @@ async def test_a_lease_that_never_ends_is_not_waited_for_forever() -> None:
     world = World(GRACE)
     world.past_expiry()
 
-    async def always(connection: str, owner: str, now: int, until: int) -> None:
+    async def always(connection: str, owner: str, now: Callable[[], int], length: int) -> None:
         return None
 
     world.rows.lease = always  # type: ignore[method-assign]  # a lease that never comes
@@ -524,9 +524,9 @@ def before_lease(world: World, change: Callable[[], None]) -> None:
     """Let something happen to the row after a caller has read it and before it gets the lease."""
     lease = world.rows.lease
 
-    async def late(connection: str, owner: str, now: int, until: int) -> int | None:
+    async def late(connection: str, owner: str, now: Callable[[], int], length: int) -> int | None:
         change()
-        return await lease(connection, owner, now, until)
+        return await lease(connection, owner, now, length)
 
     world.rows.lease = late  # type: ignore[method-assign]  # the same, a little later
 

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
@@ -202,14 +202,13 @@ class MemoryRows:
             raise CredentialGone(connection)
         return self.rows[connection]
 
-    async def lease(self, connection: str, owner: str, now: int, until: int) -> int | None:
+    async def lease(self, connection: str, owner: str, now: Callable[[], int], length: int) -> int | None:
         self.step("before lease")
         await asyncio.sleep(0)
-        row = self.rows[connection]
-        latest = until + (until - now)
-        if row.lease_owner not in (None, owner) and row.lease_until is not None and now < row.lease_until <= latest:
+        row, at = self.rows[connection], now()
+        if row.lease_owner not in (None, owner) and row.lease_until is not None and at < row.lease_until <= at + 2 * length:
             return None
-        self.rows[connection] = replace(row, lease_owner=owner, lease_until=until, fence=row.fence + 1)
+        self.rows[connection] = replace(row, lease_owner=owner, lease_until=at + length, fence=row.fence + 1)
         self.step("after lease")
         return row.fence + 1
 

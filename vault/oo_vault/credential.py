@@ -4,6 +4,7 @@ Times are microseconds since 1970, UTC.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -65,11 +66,13 @@ class Rows(Protocol):
     async def read(self, connection: str) -> CredentialRow:
         """Give the row, or raise `CredentialGone`."""
 
-    async def lease(self, connection: str, owner: str, now: int, until: int) -> int | None:
-        """Take the lease until then and give its new fence; None while the lease of another owner stands.
+    async def lease(self, connection: str, owner: str, now: Callable[[], int], length: int) -> int | None:
+        """Take the lease for so many microseconds and give its new fence; None while the lease of another owner stands.
 
-        A lease stands while now < lease_until <= until + (until - now). One that ends later was written before the clock
-        was set back, and would stand for hours. An owner takes its own lease again at once.
+        A lease stands while now < lease_until <= now + 2 * length. One that ends later was written before the clock was set back,
+        and would stand for hours. `now` is asked where nobody else can write any more: a process that was stopped between its look
+        at the clock and this call would take a lease that another got meanwhile for one of those. An owner takes its own lease
+        again at once.
         """
 
     async def intend(self, connection: str, fence: int, intent: Intent) -> None:

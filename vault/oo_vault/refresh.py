@@ -229,8 +229,7 @@ class Refresher:
         """Take the lease, waiting for another owner's to end; None when the version moved meanwhile."""
         deadline = self._clock.monotonic() + self._lease_seconds
         while True:
-            now = self._clock.now()
-            fence = await self._rows.lease(connection, self._owner, now, now + int(self._lease_seconds * SECOND))
+            fence = await self._rows.lease(connection, self._owner, self._clock.now, int(self._lease_seconds * SECOND))
             if fence is not None:
                 return fence
             if self._clock.monotonic() >= deadline:

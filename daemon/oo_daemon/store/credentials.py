@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from oo_daemon.store import connections
@@ -143,9 +144,14 @@ class CredentialRows:
         """Give the row, or raise `CredentialGone`."""
         return await self._storage.read(read, connection)
 
-    async def lease(self, connection: str, owner: str, now: int, until: int) -> int | None:
+    async def lease(self, connection: str, owner: str, now: Callable[[], int], length: int) -> int | None:
         """Take the lease and give its new fence; None while another owner's stands."""
-        return await self._storage.write(lease, connection, owner, now, until)
+
+        def take(database: Database) -> int | None:
+            at = now()
+            return lease(database, connection, owner, at, at + length)
+
+        return await self._storage.write(take)
 
     async def intend(self, connection: str, fence: int, intent: Intent) -> None:
         """Write the intent, or raise `LeaseLost`."""

@@ -112,6 +112,8 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
     Users take turns: first comes who has the fewest runs under way, then who is longest due; nobody gets more than `most` at once.
     A lease that ends absurdly late was written before the clock was set back: it does not stand.
     """
+    if not database.rows("SELECT 1 FROM schedule WHERE next_run_at <= ? LIMIT 1", (now,)):
+        return []  # as most of the time: whose turn it is costs a hundred times as much to find out
     absurd = until + (until - now)
     rows = database.rows(
         # CROSS JOIN keeps SQLite from beginning with all connections.

@@ -200,11 +200,7 @@ class Intake:
 
         What failed before comes after what is new, and one by one: should it end the process, it takes nothing else with it.
         """
-        now = self.clock.now()
-        until = now + int(LEASE * SECOND)
-        claimed = await self.storage.write(inbox.claim, self.owner, now, until, CLAIM)
-        if not claimed:
-            claimed = await self.storage.write(inbox.claim_again, self.owner, now, until)
+        claimed = await self.storage.write(self._claim)
         if not claimed:
             return False
         by_source: dict[str, list[Claimed]] = {}
@@ -213,6 +209,11 @@ class Intake:
         if any(await asyncio.gather(*map(self._in_turn, by_source.values()))):
             await self.nudged()
         return True
+
+    def _claim(self, database: Database) -> list[Claimed]:
+        now = self.clock.now()  # in here, as the dispatcher does
+        until = now + int(LEASE * SECOND)
+        return inbox.claim(database, self.owner, now, until, CLAIM) or inbox.claim_again(database, self.owner, now, until)
 
     async def _in_turn(self, deliveries: Sequence[Claimed]) -> bool:
         """Work on deliveries of one source in the order in which they arrived; True: some connection became due."""

@@ -16,6 +16,7 @@ from oo_daemon.ports import SECOND, Chance, Clock, Metrics
 from oo_daemon.store import connections, jobs
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection
+from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.jobs import Ended, Job, JobEnded, Kind, Later
 from oo_daemon.store.storage import Lane, Storage
@@ -83,9 +84,8 @@ class Worker:
             free = self.workers - len(self._running)
             if free <= 0 or self._stopping:
                 return
-            now = self.clock.now()
             try:
-                claimed = await self.storage.write(jobs.claim, self.owner, now, now + self._lease(), free)
+                claimed = await self.storage.write(self._claim, free)
             except CannotStore as fault:
                 self.log.warning("claim_failed", reason=str(fault))
                 return
@@ -96,8 +96,9 @@ class Worker:
                 self._running.add(task)
                 task.add_done_callback(self._ended)
 
-    def _lease(self) -> int:
-        return int((self.attempt_limit + _SPARE) * SECOND)
+    def _claim(self, database: Database, hands: int) -> list[Job]:
+        now = self.clock.now()  # in here, as the dispatcher does
+        return jobs.claim(database, self.owner, now, now + int((self.attempt_limit + _SPARE) * SECOND), hands)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

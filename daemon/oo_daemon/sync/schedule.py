@@ -17,6 +17,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from oo_daemon.ports import SECOND, Chance, Clock, Metrics
 from oo_daemon.store import runs, schedule
+from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
@@ -142,15 +143,13 @@ class Dispatcher:
             free = self.workers - len(self._running)
             if self._stopping:
                 return
-            now = self.clock.now()
             try:
                 if await self._catching_up.step():
                     return
                 if free <= 0:
-                    self.line.waiting = await self.storage.read(schedule.waiting, now)
+                    self.line.waiting = await self.storage.read(schedule.waiting, self.clock.now())
                     return
-                until = now + int(self.lease * SECOND)
-                claimed = await self.storage.write(schedule.claim, self.owner, now, until, free, self.most, self.remembered)
+                claimed = await self.storage.write(self._claim, free)
             except CannotStore as fault:
                 self.log.warning("claim_failed", reason=str(fault))
                 return
@@ -162,6 +161,12 @@ class Dispatcher:
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
             self.metrics.gauge("syncs_running", len(self._running))
+
+    def _claim(self, database: Database, hands: int) -> list[Run]:
+        # The clock is read in here: whoever was stopped between that and the claim would take the lease that another has meanwhile
+        # for one that was written before the clock was set back.
+        now = self.clock.now()
+        return schedule.claim(database, self.owner, now, now + int(self.lease * SECOND), hands, self.most, self.remembered)
 
     async def _guarded(self, run: Run) -> None:
         try:

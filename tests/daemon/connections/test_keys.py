@@ -189,7 +189,7 @@ async def test_a_renewal_wins_over_the_rotation(world: World) -> None:
         if row.token_version == 1:
             renewed = world.keyring.seal(row.context(2), grant(999).pack())
             rows = CredentialRows(world.storage)
-            fence = await rows.lease("c000001", "other", NOW, NOW + 1)
+            fence = await rows.lease("c000001", "other", lambda: NOW, 1)
             assert fence is not None
             await rows.commit("c000001", fence, 1, renewed, NOW, "good")
             await world.storage.write(lambda database: database.rows("DELETE FROM credential WHERE connection = 3"))

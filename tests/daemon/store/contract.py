@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from daemon.store.inbox_contract import InboxContract
 from daemon.store.world import LEASE, NOW, SECOND, Told, connect, decode, delete, identity, occur, signed_in, upsert
+from daemon.virtual import Stopped
 
 from oo_daemon.store import connections, credentials, flows, outbox, registrations, schedule, vault_keys
 from oo_daemon.store.accept import Accepted, Batch, Draft, Mark, Sweep
@@ -370,32 +371,43 @@ class StoreContract(InboxContract):
     async def test_one_owner_refreshes_at_a_time(self, storage: Storage) -> None:
         """A lease keeps others out while it stands; its owner may take it again; a new one has a higher fence."""
         rows = await _credential(storage)
-        assert await rows.lease("c1", "me", NOW, NOW + LEASE) == 1
-        assert await rows.lease("c1", "you", NOW + 1, NOW + 1 + LEASE) is None
-        assert await rows.lease("c1", "me", NOW + 2, NOW + 2 + LEASE) == 2
-        assert await rows.lease("c1", "you", NOW + 1 + LEASE, NOW + 2 * LEASE) is None
-        assert await rows.lease("c1", "you", NOW + 2 + LEASE, NOW + 2 + 2 * LEASE) == 3
+        assert await rows.lease("c1", "me", lambda: NOW, LEASE) == 1
+        assert await rows.lease("c1", "you", lambda: NOW + 1, LEASE) is None
+        assert await rows.lease("c1", "me", lambda: NOW + 2, LEASE) == 2
+        assert await rows.lease("c1", "you", lambda: NOW + 1 + LEASE, LEASE) is None
+        assert await rows.lease("c1", "you", lambda: NOW + 2 + LEASE, LEASE) == 3
         row = await rows.read("c1")
         assert (row.lease_owner, row.lease_until, row.fence) == ("you", NOW + 2 + 2 * LEASE, 3)
+
+    @pytest.mark.rows("C10")
+    async def test_who_was_stopped_before_its_lease_takes_nobody_elses(self, storage: Storage) -> None:
+        """A daemon that is stopped on its way to the lease finds taken what another has taken meanwhile."""
+        rows, clock = await _credential(storage), [NOW]
+
+        async def meanwhile() -> None:
+            clock[0] += 2 * LEASE
+            assert await rows.lease("c1", "you", lambda: clock[0], LEASE) == 1
+
+        assert await CredentialRows(Stopped(storage, meanwhile)).lease("c1", "me", lambda: clock[0], LEASE) is None
 
     async def test_a_refresh_lease_from_before_the_clock_was_set_back_does_not_stand(self, storage: Storage) -> None:
         """One that ends more than a lease's length after a new one would is taken over."""
         rows = await _credential(storage)
-        await rows.lease("c1", "me", NOW, NOW + LEASE)
-        assert await rows.lease("c1", "you", NOW - LEASE, NOW) is None
-        assert await rows.lease("c1", "you", NOW - LEASE - 1, NOW - 1) == 2
+        await rows.lease("c1", "me", lambda: NOW, LEASE)
+        assert await rows.lease("c1", "you", lambda: NOW - LEASE, LEASE) is None
+        assert await rows.lease("c1", "you", lambda: NOW - LEASE - 1, LEASE) == 2
 
     @pytest.mark.rows("C10")
     async def test_many_lease_at_once_and_one_gets_it(self, storage: Storage) -> None:
         """Of many owners at one instant, one has the lease."""
         rows = await _credential(storage)
-        fences = await asyncio.gather(*(rows.lease("c1", f"owner {n}", NOW, NOW + LEASE) for n in range(20)))
+        fences = await asyncio.gather(*(rows.lease("c1", f"owner {n}", lambda: NOW, LEASE) for n in range(20)))
         assert sorted(fence for fence in fences if fence is not None) == [1]
 
     async def test_a_refresh_that_succeeds_replaces_the_tokens(self, storage: Storage) -> None:
         """A commit raises the version, clears the intent and ends the lease."""
         rows = await _credential(storage)
-        fence = await rows.lease("c1", "me", NOW, NOW + LEASE)
+        fence = await rows.lease("c1", "me", lambda: NOW, LEASE)
         assert fence is not None
         intent = Intent(digest="d", at=NOW, tries=1)
         await rows.intend("c1", fence, intent)
@@ -410,8 +422,8 @@ class StoreContract(InboxContract):
     async def test_a_commit_compares_the_version_alone(self, storage: Storage) -> None:
         """New tokens exist once: they are kept though the lease has passed on, which is left to its new owner."""
         rows = await _credential(storage)
-        old = await rows.lease("c1", "me", NOW, NOW + LEASE)
-        new = await rows.lease("c1", "you", NOW + LEASE, NOW + 2 * LEASE)
+        old = await rows.lease("c1", "me", lambda: NOW, LEASE)
+        new = await rows.lease("c1", "you", lambda: NOW + LEASE, LEASE)
         assert old is not None
         await rows.commit("c1", old, 1, SECOND_GRANT, NOW, "good")
         row = await rows.read("c1")
@@ -425,11 +437,11 @@ class StoreContract(InboxContract):
     async def test_a_refresh_without_its_lease_is_refused(self, storage: Storage, passed: str) -> None:
         """Intent, probe and settle insist on the lease."""
         rows = await _credential(storage)
-        fence = await rows.lease("c1", "me", NOW, NOW + LEASE)
+        fence = await rows.lease("c1", "me", lambda: NOW, LEASE)
         assert fence is not None
         match passed:
             case "taken over":
-                await rows.lease("c1", "you", NOW + LEASE, NOW + 2 * LEASE)
+                await rows.lease("c1", "you", lambda: NOW + LEASE, LEASE)
             case "ended":
                 await rows.settle("c1", fence, intent=None)
             case _:
@@ -450,7 +462,7 @@ class StoreContract(InboxContract):
         rows = await _credential(storage)
         intent = Intent(digest="d", at=NOW, tries=2)
         for left, state, stands in [(intent, None, "good"), (None, "dead", "dead"), (intent, None, "dead")]:
-            fence = await rows.lease("c1", "me", NOW, NOW + LEASE)
+            fence = await rows.lease("c1", "me", lambda: NOW, LEASE)
             assert fence is not None
             await rows.probe("c1", fence, 4096)
             await rows.settle("c1", fence, intent=left, state=state)  # type: ignore[arg-type]  # a list's strings are no literals
@@ -460,7 +472,7 @@ class StoreContract(InboxContract):
     async def test_a_sign_in_replaces_whatever_was_there(self, storage: Storage) -> None:
         """After a new sign-in nothing of the old credential is left, and no refresh of the old one goes on."""
         rows = await _credential(storage)
-        fence = await rows.lease("c1", "me", NOW, NOW + LEASE)
+        fence = await rows.lease("c1", "me", lambda: NOW, LEASE)
         assert fence is not None
         await rows.intend("c1", fence, Intent(digest="d", at=NOW, tries=1))
         row = await rows.read("c1")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon.virtual import FixedChance, Notes, VirtualClock, settle
+from daemon.virtual import FixedChance, Notes, Stopped, VirtualClock, settle
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -230,6 +230,22 @@ async def test_a_delivery_becomes_events(world: World) -> None:
     assert seen.received_at.timestamp() * SECOND == world.clock.now()
     assert world.counted("done") == 1
     assert world.nudges == []
+
+
+@pytest.mark.rows("E2")
+async def test_who_was_stopped_before_its_claim_takes_nobodys_lease(world: World) -> None:
+    """An intake that is stopped on its way to the claim finds claimed what another has claimed meanwhile."""
+    await world.connect()
+    await world.receive()
+
+    async def meanwhile() -> None:
+        world.clock.shift(100)
+        now = world.clock.now()
+        assert await world.storage.write(inbox.claim, "you", now, now + int(LEASE * SECOND), 1)
+
+    await world.work(world.intake(storage=Stopped(world.storage, meanwhile)))
+    assert world.acme.read_ == []
+    assert world.storage.database.rows("SELECT lease_owner, fence FROM delivery") == [("you", 1)]
 
 
 async def test_the_same_news_twice_is_one_event(world: World) -> None:

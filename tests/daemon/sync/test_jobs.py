@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from daemon.sync.world import Hub, Observed
-from daemon.virtual import NOW, settle
+from daemon.virtual import NOW, Stopped, settle
 
 from oo_daemon.ports import SECOND
 from oo_daemon.store import jobs
@@ -90,6 +90,23 @@ def test_no_next_try_after_a_day() -> None:
     assert next_try(created_at=NOW, now=end - SECOND, tries=1, after=1.0, spread=0.0) == end
     assert next_try(created_at=NOW, now=end - SECOND, tries=1, after=1.1, spread=0.0) is None
     assert next_try(created_at=NOW, now=end + SECOND, tries=1, after=None, spread=0.0) is None
+
+
+@pytest.mark.rows("E2", "E4")
+async def test_who_was_stopped_before_its_claim_takes_nobodys_lease(hub: Hub) -> None:
+    """A worker that is stopped on its way to the claim finds claimed what another has claimed meanwhile."""
+    await put(hub, await hub.connect())
+
+    async def meanwhile() -> None:
+        hub.clock.shift(200)
+        now = hub.clock.now()
+        assert await hub.storage.write(jobs.claim, "you", now, now + 150 * SECOND, 1)
+
+    handler = Handler()
+    await a_worker(hub, handler, storage=Stopped(hub.storage, meanwhile)).tick()
+    await settle()
+    assert handler.tried == []
+    assert hub.database.rows("SELECT lease_owner, fence FROM job") == [("you", 1)]
 
 
 async def test_woken_at_once(hub: Hub) -> None:

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta, tzinfo
 import pytest
 from apscheduler.schedulers import base as apscheduler_base
 from daemon.sync.world import OWNER, Hub, Observed, Scripted, nap, note
-from daemon.virtual import NOW, settle
+from daemon.virtual import NOW, Stopped, settle
 
 from oo_daemon.ports import SECOND
+from oo_daemon.store import schedule
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
@@ -122,6 +123,23 @@ async def test_a_dispatcher_that_does_not_know_two_ticks_at_once(hub: Hub) -> No
     assert len(runs.begun) == len(set(runs.begun)) == 16
     runs.let_go.set()
     await settle()
+
+
+@pytest.mark.rows("E2", "E4")
+async def test_who_was_stopped_before_its_claim_takes_nobodys_lease(hub: Hub) -> None:
+    """A daemon that is stopped on its way to the claim finds claimed what another has claimed meanwhile."""
+    await hub.connect()
+
+    async def meanwhile() -> None:
+        hub.clock.shift(100)
+        now = hub.clock.now()
+        assert await hub.storage.write(schedule.claim, "you", now, now + int(hub.limits.lease * SECOND), 1)
+
+    runs = Runs(hub)
+    await dispatcher(hub, runs, storage=Stopped(hub.storage, meanwhile)).tick()
+    await settle()
+    assert runs.begun == []
+    assert hub.database.rows("SELECT lease_owner, fence FROM schedule") == [("you", 1)]
 
 
 async def test_stop_lets_runs_finish(hub: Hub) -> None:
