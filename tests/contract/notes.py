@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from oo_sdk import (
     Action,
     ActionKind,
     ActionResult,
+    Address,
     Change,
     Checkpoint,
     Connector,
@@ -27,6 +29,7 @@ from oo_sdk import (
     Signal,
     StoredCredential,
     Struct,
+    Subscription,
     Unreadable,
     decode,
 )
@@ -55,6 +58,11 @@ class Account(Struct):
 class Pushed(Struct):
     account: str
     note: Note
+
+
+class Hook(Struct):
+    id: str
+    number: str
 
 
 class NewNote(Struct):
@@ -102,6 +110,28 @@ class Notes(Connector):
     def key(self, action: Action) -> str:
         return action.key
 
+    async def topics(self, ctx: Context) -> Sequence[str]:
+        return ["notes", "trash"]
+
+    async def subscribe(self, ctx: Context, topic: str, address: Address) -> Subscription | None:
+        body = {"id": address.id, "topic": topic, "url": address.url, "secret": address.secret}
+        made = await ctx.http.post(f"{API}/hooks", json=body, into=Hook)
+        return Subscription(id=address.id, topic=topic, handle=made.number, expires_at=ctx.clock.now() + timedelta(days=7))
+
+    async def renew(self, ctx: Context, standing: Subscription, address: Address) -> Subscription | None:
+        return await self.subscribe(ctx, standing.topic, address)
+
+    async def unsubscribe(self, ctx: Context, standing: Subscription, address: Address) -> None:
+        handle = standing.handle
+        if not handle:
+            hooks = await ctx.http.get(f"{API}/hooks", into=list[Hook])
+            handle = next((hook.number for hook in hooks if hook.id == standing.id), "")
+        if handle:
+            await self.end(ctx, handle)
+
+    async def end(self, ctx: Context, handle: str) -> None:
+        await ctx.http.request("DELETE", f"{API}/hooks/{handle}", accept=(404,))
+
     async def route(self, delivery: Delivery) -> Sequence[str]:
         return [self.pushed(delivery).account]
 
@@ -123,10 +153,20 @@ class World:
         self.notes = [{"id": f"n{number}", "title": f"Note {number}"} for number in range(5)]
         self.added: dict[str, dict[str, str]] = {}
         routes = {"GET /v1/notes": self.page, "POST /v1/notes": self.add, "GET /v1/me": lambda _: json_answer({"id": "ada"})}
-        self.routes = Routes(routes)
+        self.routes = Routes({**routes, "POST /v1/hooks": self.hook, "GET /v1/hooks": lambda _: json_answer([*self.hooks.values()])})
+        self.hooks: dict[str, dict[str, str]] = {}
+        self.made = 0
 
     async def answer(self, request: Request) -> Any:
+        if request.method == "DELETE":
+            gone = self.hooks.pop(request.path.rpartition("/")[2], None)
+            return json_answer({}, status=404 if gone is None else 200)
         return await self.routes.answer(request)
+
+    def hook(self, request: Request) -> Any:
+        self.made += 1
+        self.hooks[str(self.made)] = {"id": request.json["id"], "number": str(self.made)}
+        return json_answer(self.hooks[str(self.made)])
 
     def page(self, request: Request) -> Any:
         after = int(request.query["after"])

@@ -155,6 +155,7 @@ class Google:
             headers=dict(request.headers) | {"authorization": f"Bearer {self.token}"},
             body=request.body,
         )
+        self.sandbox.misbehaviour.on("small_pages", items=2)
         answer = self.sandbox.provider.answer(asked)
         body = answer.body.encode() if isinstance(answer.body, str) else answer.encoded()
         headers = {"content-type": "application/json"} | {name.lower(): value for name, value in answer.headers.items()}
@@ -194,6 +195,11 @@ class TestGoogleCalendar(ConnectorContract):
         assert isinstance(provider, Google)
         query = {"showDeleted": "true"}
         return [provider.control.as_person(ADA, "GET", f"calendars/{id_}/events", query, b"").body["items"] for id_ in (ADA, ENGINE)]
+
+    def standing(self, provider: Provider) -> object:
+        """What some channel tells of."""
+        assert isinstance(provider, Google)
+        return sorted(channel.resource for channel in provider.sandbox.channels.open_ones())
 
 
 class TestWebhook(ConnectorContract):

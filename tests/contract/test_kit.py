@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,7 @@ from contract.notes import API, Note, Notes, Page, Pushed, World
 
 from oo_sdk import (
     Action,
+    Address,
     Change,
     Checkpoint,
     Connector,
@@ -27,13 +29,16 @@ from oo_sdk import (
     Event,
     Flow,
     News,
+    Placeholder,
     Redirect,
     Revocation,
     Revoked,
     Scope,
+    Sign,
     Signal,
     SignInAgain,
     StoredCredential,
+    Subscription,
     decode,
 )
 from oo_sdk.testing import Broken, ConnectorContract, Provider, Request, Tape
@@ -56,6 +61,10 @@ class NotesContract(ConnectorContract):
     def things(self, provider: Provider) -> object:
         assert isinstance(provider, World)
         return provider.notes
+
+    def standing(self, provider: Provider) -> object:
+        assert isinstance(provider, World)
+        return sorted(provider.hooks)
 
 
 class TestNotes(NotesContract):
@@ -174,6 +183,83 @@ class SwallowsSignInAgain(Notes):
             return Page(notes=[], cursor=cursor, more=False)
 
 
+class SignsByItself(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        body = {"token": Placeholder.ACCESS_TOKEN}
+        answer = await ctx.http.request("GET", f"{API}/notes", params={"after": cursor}, json=body, sign=Sign.NOBODY)
+        return decode(answer.body, Page)
+
+
+class RenewsByItself(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        with suppress(ConnectorError):
+            await ctx.http.post(f"{API}/token", form={"refresh_token": Placeholder.REFRESH_TOKEN}, sign=Sign.NOBODY)
+        return await super().page(ctx, cursor)
+
+
+class StopsAtAnEmptyPage(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        page = await super().page(ctx, cursor)
+        return Page(notes=page.notes, cursor=page.cursor, more=page.more and bool(page.notes))
+
+
+class NeedsANote(Notes):
+    async def page(self, ctx: Context, cursor: int) -> Page:
+        page = await super().page(ctx, cursor)
+        if not page.notes:
+            raise ConnectorBug("a page without notes")
+        return page
+
+
+class NamesATopicTwice(Notes):
+    async def topics(self, ctx: Context) -> Sequence[str]:
+        return ["notes", "notes"]
+
+
+class GivesAnotherId(Notes):
+    async def subscribe(self, ctx: Context, topic: str, address: Address) -> Subscription | None:
+        return Subscription(id="mine", topic=topic)
+
+
+class EndsWithoutAZone(Notes):
+    async def subscribe(self, ctx: Context, topic: str, address: Address) -> Subscription | None:
+        made = await super().subscribe(ctx, topic, address)
+        assert made is not None
+        return replace(made, expires_at=datetime(2027, 1, 1))  # noqa: DTZ001 - that is what is wrong with it
+
+
+class OnlySaysThatItSubscribed(Notes):
+    async def subscribe(self, ctx: Context, topic: str, address: Address) -> Subscription | None:
+        return Subscription(id=address.id, topic=topic)
+
+
+class MixesUpWhatItRenews(Notes):
+    async def renew(self, ctx: Context, standing: Subscription, address: Address) -> Subscription | None:
+        return replace(standing, id="mine")
+
+
+class EndsNothing(Notes):
+    async def end(self, ctx: Context, handle: str) -> None:
+        return None
+
+
+class FailsAtWhatHasEnded(Notes):
+    async def end(self, ctx: Context, handle: str) -> None:
+        await ctx.http.request("DELETE", f"{API}/hooks/{handle}")
+
+
+class ForgetsOrphans(Notes):
+    async def unsubscribe(self, ctx: Context, standing: Subscription, address: Address) -> None:
+        if standing.handle:
+            await super().unsubscribe(ctx, standing, address)
+
+
+class LogsAddresses(Notes):
+    async def subscribe(self, ctx: Context, topic: str, address: Address) -> Subscription | None:
+        ctx.log.info("subscribing", secret=address.secret)
+        return await super().subscribe(ctx, topic, address)
+
+
 class MistakesDeadCursors(Notes):
     async def page(self, ctx: Context, cursor: int) -> Page:
         try:
@@ -272,6 +358,19 @@ BROKEN: Sequence[tuple[type[Connector], str, str]] = (
     (ForgetsTheWait, "faults_of_the_provider_are_named_and_lose_nothing", "as long as the provider asks"),
     (LosesAPage, "faults_of_the_provider_are_named_and_lose_nothing", "nothing lost"),
     (SwallowsSignInAgain, "a_lost_sign_in_is_never_swallowed", "reported success"),
+    (SignsByItself, "tokens_that_run_out_are_renewed_by_the_session", "when its token has run out"),
+    (RenewsByItself, "tokens_that_run_out_are_renewed_by_the_session", "no refresh token sent"),
+    (StopsAtAnEmptyPage, "an_empty_page_ends_nothing", "nothing lost after an empty page"),
+    (NeedsANote, "an_empty_page_ends_nothing", "gets over an empty page"),
+    (NamesATopicTwice, "subscribes_and_leaves_nothing_behind", "topics, each once"),
+    (GivesAnotherId, "subscribes_and_leaves_nothing_behind", "the address's id and the topic"),
+    (EndsWithoutAZone, "subscribes_and_leaves_nothing_behind", "an end in UTC"),
+    (OnlySaysThatItSubscribed, "subscribes_and_leaves_nothing_behind", "something that stands"),
+    (MixesUpWhatItRenews, "subscribes_and_leaves_nothing_behind", "the same or the new one"),
+    (EndsNothing, "subscribes_and_leaves_nothing_behind", "nothing to stand after unsubscribing"),
+    (FailsAtWhatHasEnded, "subscribes_and_leaves_nothing_behind", "no error where one is unsubscribed twice"),
+    (ForgetsOrphans, "subscribes_and_leaves_nothing_behind", "to subscribing was lost"),
+    (LogsAddresses, "subscribes_and_leaves_nothing_behind", "no secret of an address"),
     (MistakesDeadCursors, "a_cursor_that_died_is_said_to_be_dead", "CursorExpired for a dead cursor"),
     (AsksTheClock, "clocks_that_go_wrong_change_no_event", "the same payloads"),
     (LogsSecrets, "secrets_come_to_light_nowhere", "no secret in the log"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from inspect import getfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn, TypeVar
 from unittest.mock import patch
@@ -30,7 +31,8 @@ from oo_sdk.errors import ConnectorError, CursorExpired, QuotaSpent, RetryLater,
 from oo_sdk.events import Checkpoint, Cursor, Event, Listing
 from oo_sdk.flow import StoredCredential
 from oo_sdk.revocation import Revoked
-from oo_sdk.session import Response
+from oo_sdk.session import Placeholder, Response
+from oo_sdk.subscriptions import Address, Subscribes, Subscription
 from oo_sdk.testing.book import Book, plain
 from oo_sdk.testing.provider import Provider, Request, Tape, json_answer
 from oo_sdk.testing.session import CANARIES, CODE, Dropped, Played
@@ -42,9 +44,13 @@ T = TypeVar("T")
 #: At most this many places are tried to kill a sync at, and to answer wrongly at; they are spread evenly.
 KILLS: Final = 60
 FAULTS: Final = 8
+#: Numbers of the addresses of subscriptions that are renewed, and of those of which the answer is lost.
+RENEWED: Final = 1000
+ORPHANED: Final = 2000
 #: Seconds of computing that one step may hold up the loop.
 STEP: Final = 1.0
 STATE: Final = "canary-state-4711"
+OLD_TOKEN: Final = CANARIES[Placeholder.ACCESS_TOKEN]
 VERIFIER: Final = b"a-verifier-of-the-tests-that-is-long-enough-for-rfc-7636"
 
 
@@ -102,6 +108,74 @@ class Spoilt:
         if not self.at <= number < self.at + self.times:
             return await self.provider.answer(request)
         return self.make(json_answer({}) if self.times > 1 else await self.provider.answer(request))
+
+
+@dataclass(kw_only=True)
+class Expiring:
+    """A provider that takes no token of the first pair any more, from one request on."""
+
+    provider: Provider
+    at: int
+    asked: int = 0
+
+    async def answer(self, request: Request) -> Response:
+        """Answer, or refuse a token that has run out."""
+        self.asked += 1
+        sent = f"{request.headers.get('authorization', '')} {request.url} {request.body!r}"
+        if self.asked > self.at and OLD_TOKEN in sent and f"{OLD_TOKEN}-renewed" not in sent:
+            return json_answer({"error": "the token has expired"}, status=401)
+        return await self.provider.answer(request)
+
+
+@dataclass(kw_only=True)
+class Emptied:
+    """A provider that puts a page with nothing on it before one of its pages. `token` leads to the page's name of the next one."""
+
+    provider: Provider
+    at: int
+    token: tuple[str, ...]
+    asked: int = 0
+    kept: Response | None = None
+    marker: str | int = 0
+
+    async def answer(self, request: Request) -> Response:
+        """Answer with the page, with an empty one that names the page as the next, or with the page that was named."""
+        self.asked += 1
+        if self.kept is not None and str(self.marker) in _values(request):
+            return self.kept
+        answer = await self.provider.answer(request)
+        if self.asked - 1 != self.at:
+            return answer
+        page = msgspec.json.decode(answer.body)
+        self.kept, self.marker = answer, 987_654_321 if isinstance(_at(page, self.token), int) else "the-page-behind-an-empty-one"
+        return replace(answer, body=msgspec.json.encode(_emptied(page, self.token, self.marker)))
+
+
+@dataclass(kw_only=True)
+class Paged:
+    """A provider whose requests and answers are kept, so as to see how one names the next."""
+
+    provider: Provider
+    turns: list[tuple[Request, Response]] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer, and keep both."""
+        answer = await self.provider.answer(request)
+        self.turns.append((request, answer))
+        return answer
+
+    def pages(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Pages with something on them that name the next one: their places, and where on the page that name stands."""
+        for place, ((before, answer), (after, _)) in enumerate(pairwise(self.turns)):
+            try:
+                page = msgspec.json.decode(answer.body)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            if before.path == after.path and isinstance(page, dict) and _lists(page):
+                new = _values(after) - _values(before)
+                token = next((path for path, value in _scalars(page) if str(value) in new), None)
+                if token is not None:
+                    yield place, token
 
 
 @dataclass(kw_only=True)
@@ -353,6 +427,39 @@ class ConnectorContract:
                 remedy = "catch narrower: no `except Exception` and no `gather(return_exceptions=True)` around requests"
                 raise Broken(f"SignInAgain when request {at + 1} is refused", happened, remedy)
 
+    def test_tokens_that_run_out_are_renewed_by_the_session(self) -> None:
+        """Wherever a token runs out and both are replaced, the sync comes to the same; no connector renews by itself."""
+        made = self._made()
+        if made.auth is None or self._only_hears_or_takes():
+            return
+        whole = Book()
+        self._whole(whole, self.provider())
+        for at in _spread(self._requests(), FAULTS):
+            book, session = Book(), self._session(self._made(), Expiring(provider=self.provider(), at=at))
+            raised = self._run(self._sync(book, session.provider, session=session))
+            if raised is not None:
+                remedy = "leave signing to the session (`Sign.USER`): it renews what it adds, and nothing that you put into a request"
+                raise Broken(f"a sync that goes on when its token has run out at request {at + 1}", type(raised).__name__, remedy)
+            self._same(book, whole, f"a token that ran out at request {at + 1}")
+            renewed = CANARIES[Placeholder.REFRESH_TOKEN]
+            if any(renewed in f"{each.headers} {each.url} {each.body!r}" for each in session.asked):
+                remedy = "leave renewing to the session: a refresh token that is used twice can end the grant"
+                raise Broken("no refresh token sent while syncing", "one was", remedy)
+
+    def test_an_empty_page_ends_nothing(self) -> None:
+        """A page may hold nothing while more remain: what comes behind it is told, too."""
+        if self._only_hears_or_takes():
+            return
+        whole, watched = Book(), Paged(provider=self.provider())
+        self._whole(whole, watched)
+        for at, token in watched.pages():
+            book = Book()
+            raised = self._run(self._sync(book, Emptied(provider=self.provider(), at=at, token=token)))
+            if raised is not None:
+                remedy = "go on as long as the provider names a next page"
+                raise Broken(f"a sync that gets over an empty page {at + 1}", f"{type(raised).__name__}: {raised}", remedy)
+            self._same(book, whole, f"an empty page {at + 1}: only a missing name of the next one ends a listing")
+
     def test_a_cursor_that_died_is_said_to_be_dead(self) -> None:
         """Where a status means that the provider forgot our cursor, the sync says so or begins again by itself."""
         made = self._made()
@@ -416,6 +523,34 @@ class ConnectorContract:
             except Exception as error:
                 remedy = "raise `Unreadable`: the daemon then sets the delivery aside and shows it to the operator"
                 raise Broken(f"Unreadable for the body {nonsense!r}", f"{type(error).__name__}: {error}", remedy) from None
+
+    def standing(self, provider: Provider) -> object:
+        """What a provider pushes now, to be compared before and after. To be written where the connector subscribes."""
+        raise Broken("to see what stands at the provider", "`standing` is not written", "give what is subscribed to, such as a set of ids")
+
+    def test_subscribes_and_leaves_nothing_behind(self) -> None:
+        """What is subscribed to stands until it is unsubscribed, once or twice, also where the answer to subscribing was lost."""
+        made = self._made()
+        if not isinstance(made, Subscribes):
+            return
+        provider, log = self.provider(), Lines()
+        ctx = self._context(self._session(made, provider), log=log)
+        before, topics = self.standing(provider), self._run(made.topics(ctx))
+        if not topics or isinstance(topics, str) or len(set(topics)) != len(topics):
+            raise Broken("topics, each once", repr(topics), "give what there is to subscribe to, such as the ids of calendars")
+        made_ = [self._subscribed(made, ctx, topic, number) for number, topic in enumerate(topics)]
+        stand = [each for each in made_ if each is not None]
+        if not stand or self.standing(provider) == before:
+            raise Broken("something that stands after subscribing", "there is nothing", "ask the provider, and give what it answered")
+        renewed = [self._renewed(made, ctx, each, RENEWED + number) for number, each in enumerate(stand)]
+        for each in [*stand, *filter(None, renewed), *stand]:
+            self._unsubscribed(made, ctx, each, "unsubscribed twice")
+        if self.standing(provider) != before:
+            raise Broken("nothing to stand after unsubscribing", "something does", "tell the provider, and let its errors pass")
+        self._orphans(made, topics[0])
+        for number in range(len(topics)):
+            if _secret_of(number) in " ".join(log.lines):
+                raise Broken("no secret of an address in the log", "there is one", "log neither addresses nor what is sent")
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -523,10 +658,18 @@ class ConnectorContract:
             return asyncio.run(alone())
 
     async def _sync(
-        self, book: Book, provider: Provider, *, stop: int | None = None, now: datetime | None = None, log: Lines | None = None
+        self,
+        book: Book,
+        provider: Provider,
+        *,
+        stop: int | None = None,
+        now: datetime | None = None,
+        log: Lines | None = None,
+        session: Played | None = None,
     ) -> ConnectorError | None:
-        made, clock = self._made(), Moment(at=now or self.now)
-        session = self._session(made, provider, clock)
+        clock = Moment(at=now or self.now)
+        session = session or self._session(self._made(), provider, clock)
+        made = session.connector
         signals = made.fetch_signals(self._context(session, clock=clock, log=log), book.now.cursor)
         number, raised = 0, None
         try:
@@ -611,6 +754,48 @@ class ConnectorContract:
 
         return self._run(both())
 
+    def _subscribed(self, made: Subscribes, ctx: Context, topic: str, number: int) -> Subscription | None:
+        address = _address(number)
+        found = self._run(made.subscribe(ctx, topic, address))
+        if found is None:
+            return None
+        if (found.id, found.topic) != (address.id, topic):
+            raise Broken("the address's id and the topic in what `subscribe` gives", "others", "give `address.id` and `topic`")
+        ends = found.expires_at
+        if ends is not None and (ends.tzinfo is None or ends <= ctx.clock.now()):
+            raise Broken("an end in UTC that is still to come", "a time without a zone, or one that is over", "read it with its zone")
+        return found
+
+    def _renewed(self, made: Subscribes, ctx: Context, standing: Subscription, number: int) -> Subscription | None:
+        found = self._run(made.renew(ctx, standing, _address(number)))
+        if found is not None and (found.id not in {standing.id, _hex(number)} or found.topic != standing.topic):
+            remedy = "give the same one, or another under the id of the new address"
+            raise Broken("what `renew` gives to be the same or the new one", "neither", remedy)
+        return found
+
+    def _unsubscribed(self, made: Subscribes, ctx: Context, standing: Subscription, how: str) -> None:
+        try:
+            self._run(made.unsubscribe(ctx, standing, _address(0, id_=standing.id)))
+        except ConnectorError as error:
+            remedy = "take what the provider says of one that it does not know for an end: `accept=(404,)`"
+            raise Broken(f"no error where one is {how}", f"{type(error).__name__}: {error}", remedy) from error
+
+    def _orphans(self, made: Subscribes, topic: str) -> None:
+        """Lose the answer to each request of subscribing, and end what may be left."""
+        counting, number = self._session(self._made(), self.provider()), ORPHANED
+        self._run(made.subscribe(self._context(counting), topic, _address(number)))
+        for at in range(len(counting.asked)):
+            provider = self.provider()
+            before = self.standing(provider)
+            with suppress(RetryLater):
+                lossy = Lossy(provider=provider, at=at)
+                self._run(made.subscribe(self._context(self._session(self._made(), lossy)), topic, _address(number)))
+            ctx = self._context(self._session(self._made(), provider))
+            self._unsubscribed(made, ctx, Subscription(id=_hex(number), topic=topic), "perhaps never made")
+            if self.standing(provider) != before:
+                remedy = "where `handle` is empty, find it at the provider by its id or by `address.url`"
+                raise Broken(f"nothing to stand when answer {at + 1} to subscribing was lost", "something does", remedy)
+
     def _no_canary(self, where: str, text: str) -> None:
         for secret in (*(value for value in CANARIES.values() if "canary" in value), CODE, STATE):
             if secret in text:
@@ -627,6 +812,56 @@ class Revoking:
         """Answer; what it has no answer for went well."""
         answer = await self.provider.answer(request)
         return json_answer({}) if answer.status == 404 else answer
+
+
+def _hex(number: int) -> str:
+    return f"{number:032x}"
+
+
+def _secret_of(number: int) -> str:
+    return f"canary-secret-of-an-address-{number}"
+
+
+def _address(number: int, *, id_: str = "") -> Address:
+    return Address(id=id_ or _hex(number), url="https://oo.example/webhooks/of-the-tests", secret=_secret_of(number))
+
+
+def _values(request: Request) -> set[str]:
+    """What stands in a request's parameters, form and JSON."""
+    values = {*request.query.values(), *request.form.values()}
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        values |= {str(value) for _, value in _scalars(request.json)}
+    return values
+
+
+def _scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Texts and numbers outside lists, and where they stand."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _scalars(inner, (*path, name))
+    elif isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+        yield path, value
+
+
+def _lists(page: Any) -> bool:
+    """Say whether there is a list with something in it, outside of other lists."""
+    inner = page.values() if isinstance(page, dict) else ()
+    return any(bool(each) if isinstance(each, list) else _lists(each) for each in inner)
+
+
+def _at(page: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        page = page[name]
+    return page
+
+
+def _emptied(page: Any, token: tuple[str, ...], marker: str | int) -> Any:
+    """A page without what is on it, which names another as the next."""
+    if not token:
+        return marker
+    if isinstance(page, dict):
+        return {name: _emptied(value, token[1:] if token[0] == name else ("",), marker) for name, value in page.items()}
+    return [] if isinstance(page, list) else page
 
 
 def _spread(count: int, most: int) -> Iterator[int]:

@@ -42,6 +42,7 @@ class Played:
     asked: list[Request] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)  #: hosts that are not declared
     raised: list[ConnectorError] = field(default_factory=list)
+    renewals: int = 0  #: a renewal gives new tokens of both kinds, and spends those before
 
     async def request(
         self,
@@ -91,23 +92,51 @@ class Played:
             url = f"{url}{'&' if '?' in url else '?'}{urlencode(query, doseq=True)}"
         sent = {"accept": "application/json"} | {name.lower(): value for name, value in (headers or {}).items()}
         if sign is not Sign.NOBODY:
-            sent["authorization"] = _signature(sign)
-        body = b""
-        if form is not None:
-            body, kind = urlencode(_filled(form), doseq=True).encode(), "application/x-www-form-urlencoded"
-            sent.setdefault("content-type", kind)
-        elif json is not None:
-            body = msgspec.json.encode(_filled(json))
-            sent.setdefault("content-type", "application/json")
-        request = Request(method=method, url=url, headers=sent, body=body)
-        self.asked.append(request)
-        try:
-            response = await self.provider.answer(request)
-        except Dropped:
-            raise RetryLater("the connection to the provider broke") from None
+            sent["authorization"] = self._signature(sign)
+        body = self._body(form, json)
+        if form is not None or json is not None:
+            sent.setdefault("content-type", "application/json" if form is None else "application/x-www-form-urlencoded")
+        response = await self._sent(Request(method=method, url=url, headers=sent, body=body))
+        if response.status == 401 and sign is Sign.USER and not self.renewals:
+            self.renewals += 1
+            response = await self._sent(
+                Request(method=method, url=url, headers=sent | {"authorization": self._signature(sign)}, body=self._body(form, json))
+            )
         if 200 <= response.status < 300 or response.status in accept:
             return _scrubbed(response)
         raise self._explained(_scrubbed(response), sign)
+
+    async def _sent(self, request: Request) -> Response:
+        self.asked.append(request)
+        try:
+            return await self.provider.answer(request)
+        except Dropped:
+            raise RetryLater("the connection to the provider broke") from None
+
+    def _body(self, form: Mapping[str, Any] | None, json: Any) -> bytes:
+        if form is not None:
+            return urlencode(self._filled(form), doseq=True).encode()
+        return b"" if json is None else msgspec.json.encode(self._filled(json))
+
+    def _signature(self, sign: Sign) -> str:
+        if sign is Sign.USER:
+            return f"Bearer {self._secret(Placeholder.ACCESS_TOKEN)}"
+        pair = f"{CANARIES[Placeholder.CLIENT_ID]}:{CANARIES[Placeholder.CLIENT_SECRET]}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+    def _secret(self, placeholder: Placeholder) -> str:
+        token = placeholder in {Placeholder.ACCESS_TOKEN, Placeholder.REFRESH_TOKEN}
+        return CANARIES[placeholder] + ("-renewed" if token and self.renewals else "")
+
+    def _filled(self, value: Any) -> Any:
+        match value:
+            case Placeholder():
+                return self._secret(value)
+            case Mapping():
+                return {name: self._filled(item) for name, item in value.items()}
+            case list() | tuple():
+                return [self._filled(item) for item in value]
+        return value
 
     def _check_host(self, method: str, url: str, sign: Sign) -> None:
         revoke = self.connector.auth.revoke if self.connector.auth else None
@@ -151,24 +180,6 @@ def asked_wait(headers: Mapping[str, str], now: datetime) -> timedelta | None:
         return max(parsedate_to_datetime(said).astimezone(UTC) - now, timedelta())
     except ValueError:
         return None
-
-
-def _signature(sign: Sign) -> str:
-    if sign is Sign.USER:
-        return f"Bearer {CANARIES[Placeholder.ACCESS_TOKEN]}"
-    pair = f"{CANARIES[Placeholder.CLIENT_ID]}:{CANARIES[Placeholder.CLIENT_SECRET]}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
-
-
-def _filled(value: Any) -> Any:
-    match value:
-        case Placeholder():
-            return CANARIES[value]
-        case Mapping():
-            return {name: _filled(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_filled(item) for item in value]
-    return value
 
 
 def _scrubbed(response: Response) -> Response:
