@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -639,9 +639,9 @@ class Client:
         except (aiohttp.ClientError, TimeoutError):
             raise Unexpected("the address cannot be reached from here", "check `public.url` and the proxy in front") from None
 
-    async def openapi(self) -> str:
-        """Fetch the description of the API, in YAML."""
-        return (await self._send("GET", "/v1/openapi.yaml")).decode()
+    async def openapi(self, listener: Literal["private", "public", "console"] = "private") -> str:
+        """Fetch the contract of a listener, in YAML: the API, what strangers reach, or the console's pages."""
+        return (await self._send("GET", "/v1/openapi.yaml", query={"listener": listener})).decode()
 
     async def _ask(
         self,

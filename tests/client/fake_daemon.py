@@ -533,6 +533,7 @@ class FakeDaemon:
             return
 
     async def _openapi(self, request: web.Request) -> web.Response:
+        assert request.query["listener"] == "private"
         return web.Response(text=OPENAPI.read_text("utf-8"), content_type="application/yaml")
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Side = Literal["request", "answer"]
+#: Parameters by where they stand and what they are called.
+_Named = dict[tuple[str, str], dict[str, Any]]
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 #: Bounds of what is sent: the larger one takes less, or the smaller one.
 _LOWEST, _HIGHEST = ("minimum", "minLength", "minItems"), ("maximum", "maxLength", "maxItems")
@@ -29,13 +31,14 @@ class _Comparison:
 
     def operations(self) -> Iterator[str]:
         for path, methods in self.old["paths"].items():
+            item = self.new["paths"].get(path, {})
             for method in methods.keys() & set(_METHODS):
-                where, now = f"{method.upper()} {path}", self.new["paths"].get(path, {}).get(method)
+                where, now = f"{method.upper()} {path}", item.get(method)
                 if now is None:
                     yield f"{where} is gone."
                     continue
                 yield from self._allowed(where, methods[method], now)
-                yield from self._parameters(where, methods[method], now)
+                yield from self._parameters(where, self._named(self.old, methods, method), self._named(self.new, item, method))
                 yield from self._body(where, methods[method].get("requestBody"), now.get("requestBody"))
                 yield from self._answers(where, methods[method]["responses"], now["responses"])
 
@@ -45,8 +48,7 @@ class _Comparison:
             if not any(it.keys() == each.keys() and all(set(it[name]) <= set(each[name]) for name in it) for it in after):
                 yield f"{where} asks for more than {each or 'nothing'}."
 
-    def _parameters(self, where: str, then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-        before, after = self._named(self.old, then), self._named(self.new, now)
+    def _parameters(self, where: str, before: _Named, after: _Named) -> Iterator[str]:
         for name in before.keys() - after.keys():
             yield f"{where} no longer takes {name[1]} in its {name[0]}."
         for name, parameter in after.items():
@@ -55,8 +57,8 @@ class _Comparison:
             if name in before:
                 yield from self._schema(f"{where}, {name[1]}", before[name].get("schema", {}), parameter.get("schema", {}), "request")
 
-    def _named(self, root: dict[str, Any], operation: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-        found = [_at(root, each) for each in operation.get("parameters", [])]
+    def _named(self, root: dict[str, Any], item: dict[str, Any], method: str) -> _Named:
+        found = [_at(root, each) for each in (*item.get("parameters", []), *item[method].get("parameters", []))]
         return {(each["in"], each["name"]): each for each in found}
 
     def _body(self, where: str, then: dict[str, Any] | None, now: dict[str, Any] | None) -> Iterator[str]:

@@ -1,25 +1,8 @@
-"""openapi.yaml is the contract of the private listener, and the SDK's public names are what strangers rely on."""
-
-from dataclasses import fields
-from importlib.resources import files
-from typing import Any
-from unittest.mock import Mock
-
-import yaml
-from aiohttp import web
-from openapi_spec_validator import validate
+"""The SDK's public names are what strangers rely on. What the listeners answer: tests/journeys/test_contract.py."""
 
 import oo_sdk
 import oo_sdk.testing
 import oo_sdk.vocabulary
-from oo_daemon.ingress.api import Api
-from oo_daemon.ingress.audit import AuditRoutes
-from oo_daemon.ingress.backups import BackupRoutes
-from oo_daemon.ingress.events import EventRoutes
-from oo_daemon.ingress.health import HealthRoutes
-from oo_daemon.ingress.privacy import PrivacyRoutes
-from oo_daemon.ingress.proxy import ProxyRoutes
-from oo_daemon.ingress.uploads import UploadRoutes
 
 GOLDEN = """\
 Action ActionKind ActionRefused ActionResult Address ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
@@ -33,28 +16,6 @@ VOCABULARY = (
     "ActivitySummary Alarm Attendee Calendar CalendarEntry Comment Conference Document Due Electrocardiogram HealthGroup HealthSample "
     "Label Person Project Record Reminder Route Section Task Timestamp When Workout"
 )
-
-
-def document() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(files("oo_daemon.ingress").joinpath("openapi.yaml").read_text())
-    return found
-
-
-def routed() -> set[tuple[str, str]]:
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, EventRoutes, PrivacyRoutes, UploadRoutes, AuditRoutes, ProxyRoutes)
-    routes = [route for room in rooms for route in room(**{part.name: Mock() for part in fields(room)}).routes()]
-    return {(route.method, route.path.replace(":.+", "")) for route in routes if isinstance(route, web.RouteDef)}
-
-
-def test_the_document_is_valid() -> None:
-    """The document is OpenAPI 3.1."""
-    validate(document())
-
-
-def test_each_route_has_an_entry_and_each_entry_a_route() -> None:
-    """Router and document name the same routes."""
-    described = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
-    assert described == routed()
 
 
 def test_the_sdk_has_the_names_it_had() -> None:

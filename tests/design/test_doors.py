@@ -26,6 +26,7 @@ DOORS = {
     "jmespath": {"plugins/oo_webhook/expression.py"},
     "joserfc": {"daemon/oo_daemon/identity/jose.py"},
     "click": {"daemon/oo_daemon/cli/"},
+    "yaml": {"daemon/oo_daemon/ingress/contract.py"},
 }
 #: The generated protobuf, and Google's runtime, are met only where events become bytes and where connectors name their payloads.
 PROTOBUF_DOORS = {

@@ -256,7 +256,7 @@ def test_the_gate_reads_our_documents(tmp_path: Path, name: str) -> None:
     """In a copy of the present document, whichever operation is taken out is missed."""
     document = yaml.load((kept.KEPT / name).read_text(), yaml.CSafeLoader)
     for path, methods in document["paths"].items():
-        for method in methods:
+        for method in methods.keys() - {"parameters"}:
             without = {**document, "paths": {**document["paths"], path: {it: methods[it] for it in methods if it != method}}}
             assert breaking(document, without) == [f"{method.upper()} {path} is gone."]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Annotated, Any, Protocol, get_args
 
 import msgspec
@@ -20,7 +19,7 @@ from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import KEEP_PREVIOUS, Given, Sources, Wanted, sent_id
 from oo_daemon.connections.uses import Uses
-from oo_daemon.ingress import view
+from oo_daemon.ingress import contract, view
 from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import Scope, Tokens, held_to, insist_on_own, needs
@@ -238,8 +237,12 @@ class Api:
 
     @needs("read", of_user="read")
     async def document(self, request: web.Request) -> web.Response:
-        """The contract."""
-        return web.Response(body=files(__package__).joinpath("openapi.yaml").read_bytes(), content_type="application/yaml")
+        """The contract of a listener."""
+        asked = request.query.get("listener", "private")
+        listener = next((each for each in contract.FILES if each == asked), None)
+        if listener is None:
+            raise Refused(400, "listener", "There is no such listener.", f"Say one of: {', '.join(contract.FILES)}.")
+        return web.Response(body=contract.document(listener), content_type="application/yaml")
 
     @needs("read")
     async def show_status(self, request: web.Request) -> web.Response:

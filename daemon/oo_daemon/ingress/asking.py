@@ -1,13 +1,18 @@
-"""What a question to the private API says, decoded, and an answer as JSON."""
+"""What a question says, decoded, and an answer as JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_request import FileField
+from multidict import MultiDictProxy
 
-from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.server import Refused, refused
 
 T = TypeVar("T")
 
@@ -28,6 +33,21 @@ async def body_of(request: web.Request, shape: type[T]) -> T:
         raise Refused(400, "body", f"The body does not fit: {wrong}.", "Compare it with openapi.yaml.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Refused(400, "body", "The body is not JSON.", "Send a JSON object.") from None
+
+
+async def form_of(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | FileField]:
+    """What a form says. Raises `Refused`."""
+    with well_formed():
+        return await request.post()
+
+
+@contextmanager
+def well_formed() -> Iterator[None]:
+    """Around reading a form: what aiohttp finds wrong with it is the sender's fault. Raises `Refused`."""
+    try:
+        yield
+    except (ValueError, LookupError, RuntimeError, AssertionError, HttpProcessingError):  # as many as it has ways to say so
+        raise refused(400) from None
 
 
 def wait_of(request: web.Request) -> float:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from oo_daemon.connections.connect import FlowRefused, LinkGone, Offer, Outcome
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.rate import Rate
 from oo_daemon.ingress.server import GUARDS, refused
 from oo_daemon.ports import Clock, moment
@@ -94,7 +95,7 @@ class _Connect:
         browser = self._browser(request)
         if browser is None:
             return await self._offer(request, cookie_missing=True)
-        ticked = [str(value) for value in (await request.post()).getall("scope", [])]
+        ticked = [str(value) for value in (await form_of(request)).getall("scope", [])]
         try:
             provider = await self._connecting.begin(request.match_info["link"], browser, ticked)
         except LinkGone:
@@ -141,7 +142,7 @@ class _Connect:
 
     async def answer(self, request: web.Request) -> web.Response:
         outcome, browser = request.match_info["outcome"], self._browser(request) or ""
-        said = (await request.post()).get("answer")
+        said = (await form_of(request)).get("answer")
         if said not in {"yes", "no"}:
             raise refused(400)
         try:

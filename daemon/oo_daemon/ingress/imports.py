@@ -15,7 +15,7 @@ from aiohttp import BodyPartReader, web
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.uploads import Held
 from oo_daemon.ingress import pages
-from oo_daemon.ingress.asking import answer
+from oo_daemon.ingress.asking import answer, well_formed
 from oo_daemon.ingress.server import GUARDS, allow_body, refused
 from oo_daemon.ingress.uploads import LONGEST_BODY, PIECE, Takes
 
@@ -58,8 +58,8 @@ class ImportPages:
         held = await self._held(request)
         if not request.content_type.startswith("multipart/"):
             raise refused(400)
-        async for part in await request.multipart():
-            if isinstance(part, BodyPartReader) and part.name == "file" and part.filename:
+        async for part in _parts(request):
+            if part.name == "file" and part.filename:
                 try:
                     await self.uploads.receive(held, _pieces(part), offset=0, name=part.filename, whole=True)
                 except Declined as declined:
@@ -128,8 +128,24 @@ class ImportPages:
         return _page(html, status=status)
 
 
+async def _parts(request: web.Request) -> AsyncIterable[BodyPartReader]:
+    with well_formed():
+        reader = await request.multipart()
+    while True:
+        with well_formed():
+            part = await reader.next()
+        if part is None:
+            return
+        if isinstance(part, BodyPartReader):
+            yield part
+
+
 async def _pieces(part: BodyPartReader) -> AsyncIterable[bytes]:
-    while piece := await part.read_chunk(PIECE):
+    while True:
+        with well_formed():
+            piece = await part.read_chunk(PIECE)
+        if not piece:
+            return
         yield piece
 
 

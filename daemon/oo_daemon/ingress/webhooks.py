@@ -103,7 +103,7 @@ class Webhooks:
         with self._holding() as hold:
             body = await _read(request, max(source.scheme.limit, self.limit), hold)
             answer = await self._heard(source, request, body)
-        return web.Response() if answer is None else _said(answer)
+        return web.Response(content_type="text/plain") if answer is None else _said(answer)
 
     async def _heard(self, source: OpenSource, request: web.Request, body: _Body) -> handshake.Answer | None:
         """Verify it and keep it; gives what a handshake is answered with."""

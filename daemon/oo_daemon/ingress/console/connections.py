@@ -11,6 +11,7 @@ from aiohttp import web
 from oo_daemon.connections import pause
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.errors import Declined
+from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.overview import STATES
 from oo_daemon.ingress.console.page import page, see
 from oo_daemon.ingress.privacy import Erases
@@ -131,7 +132,7 @@ class ConnectionPages:
     async def erase(self, request: web.Request) -> web.Response:
         """Erase it, once its user's name was typed."""
         known = await self._known(request)
-        typed = str((await request.post()).get("name", "")).strip()
+        typed = str((await form_of(request)).get("name", "")).strip()
         if typed != known.user:
             problem = "Nothing was erased: what you typed is not the name of its user. Type it exactly as it stands there."
             return await self._shown(request, problem=problem, typed=typed, status=409)

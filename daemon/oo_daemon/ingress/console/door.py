@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.server import CALLER, Refused, caller
 from oo_daemon.ingress.tokens import READS, Tokens, of_this_machine, scope_of
 from oo_daemon.ports import SECOND, Chance, Clock
@@ -152,7 +153,7 @@ def _opens(token: ApiToken) -> bool:
 
 async def _insist_on_own_form(request: web.Request, csrf: str) -> None:
     """A form of ours, filled in by this browser: the digest says so, and newer browsers say themselves where it came from."""
-    given = (await request.post()).get("csrf", "")
+    given = (await form_of(request)).get("csrf", "")
     theirs = request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin"
     if theirs or not csrf or not isinstance(given, str) or not hmac.compare_digest(given.encode(), csrf.encode()):
         raise Refused(

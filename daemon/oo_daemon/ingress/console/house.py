@@ -1,7 +1,8 @@
-"""The house itself: plugins, the vault's keys, health, erasures."""
+"""The house itself: plugins, the vault's keys, health, erasures, and the contracts of the listeners."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from aiohttp import web
 from oo_daemon.connections.keys import Keys
 from oo_daemon.ingress.console.connections import titles
 from oo_daemon.ingress.console.page import page, see
+from oo_daemon.ingress.contract import FILES, contract
 from oo_daemon.ingress.health import Looks
 from oo_daemon.ingress.privacy import Erases
 from oo_daemon.ingress.tokens import needs
@@ -21,7 +23,7 @@ from oo_vault import VaultError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HousePages:
-    """Four pages and two buttons."""
+    """Five pages and two buttons."""
 
     registry: Registry
     strikes: Strikes
@@ -39,6 +41,7 @@ class HousePages:
             web.post("/vault/rotate", self.rotate),
             web.get("/health", self.look),
             web.get("/erasures", self.erased),
+            web.get("/reference", self.reference),
         ]
 
     @needs("read")
@@ -91,3 +94,14 @@ class HousePages:
         found, now = await self.erasures.listed(), self.clock.now()
         begun = request.query.get("begun", "")
         return page(request, "erasures.html", here="/console/erasures", found=found, now=now, begun=begun, titles=titles(self.registry))
+
+    @needs("read")
+    async def reference(self, request: web.Request) -> web.Response:
+        """What can be asked of a listener, or one part of it in full."""
+        listener = next((each for each in FILES if each == request.query.get("listener")), "private")
+        # Off the loop: the first look reads the document, which takes a tenth of a second.
+        told = await asyncio.to_thread(contract, listener)
+        group = next((each for each in told.groups if each.name == request.query.get("part")), None)
+        return page(
+            request, "reference.html", here="/console/reference", listener=listener, listeners=list(FILES), contract=told, group=group
+        )

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from aiohttp import web
 
 from oo_daemon.ingress.api import SOME, in_short_steps
+from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.page import page, see
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
@@ -88,7 +89,7 @@ class InboxPages:
     @needs("admin")
     async def replay(self, request: web.Request) -> web.Response:
         """Have those that were ticked, or all dead ones, worked on once more."""
-        form = await request.post()
+        form = await form_of(request)
         if form.get("which") == "dead":
             source = str(form.get("source", "")) or None
             chosen = [Which(state="dead", source=source)]

@@ -22,6 +22,7 @@ PLACES = (
     ("/console/vault", "Vault"),
     ("/console/health", "Health"),
     ("/console/erasures", "Erasures"),
+    ("/console/reference", "Reference"),
 )
 
 

@@ -12,6 +12,7 @@ from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.keys import Keys
 from oo_daemon.ingress import pages
 from oo_daemon.ingress.api import in_its_words
+from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.connections import ConnectionPages
 from oo_daemon.ingress.console.door import COOKIE, VISITOR, Door, keep, open_to_all
 from oo_daemon.ingress.console.events import EventPages
@@ -112,7 +113,7 @@ class _Entrance:
 
     @open_to_all
     async def sign_in(self, request: web.Request) -> web.Response:
-        token = (await request.post()).get("token", "")
+        token = (await form_of(request)).get("token", "")
         value = await self.door.sign_in(token) if isinstance(token, str) else None
         if value is None:
             return page(request, "sign_in.html", here="", refused=True, status=401)
