@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import yaml
 from client.fake_daemon import OPENAPI, Exchange
+
+#: How an answer becomes what its schema speaks of.
+_READ: dict[str, Callable[[bytes], Any]] = {"application/json": json.loads, "application/yaml": yaml.safe_load}
 
 
 @cache
@@ -35,7 +38,7 @@ def hold(exchanges: Iterable[Exchange]) -> None:
         if "$ref" in _at(strict, answer):
             answer = _at(strict, answer)["$ref"].removeprefix("#")
         schema = f"{answer}/content/{_escaped(each.media)}/schema"
-        _validate(strict, schema, json.loads(each.answer) if each.media == "application/json" else each.answer.decode())
+        _validate(strict, schema, _READ.get(each.media, bytes.decode)(each.answer))
 
 
 def _validate(root: dict[str, Any], pointer: str, value: Any) -> None:
