@@ -51,6 +51,7 @@ class Operation:
     summary: str
     says: str
     scopes: Sequence[str]  #: what a token must allow, on TCP
+    of_user: Sequence[str]  #: what a token of an issuer must allow, for what is a person's own
     parameters: Sequence[tuple[str, Member]]  #: with where each stands: path, query, header
     takes: Sequence[Content]
     answers: Sequence[Answer]
@@ -136,7 +137,8 @@ class _Reading:
             path=path,
             summary=said["summary"],
             says=said.get("description", ""),
-            scopes=sorted({scope for each in said.get("security", []) for scope in each.get("token", [])}),
+            scopes=_scopes(said, "token"),
+            of_user=_scopes(said, "person"),
             parameters=[
                 (each["in"], self._member(each["name"], {"description": each.get("description", ""), **each.get("schema", {})}, each))
                 for each in parameters
@@ -200,3 +202,7 @@ class _Reading:
                 found = found[part]
             thing = found
         return thing
+
+
+def _scopes(said: dict[str, Any], scheme: str) -> list[str]:
+    return sorted({scope for each in said.get("security", []) for scope in each.get(scheme, [])})
