@@ -285,6 +285,14 @@ class Revocation(Struct, frozen=True, kw_only=True):
     at: datetime | None  #: None while it is pending
 
 
+class Timetable(Struct, frozen=True, kw_only=True):
+    """When a connection is synced, where that was said for it alone: at an interval, or by the clocks of a zone."""
+
+    every: float | None  #: seconds
+    cron: str | None
+    zone: str | None
+
+
 class Connection(Struct, frozen=True, kw_only=True):
     """One user's link to one provider."""
 
@@ -297,6 +305,7 @@ class Connection(Struct, frozen=True, kw_only=True):
     reason: str
     scopes: tuple[str, ...]
     meta: Mapping[str, Any]  #: `cursor` and what else the connector shows
+    timetable: Timetable | None  #: None: it is synced as often as all
     next_sync_at: datetime | None
     last_sync: LastSync | None
     revocation: Revocation | None  #: None unless it is being disconnected or was

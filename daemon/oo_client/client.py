@@ -278,6 +278,17 @@ class Client:
         """Let a paused connection go on. Refused with code `not_active` where it is not paused, nor active."""
         return await self._ask("POST", f"/v1/connections/{_segment(connection)}/resume", into=Connection)
 
+    async def give_timetable(
+        self, connection: str, *, every: float | None = None, cron: str | None = None, zone: str | None = None
+    ) -> Connection:
+        """Say when a connection is synced: every so many seconds, or by a cron expression in a zone. Refused with code `timetable`."""
+        body = {name: value for name, value in {"every": every, "cron": cron, "zone": zone}.items() if value is not None}
+        return await self._ask("PUT", f"/v1/connections/{_segment(connection)}/timetable", into=Connection, body=body)
+
+    async def take_timetable(self, connection: str) -> Connection:
+        """Have a connection synced as often as all."""
+        return await self._ask("DELETE", f"/v1/connections/{_segment(connection)}/timetable", into=Connection)
+
     async def runs(self, connection: str | None = None, *, limit: int = 100) -> tuple[Run, ...]:
         """List the newest syncs, of one connection or of all, newest first."""
         return (await self._ask("GET", "/v1/runs", into=_Runs, query={"connection": connection, "limit": str(limit)})).runs

@@ -90,6 +90,7 @@ from oo_daemon.sync.intake import Intake
 from oo_daemon.sync.jobs import Worker
 from oo_daemon.sync.run import Limits, Sync
 from oo_daemon.sync.schedule import Dispatcher, Line, SchedulerTicker
+from oo_daemon.sync.timetable import Timetables
 from oo_sdk import Log
 from oo_vault import Keyring, Refresher
 
@@ -481,6 +482,7 @@ async def build(
             keys=keys,
             uses=uses,
             strikes=strikes,
+            timetables=Timetables(storage=storage, clock=clock, interval=settings.sync.interval),
             as_json=wire.as_json,
             rehearse=_rehearse(intake, clock),
             arrived=intake.wake,

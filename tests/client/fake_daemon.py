@@ -134,6 +134,8 @@ class FakeDaemon:
                 *(web.route(method, "/v1/connections/{id}/proxy/{path:.+}", self._proxied) for method in PROXIED),
                 web.post("/v1/connections/{id}/pause", self._paused),
                 web.post("/v1/connections/{id}/resume", self._paused),
+                web.put("/v1/connections/{id}/timetable", self._timetable),
+                web.delete("/v1/connections/{id}/timetable", self._timetable),
                 web.get("/v1/runs", self._runs),
                 web.get("/v1/events", self._events),
                 web.get("/v1/consumers", self._consumers),
@@ -348,6 +350,11 @@ class FakeDaemon:
     async def _paused(self, request: web.Request) -> web.Response:
         for each in self.connections:
             each["state"] = "paused" if request.path.endswith("pause") else "active"
+        return await self._connection(request)
+
+    async def _timetable(self, request: web.Request) -> web.Response:
+        for each in self.connections:
+            each["timetable"] = {"every": None, "cron": None, "zone": None, **await request.json()} if request.method == "PUT" else None
         return await self._connection(request)
 
     async def _runs(self, request: web.Request) -> web.Response:
@@ -625,7 +632,7 @@ def connection(**changes: Any) -> Json:
     return {
         "id": "c-7f3a", "user": "ada", "provider": "todoist", "account": "default", "label": "ada@example.com",
         "state": "active", "reason": "", "scopes": ["data:read"], "meta": {"cursor": {"sync_token": "abc"}},
-        "next_sync_at": SOON,
+        "timetable": None, "next_sync_at": SOON,
         "last_sync": {"started_at": NOW, "finished_at": "2026-11-22T09:30:01.5Z", "outcome": "done", "detail": "", "events": 1234},
         "revocation": None,
         "created_at": "2026-11-01T08:00:00Z",

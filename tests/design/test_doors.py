@@ -15,7 +15,7 @@ DOORS = {
     "playhouse": {"daemon/oo_daemon/store/"},
     "apsw": {"daemon/oo_daemon/store/"},
     "psycopg": {"daemon/oo_daemon/store/postgresql.py"},
-    "apscheduler": {"daemon/oo_daemon/sync/schedule.py"},
+    "apscheduler": {"daemon/oo_daemon/sync/schedule.py", "daemon/oo_daemon/sync/timetable.py"},
     "nacl": {"vault/oo_vault/box.py"},
     "pluggy": {"daemon/oo_daemon/registry.py", "plugins/oo_sdk/hooks.py"},
     "jinja2": {"daemon/oo_daemon/ingress/pages.py"},

@@ -123,8 +123,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "the fence of a run, on its cursor",
         "E2",
         f"{STORE}/schedule.py",
-        "UPDATE schedule SET cursor = ?, shape = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
-        "UPDATE schedule SET cursor = ?, shape = ? WHERE connection = ? AND ? > 0",
+        "UPDATE schedule SET cursor = ?, shape = ?, moved_at = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+        "UPDATE schedule SET cursor = ?, shape = ?, moved_at = ? WHERE connection = ? AND ? > 0",
         f"{T_STORE}/test_accept.py::test_a_lost_lease_writes_nothing",
     ),
     _(
@@ -313,8 +313,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "a cursor moves with its events, in their transaction",
         "B4",
         f"{SYNC}/taken.py",
-        "        await self._commit(CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape))\n",
-        "        mark = CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape)\n"
+        "        await self._commit(CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now()))\n",
+        "        mark = CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now())\n"
         "        await self.storage.write(lambda database: mark.apply(database))\n"
         "        await self.keep()\n",
         f"{T_SYNC}/test_run.py::test_a_crash_at_every_write",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from oo_client import Connection, Revocation
+from oo_client import Connection, Revocation, Timetable
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
 from oo_daemon.cli.call import Call, json_option
@@ -23,6 +23,9 @@ COLUMNS = (
 )
 
 USES = (Column(title="Hour from (UTC)"), Column(title="Host", gives=True), Column(title="Uses", number=True))
+
+
+MINUTE = 60.0
 
 
 @click.group(invoke_without_command=True)
@@ -73,6 +76,7 @@ def show(call: Call, connection: str, as_json: bool) -> None:
             ("Outcome", words(last.outcome) if last else ""),
             ("Detail", last.detail if last else ""),
             ("Events", terminal.count(last.events, "event") if last else ""),
+            ("Timetable", scheduled(found.timetable)),
             ("Next sync", _utc(terminal.moment(found.next_sync_at)) or "none planned"),
             ("Cursor", msgspec.json.encode(found.meta.get("cursor")).decode()),
         ]
@@ -120,6 +124,40 @@ def resume(call: Call, connection: str, as_json: bool) -> None:
         terminal.show_json(found)
     else:
         terminal.show("It goes on, and is synced now.")
+
+
+@connections.command()
+@click.argument("connection")
+@click.option("--every", type=click.FloatRange(min=1, max=44_640), metavar="MINUTES", help="So many minutes after the last sync.")
+@click.option("--cron", help='At these times, such as "30 6 * * mon-fri": minute, hour, day, month, weekday.')
+@click.option("--zone", help="Whose clocks --cron means, such as Europe/Berlin. [default: the person's where known, else UTC]")
+@click.option("--default", "as_all", is_flag=True, help="As often as all.")
+@json_option
+@click.pass_obj
+def timetable(call: Call, connection: str, every: float | None, cron: str | None, zone: str | None, as_all: bool, as_json: bool) -> None:
+    """Say when a connection is synced. Pushes, and syncs that are asked for, come all the same."""
+    if sum((every is not None, cron is not None, as_all)) != 1 or (zone is not None and cron is None):
+        raise click.UsageError("Say --every, --cron (with --zone, if you like) or --default.")
+    seconds = None if every is None else every * MINUTE
+    if as_all:
+        found = ask(call, lambda client: client.take_timetable(connection))
+    else:
+        found = ask(call, lambda client: client.give_timetable(connection, every=seconds, cron=cron, zone=zone))
+    if as_json:
+        terminal.show_json(found)
+    else:
+        terminal.show(
+            f"It is synced {scheduled(found.timetable)}, next at {_utc(terminal.moment(found.next_sync_at)) or 'no time planned'}."
+        )
+
+
+def scheduled(timetable: Timetable | None) -> str:
+    """Write when a connection is synced."""
+    if timetable is None:
+        return "as often as all"
+    if timetable.cron is not None:
+        return f"at {timetable.cron} ({timetable.zone})"
+    return f"every {(timetable.every or 0) / MINUTE:g} minutes"
 
 
 def _row(connection: Connection) -> tuple[str, ...]:

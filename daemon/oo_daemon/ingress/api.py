@@ -154,6 +154,24 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     life: Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)] | None = None  #: seconds
 
 
+class NewTimetable(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a timetable: one of the first two."""
+
+    every: float | None = None  #: seconds
+    cron: str | None = None
+    zone: str | None = None
+
+
+class Timetables(Protocol):
+    """Gives connections their timetables."""
+
+    async def give(self, connection: Connection, *, every: float | None, cron: str | None, zone: str | None) -> None:
+        """Have it synced so from now on. Raises `Declined`."""
+
+    async def take(self, connection: Connection) -> None:
+        """Have it synced as often as all."""
+
+
 class Acting(Protocol):
     """Takes actions and knows what became of them."""
 
@@ -187,6 +205,7 @@ class Api:
     keys: Keys
     uses: Uses
     strikes: Strikes
+    timetables: Timetables
     as_json: Callable[[bytes], dict[str, Any]]
     rehearse: Rehearse
     arrived: Callable[[], None]  #: has deliveries worked on at once
@@ -210,6 +229,8 @@ class Api:
             web.post("/v1/connections/{id}/sync", self.sync),
             web.post("/v1/connections/{id}/pause", self.pause),
             web.post("/v1/connections/{id}/resume", self.resume),
+            web.put("/v1/connections/{id}/timetable", self.give_timetable),
+            web.delete("/v1/connections/{id}/timetable", self.take_timetable),
             web.get("/v1/runs", self.list_runs),
             web.post("/v1/actions", self.act),
             web.get("/v1/actions/{id}", self.show_action),
@@ -401,6 +422,19 @@ class Api:
         """Let a paused connection go on."""
         known = await self._connection(request)
         await self.storage.write(pausing.resume, known.number, self.clock.now())
+        return await self.show_connection(request)
+
+    @needs("connect", of_user="connect")
+    async def give_timetable(self, request: web.Request) -> web.Response:
+        """Say when a connection is synced."""
+        known, body = await self._connection(request), await body_of(request, NewTimetable)
+        await self.timetables.give(known, every=body.every, cron=body.cron, zone=body.zone)
+        return await self.show_connection(request)
+
+    @needs("connect", of_user="connect")
+    async def take_timetable(self, request: web.Request) -> web.Response:
+        """Have a connection synced as often as all."""
+        await self.timetables.take(await self._connection(request))
         return await self.show_connection(request)
 
     @needs("read", of_user="read")

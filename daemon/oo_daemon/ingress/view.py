@@ -182,6 +182,7 @@ def connection(known: Connection, schedule: Schedule | None, revoking: Job | Non
         "reason": known.reason,
         "scopes": list(known.scopes),
         "meta": {**known.meta, "cursor": schedule.cursor if schedule else None},
+        "timetable": msgspec.json.decode(schedule.timetable) if schedule and schedule.timetable else None,
         "next_sync_at": time(planned),
         "last_sync": sync(schedule) if schedule and schedule.started_at is not None else None,
         "revocation": revocation(revoking) if revoking else None,

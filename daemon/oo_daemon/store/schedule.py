@@ -51,6 +51,8 @@ class Schedule:
     events: int
     not_before: int = 0  #: the provider asked not to be asked earlier
     unmoved: int = 0
+    timetable: str | None = None  #: None: as often as all
+    moved_at: int | None = None  #: the last checkpoint
 
 
 def _cursor(text: str | None) -> Mapping[str, Any] | None:
@@ -83,10 +85,12 @@ def of(database: Database, connection: int, now: int) -> Schedule | None:
     """What the schedule knows of a connection."""
     rows = database.rows(
         "SELECT next_run_at, cursor, tries, lease_until, fence, started_at, finished_at, finished_fence, outcome, detail, events, "
-        "not_before, unmoved FROM schedule WHERE connection = ?",
+        "not_before, unmoved, timetable, moved_at FROM schedule WHERE connection = ?",
         (connection,),
     )
-    for next_run_at, cursor, tries, until, fence, started_at, finished_at, finished_fence, outcome, detail, events, floor, unmoved in rows:
+    for row in rows:
+        next_run_at, cursor, tries, until, fence, started_at, finished_at, finished_fence, outcome, detail, events, floor, *more = row
+        unmoved, timetable, moved_at = more
         return Schedule(
             connection=connection,
             next_run_at=next_run_at,
@@ -102,6 +106,8 @@ def of(database: Database, connection: int, now: int) -> Schedule | None:
             events=events,
             not_before=floor,
             unmoved=unmoved,
+            timetable=timetable,
+            moved_at=moved_at,
         )
     return None
 
@@ -243,13 +249,14 @@ class Pushes:
     heard: bool  #: ever
     announced: bool  #: the run that is under way, or what comes after it, was announced by one
     stretch: int  #: by how much its interval is longer, since they work
+    timetable: str | None = None  #: when it is synced, where that is said for it alone
 
 
 def pushes(database: Database, connection: int) -> Pushes:
     """What is known of a connection's pushes."""
-    rows = database.rows("SELECT pushed_at, nudged_at, stretch FROM schedule WHERE connection = ?", (connection,))
-    for pushed_at, nudged_at, stretch in rows:
-        return Pushes(heard=pushed_at is not None, announced=nudged_at is not None, stretch=stretch)
+    rows = database.rows("SELECT pushed_at, nudged_at, stretch, timetable FROM schedule WHERE connection = ?", (connection,))
+    for pushed_at, nudged_at, stretch, timetable in rows:
+        return Pushes(heard=pushed_at is not None, announced=nudged_at is not None, stretch=stretch, timetable=timetable)
     return Pushes(heard=False, announced=False, stretch=1)
 
 
@@ -257,8 +264,22 @@ def poll_again(database: Database, connection: int, at: int) -> None:
     """Have polls stand in for pushes, the first of them no later than this, unless the provider would have us wait."""
     database.rows("UPDATE schedule SET stretch = 1, pushed_at = NULL WHERE connection = ?", (connection,))
     database.rows(
-        "UPDATE schedule SET next_run_at = ? WHERE connection = ? AND next_run_at > ? AND lease_owner IS NULL AND not_before <= ?",
+        "UPDATE schedule SET next_run_at = ? WHERE connection = ? AND next_run_at > ? AND lease_owner IS NULL AND not_before <= ? "
+        "AND timetable IS NULL",
         (at, connection, at, at),
+    )
+
+
+def set_timetable(database: Database, connection: int, timetable: str | None, next_run_at: int) -> None:
+    """Say when a connection is synced from now on, and next; None: as often as all.
+
+    One that has none planned, that runs, or that is to be tried again after trouble is planned at the end of its next run.
+    """
+    database.rows("UPDATE schedule SET timetable = ? WHERE connection = ?", (timetable, connection))
+    database.rows(
+        "UPDATE schedule SET next_run_at = CASE WHEN not_before > ? THEN not_before ELSE ? END "
+        "WHERE connection = ? AND next_run_at IS NOT NULL AND lease_owner IS NULL AND tries = 0",
+        (next_run_at, next_run_at, connection),
     )
 
 
@@ -349,16 +370,18 @@ class CursorMoved:
     run: Run
     cursor: Mapping[str, Any] | None
     shape: int = 1
+    now: int | None = None
 
     def apply(self, database: Database) -> None:
         """Write it."""
         text = None if self.cursor is None else msgspec.json.encode(self.cursor).decode()
         _fenced(
             database,
-            "UPDATE schedule SET cursor = ?, shape = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            "UPDATE schedule SET cursor = ?, shape = ?, moved_at = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
             self.run,
             text,
             self.shape,
+            self.now,
         )
 
 

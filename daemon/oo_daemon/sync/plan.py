@@ -93,10 +93,11 @@ class Step:
     not_before: int = 0  #: the provider asks for that, whoever else would have it sooner
 
 
-def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread: float) -> Step:
+def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread: float, due: int | None = None) -> Step:
     """Say what happens to a connection after one sync. Touches nothing.
 
-    `tries` counts the runs since one ended well, this one included; `interval` is in seconds; `spread` is a random number between 0 and 1.
+    `tries` counts the runs since one ended well, this one included; `interval` is in seconds; `spread` is a random number between 0 and 1;
+    `due` is when its own timetable has it next, in place of the interval.
     """
 
     def at(seconds: float) -> int:
@@ -107,7 +108,7 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
 
     match outcome:
         case Done():
-            return Step(outcome="done", detail="", run_at=at(interval * (0.95 + 0.1 * spread)))
+            return Step(outcome="done", detail="", run_at=at(interval * (0.95 + 0.1 * spread)) if due is None else due)
         case CutShort():
             return Step(outcome="done", detail="there is more: the sync goes on soon", run_at=now)
         case QuotaUsed(reason=reason, until=until):
@@ -127,7 +128,7 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
             return Step(outcome="failed", detail=reason, run_at=at(DAY), keep_tries=True)
         case Stalled(runs=runs):
             detail = f"the last {runs} syncs asked the provider and got no further: tell the connector's author, or start it again"
-            return Step(outcome="stalled", detail=detail, run_at=at(max(interval, backoff(runs, spread))))
+            return Step(outcome="stalled", detail=detail, run_at=max(due or at(interval), at(backoff(runs, spread))))
         case Broken(reason=reason):
             return Step(outcome="failed", detail=reason, run_at=at(max(backoff(tries, spread), BASE)), keep_tries=True)
 

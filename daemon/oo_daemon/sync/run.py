@@ -22,6 +22,7 @@ from oo_daemon.store.storage import Storage
 from oo_daemon.sync import plan
 from oo_daemon.sync.schedule import Line
 from oo_daemon.sync.taken import GaveWay, MakeDraft, Taken
+from oo_daemon.sync.timetable import Cron, Every, kept, next_time
 from oo_sdk import (
     ApiRetired,
     Connector,
@@ -165,17 +166,22 @@ class Sync:
         if unmoved >= plan.STALLED and unmoved > run.unmoved:
             outcome = plan.Stalled(runs=unmoved)
 
-        stretch = 1
+        interval, stretch, due = self.limits.interval, 1, None
 
         def step(outcome: plan.Outcome) -> plan.Step:
-            return plan.next_step(outcome, tries=run.tries, now=now, interval=self.limits.interval * stretch, spread=spread)
+            return plan.next_step(outcome, tries=run.tries, now=now, interval=interval * stretch, spread=spread, due=due)
 
         planned = step(outcome)
 
         def last(database: Database) -> Batch:
-            nonlocal planned, stretch
+            nonlocal planned, interval, stretch, due
             pushes, stretch = schedule.pushes(database, run.connection), 1
-            if isinstance(outcome, plan.Done):
+            match kept(pushes.timetable):
+                case Every(seconds=seconds):
+                    interval = seconds
+                case Cron() as cron:
+                    due = next_time(cron, now)
+            if isinstance(outcome, plan.Done) and pushes.timetable is None:
                 stretch = plan.stretched(
                     pushes.stretch,
                     heard=pushes.heard,

@@ -109,7 +109,7 @@ class Taken:
         self._refuse_going_back(place)
         if checkpoint.listed:
             await self._sweep(checkpoint.listed, checkpoint.within)
-        await self._commit(CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape))
+        await self._commit(CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now()))
         self.cursor, self.open_end = place, False
         self.pages += 1
         if self.had_its_turn():

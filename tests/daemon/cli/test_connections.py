@@ -66,6 +66,7 @@ Connected   2026-11-01 08:00:00 UTC
 Last sync   2026-11-22 09:30:01 UTC
 Outcome     done
 Events      1 234 events
+Timetable   as often as all
 Next sync   2026-11-22 09:45:00 UTC
 Cursor      {"sync_token":"abc"}
 """.replace("1 234", "1\u2009234")
@@ -79,7 +80,7 @@ def test_show_what_was_never_synced(daemon: FakeDaemon, oo: Oo) -> None:
     ]
     output = oo("connections", "show", "c-7f3a").output
     assert "State       needs sign in\nReason      The grant is gone.\n" in output
-    assert "Last sync   none yet\nNext sync   none planned\nCursor      null\n" in output
+    assert "Last sync   none yet\nTimetable   as often as all\nNext sync   none planned\nCursor      null\n" in output
 
 
 def test_show_nothing(daemon: FakeDaemon, oo: Oo) -> None:
@@ -100,3 +101,20 @@ def test_where_a_credential_was_used(daemon: FakeDaemon, oo: Oo) -> None:
     assert [each.query for each in daemon.asked("GET /v1/connections/{id}/uses")] == [{"days": "7"}, {"days": "1"}]
     daemon.uses = []
     assert oo("connections", "uses", "c-7f3a").output == "It was not used in that time.\n"
+
+
+def test_a_timetable_is_given_and_taken(daemon: FakeDaemon, oo: Oo) -> None:
+    """Minutes, or a cron expression in a zone, or as often as all; anything else is a question of usage."""
+    daemon.connections = [connection()]
+    assert oo("connections", "timetable", "c-7f3a", "--every", "15").output.startswith("It is synced every 15 minutes, next at ")
+    assert oo("connections", "timetable", "c-7f3a", "--cron", "30 6 * * mon-fri", "--zone", "Europe/Berlin").output.startswith(
+        "It is synced at 30 6 * * mon-fri (Europe/Berlin), next at "
+    )
+    assert "Timetable   at 30 6 * * mon-fri (Europe/Berlin)" in oo("connections", "show", "c-7f3a").output
+    assert oo("connections", "timetable", "c-7f3a", "--default").output.startswith("It is synced as often as all")
+    put, cron = daemon.asked("PUT /v1/connections/{id}/timetable")
+    assert put.body == {"every": 900.0}
+    assert cron.body == {"cron": "30 6 * * mon-fri", "zone": "Europe/Berlin"}
+    assert len(daemon.asked("DELETE /v1/connections/{id}/timetable")) == 1
+    for wrong in ([], ["--every", "15", "--default"], ["--every", "15", "--zone", "UTC"], ["--every", "0"]):
+        assert oo("connections", "timetable", "c-7f3a", *wrong).exit_code == 2
