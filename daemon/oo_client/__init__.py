@@ -46,7 +46,7 @@ from oo_client.answers import (
     VaultKey,
     WholeDelivery,
 )
-from oo_client.client import Client
+from oo_client.client import Client, Proxied
 from oo_client.errors import ClientError, DaemonNotRunning, Refused, TryLater, Unexpected
 
 __all__ = [
@@ -77,6 +77,7 @@ __all__ = [
     "LastSync",
     "Part",
     "Plugin",
+    "Proxied",
     "Refused",
     "Registration",
     "Revocation",

@@ -6,6 +6,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
@@ -61,6 +62,15 @@ WAIT: Final = 25.0
 LOOK: Final = 1.0
 #: Seconds for which a reader that follows the outbox waits for a daemon that went away, as in a restart.
 PATIENCE: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxied:
+    """What a provider answered to a request of one's own."""
+
+    status: int
+    headers: Mapping[str, str]  #: names in lower case
+    body: bytes = field(repr=False)
 
 
 class Client:
@@ -650,6 +660,37 @@ class Client:
         except (aiohttp.ClientError, TimeoutError):
             raise Unexpected("the address cannot be reached from here", "check `public.url` and the proxy in front") from None
 
+    async def proxied(
+        self, connection: str, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", patience: float = 60
+    ) -> Proxied:
+        """Ask a provider as a connection's user, at one of the connector's hosts; whatever it answers is given back.
+
+        Refused with code `host`, `not_active`, `needs_sign_in` or `provider`.
+        """
+        if self._session is None:
+            raise RuntimeError("a Client is used inside `async with`")
+        path = f"/v1/connections/{_segment(connection)}/proxy/{url.partition('://')[2]}"
+        try:
+            async with self._session.request(
+                method,
+                URL(f"{self._origin}{path}", encoded=True),
+                headers=dict(headers or {}) | self._headers,
+                data=body or None,
+                timeout=aiohttp.ClientTimeout(total=self._timeout + patience),
+                allow_redirects=False,
+            ) as response:
+                answer = await response.read()
+        except TimeoutError:
+            raise Unexpected(f"the daemon at {self._where} did not answer in time", _LOG) from None
+        except aiohttp.ClientConnectorError as failed:
+            raise self._no_way_in(failed.os_error) from None
+        except aiohttp.ClientError:
+            raise DaemonNotRunning(f"the daemon at {self._where} went away before it answered", "start it with `oo run`") from None
+        refusal = _refusal(response.status, response.headers.get("Retry-After", ""), answer) if response.status >= 400 else None
+        if isinstance(refusal, Refused) and refusal.code in _PROXYS_OWN:
+            raise refusal
+        return Proxied(status=response.status, headers={name.lower(): value for name, value in response.headers.items()}, body=answer)
+
     async def openapi(self, listener: Literal["private", "public", "console"] = "private") -> str:
         """Fetch the contract of a listener, in YAML: the API, what strangers reach, or the console's pages."""
         return (await self._send("GET", "/v1/openapi.yaml", query={"listener": listener})).decode()
@@ -722,6 +763,18 @@ class Client:
                 return Unexpected(f"{self._where} cannot be opened ({error.strerror or error})", "check `places.socket`")
 
 
+#: What the daemon itself says where it passes nothing on.
+_PROXYS_OWN: Final = {
+    "host",
+    "needs_sign_in",
+    "not_active",
+    "not_found",
+    "not_loaded",
+    "no_sign_in",
+    "provider",
+    "forbidden",
+    "unauthorized",
+}
 _LOG: Final = "look at the daemon's log, then ask again"
 _VERSIONS: Final = "use the version of `oo` that the daemon has"
 

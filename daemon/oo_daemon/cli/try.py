@@ -1,11 +1,11 @@
-"""`oo try`: run a connector that is one file, against its provider, and look at what it tells. Nothing is kept but a tape."""  # noqa: N999 - the verb's name
+"""`oo try`: run a connector that is one file, against its provider, and look at what it tells. Nothing goes into the outbox."""  # noqa: N999 - the verb's name
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 import click
 import msgspec
 
+import oo_client
 import oo_daemon
 from oo_daemon import registry
 from oo_daemon.cli import terminal
@@ -23,7 +24,7 @@ from oo_daemon.connections.session import Client, SignedSession
 from oo_daemon.connections.transport import AiohttpTransport, Request, Transport
 from oo_daemon.host import HostClock
 from oo_daemon.outbox import wire
-from oo_sdk import Checkpoint, Connector, ConnectorError, Context, Event, Listing, Placeholder, Response, Signal, SignInAgain
+from oo_sdk import Checkpoint, Connector, ConnectorError, Context, Cursor, Event, Listing, Placeholder, Response, Signal, SignInAgain
 from oo_sdk.testing.record import Eraser
 from oo_sdk.testing.session import CANARIES
 from oo_vault import Grant, Secret
@@ -63,6 +64,35 @@ class Recorded:
         return response
 
 
+@dataclass(kw_only=True)
+class ThroughTheDaemon:
+    """A transport by the running daemon, which signs as one of its connections: no token gets here."""
+
+    client: oo_client.Client
+    connection: str
+
+    async def send(self, request: Request) -> Response:
+        """Have it sent."""
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}
+        answer = await self.client.proxied(
+            self.connection, request.method, request.url, headers=headers, body=request.body or b"", patience=READ
+        )
+        return Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+
+@dataclass(kw_only=True)
+class OnlyReading:
+    """A transport by which nothing that is at the provider can be changed or taken away. Some providers are read by POST."""
+
+    transport: Transport
+
+    async def send(self, request: Request) -> Response:
+        """Send, unless it would change something."""
+        if request.method not in {"GET", "HEAD", "OPTIONS", "POST"}:
+            raise terminal.NotDone(f"the connector would {request.method} something", "a sync only reads: mend the connector")
+        return await self.transport.send(request)
+
+
 class Notes:
     """A log on the terminal."""
 
@@ -77,25 +107,87 @@ class Notes:
 @click.command("try")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--token-file", type=click.File("r"), metavar="FILE", help="Read an access token from this file; - is the terminal's input.")
-@click.option("--cursor", default="", metavar="JSON", help="Begin at this cursor instead of at the beginning.")
+@click.option(
+    "--user", metavar="USER", help="Sign as this user's connection at the running daemon, and go on where the last try as them left off."
+)
+@click.option("--cursor", default="", metavar="JSON", help="Begin at this cursor.")
 @click.option(
     "--record", type=click.Path(path_type=Path, dir_okay=False), metavar="TAPE", help="Write the answers to this file, for tests."
 )
+@click.option("--dry-run", is_flag=True, help="Write nothing at all: neither where it left off, nor a tape, nor at the provider.")
 @json_option
 @click.pass_obj
-def attempt(call: Call, file: Path, token_file: Any, cursor: str, record: Path | None, as_json: bool) -> None:
+def attempt(
+    call: Call, file: Path, token_file: Any, user: str | None, cursor: str, record: Path | None, dry_run: bool, as_json: bool
+) -> None:
     """Run the connector in FILE once, and show events and cursors as they come.
 
-    It reads from the provider, or from a sandbox that the settings name, with an access token of your own. Nothing goes into the
-    outbox. On a tape, secrets and text by people have stand-ins; look through it before you give it away.
+    It reads from the provider, or from a sandbox that the settings name, with an access token of your own or, with --user, signed by the
+    running daemon as a connection there. Nothing goes into the outbox. With --user, FILE.USER.cursor beside the file holds where it left
+    off. On a tape, secrets and text by people have stand-ins; look through it before you give it away.
     """
+    if dry_run and record is not None:
+        raise click.UsageError("--dry-run writes no tape: leave --record out.")
     connector = _connector(call, file)
-    token = Secret(token_file.read().strip()) if token_file else Secret("")
-    since = msgspec.json.decode(cursor) if cursor else None
+    token = Secret(token_file.read().strip()) if token_file else None
+    if user is not None and not re.fullmatch(r"[^/\0]{1,100}", user):
+        raise click.UsageError(f"{user!r} is no name that a file can have.")
+    left_off = file.with_name(f"{file.name}.{user}.cursor") if user else None
+    kept = left_off.read_text() if left_off is not None and left_off.exists() else ""
+    attempt = Attempt(
+        connector=connector,
+        since=msgspec.json.decode(cursor or kept) if cursor or kept else None,
+        token=token,
+        user=user,
+        socket=call.settings.places.socket,
+        record=record,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
     try:
-        asyncio.run(_run(connector, token, since, record, as_json=as_json))
+        last = asyncio.run(_run(attempt))
+        if left_off is not None and last is not None and not dry_run:
+            left_off.write_bytes(msgspec.json.encode(last) + b"\n")
     except ConnectorError as error:
         raise terminal.NotDone(f"{type(error).__name__}: {error}", "mend the connector, or try again") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What is tried, and how."""
+
+    connector: Connector
+    since: Cursor | None
+    token: Secret | None
+    user: str | None
+    socket: Path
+    record: Path | None
+    dry_run: bool
+    as_json: bool
+
+    async def opened(self, stack: AsyncExitStack) -> tuple[Transport, frozenset[str]]:
+        """What leads to the provider, and what may be asked there."""
+        transport, scopes = await self._signed(stack)
+        if self.dry_run:
+            transport = OnlyReading(transport=transport)
+        if self.record is None:
+            return transport, scopes
+        secrets = {self.token.reveal(): CANARIES[Placeholder.ACCESS_TOKEN]} if self.token else {}
+        return Recorded(transport=transport, eraser=Eraser(secrets=secrets), tape=stack.enter_context(self.record.open("wb"))), scopes
+
+    async def _signed(self, stack: AsyncExitStack) -> tuple[Transport, frozenset[str]]:
+        if self.token is None and self.user is not None and self.connector.auth is not None:
+            client = await stack.enter_async_context(oo_client.Client(self.socket))
+            active = [each for each in await client.connections(user=self.user, provider=self.connector.id) if each.state == "active"]
+            if not active:
+                remedy = f"`oo connect {self.connector.id} --user {self.user}` first, or give a token with --token-file"
+                raise terminal.NotDone(f"{self.user} has no connection to {self.connector.id} that works", remedy)
+            return ThroughTheDaemon(client=client, connection=active[0].id), frozenset(active[0].scopes)
+        real = AiohttpTransport(
+            connect_timeout=CONNECT, read_timeout=READ, response_limit=LARGEST, user_agent=f"oo-integrations/{oo_daemon.__version__}"
+        )
+        stack.push_async_callback(real.close)
+        return real, frozenset(scope.id for scope in self.connector.scopes)
 
 
 # The verb's name is a word of Python's, so that no function can have it.
@@ -129,35 +221,22 @@ def _loaded(file: Path) -> Any:
     return module
 
 
-async def _run(connector: Connector, token: Secret, since: Any, record: Path | None, *, as_json: bool) -> None:
-    clock = HostClock()
-    async with _transport(token, record) as transport:
-        client = Client(id="", secrets=())
-        session = SignedSession(connector=connector, client=client, authority=Held(token=token), transport=transport, clock=clock)
-        scopes = frozenset(scope.id for scope in connector.scopes)
+async def _run(attempt: Attempt) -> Cursor | None:
+    """Fetch once, and show it; gives where it left off."""
+    clock, last, connector = HostClock(), None, attempt.connector
+    async with AsyncExitStack() as stack:
+        transport, scopes = await attempt.opened(stack)
+        held = Held(token=attempt.token or Secret("signed-by-the-daemon"))
+        session = SignedSession(connector=connector, client=Client(id="", secrets=()), authority=held, transport=transport, clock=clock)
         ctx = Context(http=session, meta={}, scopes=scopes, first_fetch_from=None, clock=GuestClock(clock), log=Notes())
-        async for signal in connector.fetch_signals(ctx, since):
+        async for signal in connector.fetch_signals(ctx, attempt.since):
+            last = signal.cursor if isinstance(signal, Checkpoint) else last
             told = _told(connector, signal)
-            if as_json:
+            if attempt.as_json:
                 terminal.show_json_lines([told])
             else:
                 terminal.show("  ".join(str(part) for part in told.values() if part))
-
-
-@asynccontextmanager
-async def _transport(token: Secret, record: Path | None) -> AsyncIterator[Transport]:
-    real = AiohttpTransport(
-        connect_timeout=CONNECT, read_timeout=READ, response_limit=LARGEST, user_agent=f"oo-integrations/{oo_daemon.__version__}"
-    )
-    try:
-        if record is None:
-            yield real
-            return
-        secrets = {token.reveal(): CANARIES[Placeholder.ACCESS_TOKEN]} if token.reveal() else {}
-        with record.open("wb") as tape:
-            yield Recorded(transport=real, eraser=Eraser(secrets=secrets), tape=tape)
-    finally:
-        await real.close()
+    return last
 
 
 def _told(connector: Connector, signal: Signal) -> dict[str, Any]:
