@@ -156,6 +156,7 @@ async def build(
             settings=settings.connectors,
             sinks=settings.sinks,
             key_sources=settings.key_sources,
+            sandboxes=False,
             aside=strikes.aside,
             loading=at_work.loading,
         )

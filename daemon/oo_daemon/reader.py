@@ -116,7 +116,7 @@ class Reading:
         """Everything that is to be said of the file."""
         order = self.order
         provider = order.connection.provider
-        connector = discover(enabled=order.enabled, settings={provider: order.settings}).connectors.get(provider)
+        connector = discover(enabled=order.enabled, settings={provider: order.settings}, sandboxes=False).connectors.get(provider)
         if not isinstance(connector, Takes):
             yield Wrong("connector", f"the connector {provider} is not loaded, or takes no files: see `oo plugins`")
             return

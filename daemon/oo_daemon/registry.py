@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 import pluggy
-from packaging.requirements import InvalidRequirement, Requirement
 
 from oo_sdk import Connector, KeySource, Sandbox, Scheme, Sink, Struct
 from oo_sdk import hooks as specifications
@@ -81,18 +81,19 @@ def discover(
     key_sources: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     aside: Mapping[str, str] = MappingProxyType({}),
     loading: Callable[[str], AbstractContextManager[None]] = lambda key: nullcontext(),
+    sandboxes: bool = True,
     found: Iterable[EntryPoint] | None = None,
 ) -> Registry:
     """Find, load and ask every plugin. Never raises for a plugin's sake.
 
     `enabled` names strangers' distributions; `settings` holds the table `[connectors.{id}]` of each connector, `sinks` the table
     `[sinks.{id}]` of each sink that is to run, `key_sources` those of key sources; `aside` names plugins that have too many strikes, by
-    their keys, with the reason: they are not even imported. `loading` is held while a plugin's code runs; `found` stands in for the
-    installed entry points in tests.
+    their keys, with the reason: they are not even imported. `loading` is held while a plugin's code runs. Without `sandboxes` nobody is
+    asked for any: each brings a web server along. `found` stands in for the installed entry points in tests.
     """
     allowed = {_normal(name) for name in enabled} | {OURS}
     connectors: dict[str, Connector] = {}
-    sandboxes: dict[str, Sandbox] = {}
+    stand_ins: dict[str, Sandbox] = {}
     offered: dict[str, Sink] = {}
     schemes: dict[str, Scheme] = {}
     keeping: dict[str, KeySource] = {}
@@ -109,9 +110,9 @@ def discover(
             plugins.append(replace(plugin, state="quarantined", reason=aside[plugin.key], struck=True))
             continue
         with loading(plugin.key):
-            plugin = _load(plugin, point, settings, connectors, sinks, offered, schemes, key_sources, keeping)
+            plugin = _load(plugin, point, settings, connectors, sinks, offered, schemes, key_sources, keeping, sandboxes)
         connectors |= {connector.id: connector for connector in plugin.connectors}
-        sandboxes |= {sandbox.id: sandbox for sandbox in plugin.sandboxes if sandbox.id not in sandboxes}
+        stand_ins |= {sandbox.id: sandbox for sandbox in plugin.sandboxes if sandbox.id not in stand_ins}
         offered |= {sink.id: sink for sink in plugin.sinks}
         schemes |= plugin.schemes
         keeping |= {source.id: source for source in plugin.key_sources}
@@ -119,7 +120,7 @@ def discover(
     return Registry(
         plugins=tuple(plugins),
         connectors=MappingProxyType(connectors),
-        sandboxes=MappingProxyType(sandboxes),
+        sandboxes=MappingProxyType(stand_ins),
         sinks=MappingProxyType({id_: sink for id_, sink in offered.items() if id_ in sinks}),
         schemes=MappingProxyType(schemes),
         key_sources=MappingProxyType({id_: source for id_, source in keeping.items() if id_ in key_sources}),
@@ -136,10 +137,12 @@ def _load(
     taken_schemes: Mapping[str, Scheme],
     key_sources: Mapping[str, Mapping[str, Any]],
     taken_key_sources: Mapping[str, KeySource],
+    sandboxes: bool,
 ) -> Plugin:
     try:
-        check_sdk(point.dist)
-        connectors, sandboxes, offered, schemes, keeping = _ask(point)
+        if _normal(plugin.distribution) != OURS:
+            check_sdk(point.dist)
+        connectors, stand_ins, offered, schemes, keeping = _ask(point, sandboxes)
         ids = set(taken)
         for connector in connectors:
             check(connector)
@@ -171,11 +174,11 @@ def _load(
     except BaseException as error:  # a plugin is somebody else's code: whatever it raises, the rest goes on
         reason = f"{type(error).__name__} while it was loaded ({_short(error)}): update or uninstall {plugin.distribution}"
         return replace(plugin, state="quarantined", reason=reason)
-    return replace(plugin, connectors=connectors, sandboxes=sandboxes, sinks=offered, schemes=schemes, key_sources=keeping)
+    return replace(plugin, connectors=connectors, sandboxes=stand_ins, sinks=offered, schemes=schemes, key_sources=keeping)
 
 
 def _ask(
-    point: EntryPoint,
+    point: EntryPoint, with_sandboxes: bool
 ) -> tuple[tuple[Connector, ...], tuple[Sandbox, ...], tuple[Sink, ...], Mapping[str, Scheme], tuple[KeySource, ...]]:
     manager = pluggy.PluginManager(specifications.GROUP)
     manager.add_hookspecs(specifications)
@@ -188,7 +191,7 @@ def _ask(
     if not hooks:
         raise PluginRefused("it implements no hook: its author must mark oo_connectors with @hookimpl")
     connectors = tuple(_offered(manager.hook.oo_connectors))
-    sandboxes = tuple(_offered(manager.hook.oo_sandboxes))
+    sandboxes = tuple(_offered(manager.hook.oo_sandboxes)) if with_sandboxes else ()
     for sandbox in sandboxes:
         if not isinstance(getattr(sandbox, "id", None), str):
             raise PluginRefused(f"it offers a {type(sandbox).__name__}, which is not an oo_sdk.Sandbox: tell its author")
@@ -214,6 +217,8 @@ def _offered(hook: pluggy.HookCaller) -> Iterator[Any]:
 
 def conflicts(found: Distribution) -> Iterator[tuple[str, str]]:
     """Name what a distribution needs and does not find here, each with a sentence. Reads what pip wrote; loads nothing."""
+    from packaging.requirements import InvalidRequirement, Requirement  # not above: who has no stranger's plugin never needs it
+
     for line in found.requires or ():
         try:
             needed = Requirement(line)
@@ -313,8 +318,13 @@ def configure(place: str, guest: Connector | Sink | KeySource, table: Mapping[st
 
 def _origin(point: EntryPoint) -> tuple[str, str]:
     """Name and version of the distribution; an upgrade that was cut off leaves some without."""
+    return _told(point.dist) if point.dist else (UNKNOWN, "")
+
+
+@lru_cache(maxsize=64)  # one may bring many plugins, and its METADATA is read anew for each question
+def _told(found: Distribution) -> tuple[str, str]:
     try:
-        return (point.dist.name or UNKNOWN, point.dist.version or "") if point.dist else (UNKNOWN, "")
+        return found.name or UNKNOWN, found.version or ""
     except Exception:  # importlib.metadata does not say what it raises for a folder without METADATA
         return UNKNOWN, ""
 

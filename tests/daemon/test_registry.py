@@ -87,6 +87,13 @@ def test_what_is_installed() -> None:
     assert "todoist" in registry.sandboxes
 
 
+def test_without_sandboxes(site: Site) -> None:
+    """Who has no use for sandboxes asks nobody for one: they bring web servers along."""
+    site.install(HEAD + "@hookimpl\ndef oo_connectors():\n    return []\n\n@hookimpl\ndef oo_sandboxes():\n    raise AssertionError")
+    assert only(site.discover()).state == "quarantined"
+    assert only(discover(found=site.points(), sandboxes=False)).state == "loaded"
+
+
 def test_a_plugin(site: Site) -> None:
     """A plugin of ours is loaded, and its connector is there under its id."""
     site.install(GOOD)
