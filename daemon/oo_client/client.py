@@ -504,8 +504,12 @@ class Client:
         so does everything that was not done in time, perhaps to another reader. It outlives a restart of the daemon as `pages` does.
         """
         met, pause, waited = False, 0.5, 0.0
+        owed: tuple[str, str] | None = None  #: what is done, and could not be said
         while True:
             try:
+                if owed is not None:
+                    await self._answer_for(name, *owed)
+                    owed = None
                 batch = await self.take(name, limit=size, lease=lease, wait=WAIT)
             except (DaemonNotRunning, TryLater) as away:
                 if not met or waited >= PATIENCE:
@@ -524,9 +528,11 @@ class Client:
                     done = event.position
             finally:
                 if done is not None:
-                    # Where it cannot be said, the events come again: the promise is at least once.
+                    owed = batch.token, done
+                    # Where it cannot be said now, it is once the daemon is back; else the events come again: at least once is the promise.
                     with suppress(DaemonNotRunning, TryLater, Unexpected):
-                        await self._answer_for(name, batch.token, done)
+                        await self._answer_for(name, *owed)
+                        owed = None
 
     async def _answer_for(self, name: str, token: str, position: str) -> None:
         try:

@@ -468,6 +468,7 @@ async def build(
             parsed=parsed,
             as_json=wire.as_json,
             entry=wire.entry,
+            views=wire.VIEWS,
             clock=clock,
         )
         api = Api(

@@ -8,12 +8,14 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, TypeAlias
 
+import msgspec
+from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from oo_sdk._schema.oo.events.v1.event_pb2 import Entry, NormalizedEvent
 from oo_sdk.errors import Unreadable
 
-__all__ = ["Change", "Checkpoint", "Cursor", "Entry", "Event", "Listing", "NormalizedEvent", "Signal"]
+__all__ = ["Change", "Checkpoint", "Cursor", "Entry", "Event", "Listing", "NormalizedEvent", "Signal", "as_json"]
 
 #: Where a connector left off: any JSON object; its shape is the connector's own.
 Cursor: TypeAlias = Mapping[str, Any]
@@ -66,3 +68,31 @@ class Listing:
 
 #: What `fetch_signals` yields. `Unreadable` sets one item aside.
 Signal: TypeAlias = Event | Checkpoint | Listing | Unreadable
+
+
+def as_json(event: NormalizedEvent) -> dict[str, Any]:
+    """The event for people and scripts, as `/v1/events` shows it; a payload whose message is not installed here stays as bytes."""
+    return {
+        "id": event.id,
+        "connection": event.connection,
+        "user": event.user,
+        "provider": event.provider,
+        "account": event.account,
+        "type": event.type,
+        "change": Change(event.change).name.lower(),
+        "subject": event.subject,
+        "revision": event.revision,
+        "version": event.version,
+        "order": event.order if event.HasField("order") else None,
+        "occurred_at": event.occurred_at.ToJsonString() if event.HasField("occurred_at") else None,
+        "observed_at": event.observed_at.ToJsonString(),
+        "payload": _payload(event) if event.HasField("payload") else None,
+    }
+
+
+def _payload(event: NormalizedEvent) -> dict[str, Any]:
+    try:
+        return json_format.MessageToDict(event.payload)
+    except Exception:  # whatever is wrong with a guest's message (a NaN in a Struct, say): one event must not make a page unreadable
+        plain: dict[str, Any] = msgspec.to_builtins({"@type": event.payload.type_url, "value": event.payload.value})
+        return plain

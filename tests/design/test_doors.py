@@ -30,6 +30,7 @@ DOORS = {
 }
 #: The generated protobuf, and Google's runtime, are met only where events become bytes and where connectors name their payloads.
 PROTOBUF_DOORS = {
+    "plugins/oo_sdk/cloudevents.py",
     "plugins/oo_sdk/events.py",
     "plugins/oo_sdk/uploads.py",
     "plugins/oo_sdk/vocabulary.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Protocol
@@ -156,6 +156,7 @@ class EventRoutes:
     parsed: Callable[[str | None, Position], int]  #: a position as it was said, held against the log
     as_json: Callable[[bytes], dict[str, Any]]
     entry: Callable[[str, bytes | None], bytes]  #: a position and an event, length-delimited
+    views: Mapping[str, Callable[[Sequence[tuple[str, bytes]]], bytes]]  #: by content type: a page in another form, whole
     clock: Clock
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -188,6 +189,10 @@ class EventRoutes:
             if kind in accepted:
                 return await self._stream(request, kind, after, wanted, end.epoch)
         page = await self.reader.page(after, int(limit), wanted, patience)
+        for kind, view in self.views.items():
+            if kind in accepted:
+                body = view([(_text(end.epoch, each.position), each.body) for each in page.events])
+                return self._viewed(request, kind, body, page, end.epoch)
         return answer(
             {
                 "events": self._shown(page.events, end.epoch),
@@ -196,6 +201,13 @@ class EventRoutes:
                 "missing": page.missing,
             }
         )
+
+    @staticmethod
+    def _viewed(request: web.Request, kind: str, body: bytes, page: Page, epoch: int) -> web.Response:
+        """A page in a form that has no room for where to go on: that stands in headers."""
+        following = request.rel_url.update_query(after=_text(epoch, page.reached))
+        headers = {"Content-Type": kind, "Link": f'<{following}>; rel="next"', "OO-Missing": str(page.missing)}
+        return web.Response(body=body, headers=headers)
 
     async def _stream(self, request: web.Request, kind: str, after: int, wanted: Filter, epoch: int) -> web.StreamResponse:
         """Write events as they come, until the reader leaves or the daemon stops."""

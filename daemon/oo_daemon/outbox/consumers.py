@@ -28,6 +28,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Reader(Protocol):
     """Reads pages of the outbox, and waits for what comes next."""
 
+    @property
+    def closed(self) -> bool:
+        """The daemon stops: nobody is kept waiting."""
+
     async def page(self, after: int, limit: int, wanted: Filter, wait: float, present_until: int = 0) -> Page:
         """A page of events after a position; an empty one only after `wait` seconds."""
 
@@ -105,7 +109,7 @@ class Consumers:
             now, left = self.clock.now(), deadline - self.clock.monotonic()
             taken = known.free_at(now)
             if taken > now:
-                if left <= 0:
+                if left <= 0 or self.reader.closed:
                     return Given(events=[], position=Position(epoch=end.epoch, number=known.position))
                 await self.clock.sleep(min(left, LOOK, (taken - now) / SECOND))
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from oo_daemon.ports import SECOND, micros
 from oo_daemon.store.accept import DELETED, OCCURRED, Draft, event_id, tombstone_digest
 from oo_daemon.store.connections import Connection
-from oo_sdk import Change, ConnectorBug, Event, Unreadable
+from oo_sdk import Change, ConnectorBug, Event, Unreadable, cloudevents, events
 from oo_sdk.events import NormalizedEvent
 
 #: Raised when the bytes of an unchanged payload would differ from before; an equal version then restamps the digest silently.
@@ -181,24 +181,25 @@ def varint(number: int) -> bytes:
 
 
 def as_json(body: bytes) -> dict[str, Any]:
-    """The event for people and scripts; a payload whose message is not installed here stays as bytes."""
-    event = decode(body)
-    return {
-        "id": event.id,
-        "connection": event.connection,
-        "user": event.user,
-        "provider": event.provider,
-        "account": event.account,
-        "type": event.type,
-        "change": Change(event.change).name.lower(),
-        "subject": event.subject,
-        "revision": event.revision,
-        "version": event.version,
-        "order": event.order if event.HasField("order") else None,
-        "occurred_at": event.occurred_at.ToJsonString() if event.HasField("occurred_at") else None,
-        "observed_at": event.observed_at.ToJsonString(),
-        "payload": _payload(event) if event.HasField("payload") else None,
-    }
+    """The event for people and scripts."""
+    return events.as_json(decode(body))
+
+
+def cloud_batch(stored: Sequence[tuple[str, bytes]]) -> bytes:
+    """Events, each with its position, as one body in the JSON format of CloudEvents."""
+    return msgspec.json.encode([cloudevents.as_json(decode(body), position) for position, body in stored])
+
+
+def cloud_batch_protobuf(stored: Sequence[tuple[str, bytes]]) -> bytes:
+    """The same in their protobuf format."""
+    return cloudevents.batch(cloudevents.as_protobuf(decode(body), position) for position, body in stored)
+
+
+#: Pages in other forms, by content type.
+VIEWS: Mapping[str, Callable[[Sequence[tuple[str, bytes]]], bytes]] = {
+    cloudevents.JSON_BATCH: cloud_batch,
+    cloudevents.PROTOBUF_BATCH: cloud_batch_protobuf,
+}
 
 
 def shown(payload: Message) -> dict[str, Any]:
@@ -210,14 +211,6 @@ def shown(payload: Message) -> dict[str, Any]:
 def as_text(body: bytes) -> str:
     """The event in protobuf's text form."""
     return text_format.MessageToString(decode(body), as_utf8=True)
-
-
-def _payload(event: NormalizedEvent) -> dict[str, Any]:
-    try:
-        return json_format.MessageToDict(event.payload)
-    except Exception:  # whatever is wrong with a guest's message (a NaN in a Struct, say): one event must not make a page unreadable
-        plain: dict[str, Any] = msgspec.to_builtins({"@type": event.payload.type_url, "value": event.payload.value})
-        return plain
 
 
 def _timestamp(time: int) -> Timestamp:

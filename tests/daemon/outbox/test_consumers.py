@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from oo_sdk.vocabulary import Document
 
 ALL = Filter()
 LEASE = 60.0
+#: Steps of the state machine, at least, where it finds nothing.
+STEPS = int(os.environ.get("OO_TEST_CONSUMER_STEPS", "800"))
 
 
 class Counted(FixedChance):
@@ -253,6 +256,15 @@ class Readers(RuleBasedStateMachine):
         """Time passes; a reader may have died."""
         self.run(self.world.clock.advance(seconds))
 
+    @rule(place=some.sampled_from(["beginning", "now", "here"]))
+    def reset(self, place: str) -> None:
+        """An operator puts the consumer somewhere else; whoever has a batch loses it."""
+        self.run(self.it.reset("a", place))
+        self.done = {"beginning": 0, "now": self.written, "here": self.done}[place]
+        if self.token:
+            self.old.append(self.token)
+        self.token, self.held, self.ends = "", [], 0.0
+
     @rule(which=some.integers(0, 5))
     def late(self, which: int) -> None:
         """A reader that lost its batch answers."""
@@ -281,4 +293,4 @@ class Readers(RuleBasedStateMachine):
 @pytest.mark.rows("B7", "B8")
 def test_readers_against_a_reference() -> None:
     """Whatever readers do: nothing is lost, everything is in order, one reader at a time."""
-    run_state_machine_as_test(Readers, settings=settings(max_examples=20, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Readers, settings=settings(max_examples=STEPS // 40, stateful_step_count=40, deadline=None))
