@@ -22,6 +22,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from oo_sdk._schema.oo.cloudevents.v1 import cloudevents_pb2
 from oo_sdk._schema.oo.events.v1 import event_pb2
 from oo_sdk._schema.oo.vocabulary.v1 import vocabulary_pb2
 
@@ -70,7 +71,7 @@ def keep() -> None:
 
 def written() -> Iterator[dict[str, Any]]:
     """One filled message of each kind: its bytes, and what they say."""
-    for file in (event_pb2, vocabulary_pb2):
+    for file in (cloudevents_pb2, event_pb2, vocabulary_pb2):
         for name in sorted(file.DESCRIPTOR.message_types_by_name):
             message = filled(getattr(file, name)())
             wire = base64.b64encode(message.SerializeToString(deterministic=True)).decode()

@@ -20,12 +20,13 @@ from design import kept
 from design.breaking import breaking
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
+from oo_sdk._schema.oo.cloudevents.v1 import cloudevents_pb2
 from oo_sdk._schema.oo.events.v1 import event_pb2
 from oo_sdk._schema.oo.vocabulary.v1 import vocabulary_pb2
 
 PRESENT: dict[str, Any] = {
     descriptor.full_name: getattr(file, name)
-    for file in (event_pb2, vocabulary_pb2)
+    for file in (cloudevents_pb2, event_pb2, vocabulary_pb2)
     for name, descriptor in file.DESCRIPTOR.message_types_by_name.items()
 }
 MESSAGES = [json.loads(line) for line in (kept.KEPT / "messages.jsonl").read_text().splitlines()]
@@ -272,7 +273,7 @@ def _newer(folder: Path) -> Path:
         text = re.sub(r"^( *)message \w+ \{$", r"\g<0>\n\1  string added_later = 9000;", file.read_text(), flags=re.MULTILINE)
         file.write_text(re.sub(r"^( *)(\w+)_UNSPECIFIED = 0;$", r"\g<0>\n\1\2_ADDED_LATER = 9000;", text, flags=re.MULTILINE))
         assert "added_later" in file.read_text()
-        assert "ADDED_LATER" in file.read_text()
+        assert "ADDED_LATER" in file.read_text() or "_UNSPECIFIED" not in text
     return place
 
 
