@@ -227,13 +227,16 @@ class Client:
         account: str = "default",
         registration: str | None = None,
         write: bool = False,
+        scopes: Sequence[str] = (),
         return_to: str = "",
     ) -> ConnectSession:
-        """Make a link by which the user connects an account; with `write` the person is asked to allow changes, too.
+        """Make a link by which the user connects an account; with `write` the person is asked to allow all changes, too.
+
+        `scopes` are asked for besides what the connector needs and what the person has allowed before.
 
         The last page leads to `return_to`, which must be on the daemon's list.
         """
-        wish = {"write": write or None, "return_to": return_to or None}
+        wish = {"write": write or None, "scopes": list(scopes) or None, "return_to": return_to or None}
         body = {"provider": provider, "user": user, "account": account, "registration": registration, **wish}
         return await self._ask("POST", "/v1/connect-sessions", into=ConnectSession, body=body)
 
@@ -264,7 +267,8 @@ class Client:
     ) -> Action:
         """Change something at the provider; waits at most `wait` seconds until it is done. The same key is never done twice.
 
-        Refused with code `unknown_action`, `arguments`, `missing_scope`, `not_active` or `key_reused`.
+        Refused with code `unknown_action`, `arguments`, `missing_scope`, `not_active` or `key_reused`. With `missing_scope` the error has
+        a `connect_url`, by which the person can allow just what is missing.
         """
         body = {"connection": connection, "name": name, "arguments": arguments or {}, "key": key}
         return await self._ask("POST", "/v1/actions", into=Action, body=body, wait=wait)
@@ -857,6 +861,7 @@ class _Said(msgspec.Struct, frozen=True):
     code: str
     message: str
     remedy: str = ""
+    connect_url: str = ""
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -898,4 +903,4 @@ def _refusal(status: int, retry_after: str, body: bytes) -> Refused | Unexpected
     if status == 503:
         after = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
         return TryLater(said.code, said.message, said.remedy, after=after)
-    return Refused(said.code, said.message, said.remedy)
+    return Refused(said.code, said.message, said.remedy, connect_url=said.connect_url)

@@ -24,9 +24,10 @@ class DaemonNotRunning(ClientError):
 class Refused(ClientError):
     """The daemon said no: ask for something else. `code` is its word for why."""
 
-    def __init__(self, code: str, message: str, remedy: str) -> None:
+    def __init__(self, code: str, message: str, remedy: str, *, connect_url: str = "") -> None:
         super().__init__(message, remedy)
         self.code = code
+        self.connect_url = connect_url  #: where the person can allow what is missing, with the code `missing_scope`
 
 
 class TryLater(Refused):

@@ -61,11 +61,18 @@ class House:
         self, *, decision: str = "allow", user: str = "ada", account: str = "default", write: bool = False
     ) -> Connection | None:
         """Sign in as a person would; None if that did not succeed."""
-        async with self.client as client, Browser() as browser:
+        async with self.client as client:
             provider = self.sandbox.id
             await client.register(provider=provider, client_id=self.sandbox.client_id, client_secrets=[self.sandbox.client_secret])
             session = await client.connect(provider=provider, user=user, account=account, write=write)
-            await browser.open(session.url)
+            await self.follow(session.url, decision=decision)
+            reached = await client.connect_progress(session.id)
+            return await client.connection(reached.connection) if reached.connection else None
+
+    async def follow(self, link: str, *, decision: str = "allow") -> None:
+        """Do what a person does with a link."""
+        async with Browser() as browser:
+            await browser.open(link)
             self.pages.append(browser.page)
             await browser.press()
             await browser.press("decision", decision)
@@ -73,8 +80,6 @@ class House:
                 self.pages.append(browser.page)
                 await browser.press("answer", "yes")
             self.pages.append(browser.page)
-            reached = await client.connect_progress(session.id)
-            return await client.connection(reached.connection) if reached.connection else None
 
     async def events(self, **wanted: Any) -> list[Event]:
         """Everything in the outbox."""

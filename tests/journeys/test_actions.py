@@ -81,13 +81,18 @@ async def test_changing_is_asked_for_apart(house: House) -> None:
     assert "What it will be able to change</h2>\n<p>Nothing.</p>" in house.pages[0]
     why = await refused(house, connection, "add_task", {"title": "Buy bread"})
     assert why.code == "missing_scope"
-    assert why.remedy == "Ask for it: oo connect todoist --user ada --write"
-    again = await writing(house)
+    assert why.remedy == f"Have ada open {why.connect_url} and allow it, then ask again."
+    await house.follow(why.connect_url)
+    async with house.client as client:
+        again = await client.connection(connection.id)
     assert again.id == connection.id
     assert "data:read_write" in again.scopes
-    assert "Complete and change your tasks" in house.pages[-1]
+    assert "Complete and change your tasks" in house.pages[-3], "and not more than that"
     assert (await act(house, again, "add_task", {"title": "Buy bread"})).state == "done"
     assert "Buy bread" in house.tasks().values()
+    once_more = await house.connect()  # as after a grant that has ended: what was allowed is asked for again
+    assert once_more is not None
+    assert set(once_more.scopes) == set(again.scopes)
 
 
 async def test_the_same_key_is_the_same_action(house: House) -> None:

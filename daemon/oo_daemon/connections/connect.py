@@ -158,9 +158,14 @@ class Connect:
         registration: str | None = None,
         *,
         write: bool = False,
+        also: Collection[str] = (),
         return_to: str = "",
     ) -> ConnectSession:
-        """Open a sign-in and give its one-use link; with `write` it asks to change things, too. Raises `Declined`."""
+        """Open a sign-in and give its one-use link. Raises `Declined`.
+
+        It asks for what the connector needs, for what the person has allowed before, and for the scopes that are named in `also`; with
+        `write` for everything that may be changed.
+        """
         connector = self.registry.connectors.get(provider)
         if connector is None:
             raise Declined("unknown_provider", f"There is no connector {provider}.", "See `oo plugins` for those there are.")
@@ -169,12 +174,21 @@ class Connect:
         for word, text in (("user", user), ("account", account)):
             if not _NAME.fullmatch(text):
                 raise Declined(word, f"{text!r} is no name for a {word}.", "Use up to 128 letters, digits and . _ @ + : = -")
-        scopes = tuple(scope.id for scope in connector.scopes if scope.required or (write and scope.access == "write"))
+        if unknown := sorted(set(also) - {scope.id for scope in connector.scopes}):
+            raise Declined(
+                "unknown_scope", f"{_title(connector)} has no scope {unknown[0]}.", "See `oo plugins --json` for those there are."
+            )
         if write and not any(scope.access == "write" for scope in connector.scopes):
             raise Declined("no_write", f"There is nothing that oO could change at {_title(connector)}.", "Connect without --write.")
         known = await self.storage.read(connections.of, user, provider, account)
         if known is not None and known.state == "erasing":
             raise _being_erased()
+        before = known.scopes if known is not None and known.state in {"active", "paused", "needs_sign_in"} else ()
+        scopes = tuple(
+            scope.id
+            for scope in connector.scopes
+            if scope.required or scope.id in also or scope.id in before or (write and scope.access == "write")
+        )
         if return_to and return_to not in self.return_to:
             raise Declined("return_to", "That return address is not on the list.", "Add it to oauth.return_to, exactly as it is sent.")
         found = await self.registrations.find(provider, registration)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 
 class Declined(Exception):
-    """Something must be changed before it can be done: `code` for programs, a sentence, and the remedy."""
+    """Something must be changed before it can be done: `code` for programs, a sentence, and the remedy.
 
-    def __init__(self, code: str, message: str, remedy: str = "") -> None:
+    `scope` is what the person would have to allow, where that is all that is missing.
+    """
+
+    def __init__(self, code: str, message: str, remedy: str = "", *, scope: str = "") -> None:
         super().__init__(f"{message} {remedy}".strip())
         self.code = code
         self.message = message
         self.remedy = remedy
+        self.scope = scope

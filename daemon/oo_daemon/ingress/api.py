@@ -54,6 +54,7 @@ STATUS_OF = {
     "no_write": 409,
     "not_loaded": 409,
     "unknown_action": 404,
+    "unknown_scope": 400,
     "missing_scope": 409,
     "key_reused": 409,
     "token_exists": 409,
@@ -98,6 +99,7 @@ class NewConnectSession(msgspec.Struct, forbid_unknown_fields=True):
     account: str = "default"
     registration: str | None = None
     write: bool = False
+    scopes: list[str] = msgspec.field(default_factory=list)
     return_to: str = ""
 
 
@@ -336,7 +338,13 @@ class Api:
         body = await body_of(request, NewConnectSession)
         insist_on_own(request, body.user, Refused(403, "user", "You can connect accounts for yourself only.", "Leave it to them."))
         session = await self.connect.open(
-            body.provider, body.user, body.account, body.registration, write=body.write, return_to=body.return_to
+            body.provider,
+            body.user,
+            body.account,
+            body.registration,
+            write=body.write,
+            also=body.scopes,
+            return_to=body.return_to,
         )
         return answer({"id": session.id, "url": session.url, "expires_at": view.time(session.expires_at)}, status=201)
 
@@ -454,10 +462,24 @@ class Api:
         body = await body_of(request, NewAction)
         wait = wait_of(request)
         known = await self._known(request, body.connection)
-        job = await self.actions.ask(known, body.name, body.arguments, body.key)
+        try:
+            job = await self.actions.ask(known, body.name, body.arguments, body.key)
+        except Declined as declined:
+            raise await self._with_a_link(known, declined) from None
         self.wake()
         job = await self._done(request, job.id, wait)
         return answer(view.action(job), status=202 if job.state == "queued" else 200)
+
+    async def _with_a_link(self, known: Connection, declined: Declined) -> Exception:
+        """What was declined; where only a scope is missing, with a link by which the person can allow just that."""
+        if not declined.scope:
+            return declined
+        try:
+            session = await self.connect.open(known.provider, known.user, known.account, known.registration, also=[declined.scope])
+        except Declined:  # too many links were made, most of all
+            return declined
+        remedy = f"Have {known.user} open {session.url} and allow it, then ask again."
+        return Refused(STATUS_OF[declined.code], declined.code, declined.message, remedy, connect_url=session.url)
 
     @needs("act", of_user="act")
     async def show_action(self, request: web.Request) -> web.Response:

@@ -89,12 +89,15 @@ class Refused(Exception):
     status.
     """
 
-    def __init__(self, status: int, code: str, message: str, remedy: str = "", *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, remedy: str = "", *, connect_url: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.remedy = remedy
+        self.connect_url = connect_url  #: where the person can allow what is missing
         self.headers = dict(headers or {})
 
 
@@ -369,6 +372,8 @@ def _console_voice(refusal: Refused) -> web.Response:
 
 def _private_voice(refusal: Refused) -> web.Response:
     error = {"code": refusal.code, "message": refusal.message, "remedy": refusal.remedy}
+    if refusal.connect_url:
+        error["connect_url"] = refusal.connect_url
     response = web.json_response({"error": error}, status=refusal.status)
     for name in _KEPT_HEADERS:
         if name in refusal.headers:

@@ -165,6 +165,7 @@ class Actions:
                 "missing_scope",
                 f"{connection.user} has not allowed oO to change anything at {connector.title or connector.id}.",
                 f"Ask for it: {_connect(connection, write=True)}",
+                scope=kind.scope,
             )
         return None
 

@@ -1139,3 +1139,13 @@ async def test_a_yes_while_the_connection_is_erased(world: World) -> None:
     assert (outcome.status, "being erased" in outcome.reason) == ("failed", True)
     assert (await world.connection()).state == "erasing"
     assert [left.id for left in await world.storage.read(flows.left, world.clock.now())] == [id_]
+
+
+async def test_a_scope_is_asked_for_by_itself(world: World) -> None:
+    """A link may ask for one scope more and nothing else; what the connector does not know is declined."""
+    session = await world.connect.open("acme", "ada", also=["notes.write"])
+    (offer,) = [await world.connect.offer(session.link)]
+    assert offer is not None
+    assert {each.id: each.ticked for each in offer.scopes}["notes.write"]
+    with pytest.raises(Declined, match=r"no scope mail\.read"):
+        await world.connect.open("acme", "ada", also=["mail.read"])
