@@ -236,6 +236,9 @@ async def _run(attempt: Attempt) -> Cursor | None:
                 terminal.show_json_lines([told])
             else:
                 terminal.show("  ".join(str(part) for part in told.values() if part))
+        if attempt.record is not None and attempt.since is None and last is not None:
+            async for _ in connector.fetch_signals(ctx, last):
+                pass  # on the tape, as the contract's tests go on from there, too
     return last
 
 
