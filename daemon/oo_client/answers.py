@@ -312,6 +312,47 @@ class Connection(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class HeldScope(Struct, frozen=True, kw_only=True):
+    """One permission of a connector, and whether this person gives it."""
+
+    id: str
+    sentence: str
+    access: Literal["read", "write"]
+    required: bool
+    granted: bool
+
+
+class CallsLeft(Struct, frozen=True, kw_only=True):
+    """How much is left of what a provider allows: so many `calls` in so many `seconds`."""
+
+    of: Literal["user", "client"]
+    calls: int
+    seconds: int
+    left: int  #: may be made at once now
+    at_once: int  #: and at most
+    closed_until: datetime | None
+
+
+class Subscription(Struct, frozen=True, kw_only=True):
+    """What the provider was asked to push."""
+
+    topic: str
+    state: Literal["making", "standing", "ending", "ended"]
+    renew_at: datetime | None
+    expires_at: datetime | None
+
+
+class Details(Struct, frozen=True, kw_only=True):
+    """How a connection does."""
+
+    cursor_at: datetime | None  #: when it last came to a place from which it can go on
+    tries: int  #: syncs in a row that did not end well
+    scopes: tuple[HeldScope, ...]
+    budgets: tuple[CallsLeft, ...]
+    subscriptions: tuple[Subscription, ...]
+    runs: tuple[Run, ...]  #: the last syncs, newest first
+
+
 class ActionResult(Struct, frozen=True, kw_only=True):
     """What an action has changed."""
 

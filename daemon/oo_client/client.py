@@ -30,6 +30,7 @@ from oo_client.answers import (
     CreatedToken,
     DeadLetter,
     Delivery,
+    Details,
     Erasure,
     Event,
     EventPage,
@@ -252,6 +253,10 @@ class Client:
     async def connection(self, connection: str) -> Connection:
         """Show one connection."""
         return await self._ask("GET", f"/v1/connections/{_segment(connection)}", into=Connection)
+
+    async def details(self, connection: str) -> Details:
+        """Say how a connection does: its last syncs, what is left of limits, its subscriptions and scopes."""
+        return await self._ask("GET", f"/v1/connections/{_segment(connection)}/details", into=Details)
 
     async def uses(self, connection: str, *, days: float = 7) -> tuple[Use, ...]:
         """Say where and how often a connection's credential was used in the last days, newest hour first."""

@@ -106,6 +106,8 @@ TIDY_EVERY = 3600.0
 GIVE_BACK_EVERY = 10.0
 #: How often a rotation that was cut off is looked for.
 KEYS_EVERY = 60.0
+#: How often it is measured what is left of limits.
+BUDGETS_EVERY = 15.0
 #: How often the counted uses of credentials are written.
 USES_EVERY = 10.0
 
@@ -484,6 +486,7 @@ async def build(
             keys=keys,
             uses=uses,
             strikes=strikes,
+            budgets=budgets,
             timetables=Timetables(storage=storage, clock=clock, interval=settings.sync.interval),
             as_json=wire.as_json,
             rehearse=_rehearse(intake, clock),
@@ -583,6 +586,7 @@ async def build(
             (TIDY_EVERY, connect.tidy, "tidy"),
             (TIDY_EVERY, intake.tidy, "tidy_inbox"),
             (TIDY_EVERY, actions.tidy, "tidy_actions"),
+            (BUDGETS_EVERY, budgets.tell, "budgets"),
             (TIDY_EVERY, budgets.tidy, "tidy_budgets"),
             (TIDY_EVERY, uses.tidy, "tidy_uses"),
             (TIDY_EVERY, taking.tidy, "tidy_uploads"),

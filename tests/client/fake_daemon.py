@@ -127,6 +127,7 @@ class FakeDaemon:
                 web.get("/v1/connections", self._connections),
                 web.get("/v1/connections/{id}", self._connection),
                 web.delete("/v1/connections/{id}", self._disconnect),
+                web.get("/v1/connections/{id}/details", self._details),
                 web.get("/v1/connections/{id}/uses", self._uses),
                 web.post("/v1/actions", self._act),
                 web.get("/v1/actions/{id}", self._action),
@@ -359,6 +360,9 @@ class FakeDaemon:
 
     async def _runs(self, request: web.Request) -> web.Response:
         return _json({"runs": [each for each in self.runs if _matches(each, request, "connection")]})
+
+    async def _details(self, request: web.Request) -> web.Response:
+        return _json({**details(), "runs": self.runs[:5]})
 
     async def _uses(self, request: web.Request) -> web.Response:
         return _json({"uses": self.uses})
@@ -638,6 +642,18 @@ def connection(**changes: Any) -> Json:
         "created_at": "2026-11-01T08:00:00Z",
         **changes,
     }  # fmt: skip
+
+
+def details(**changes: Any) -> Json:
+    """Give what there is to know of a connection."""
+    scopes = [
+        {"id": "data:read", "sentence": "See your tasks.", "access": "read", "required": True, "granted": True},
+        {"id": "data:read_write", "sentence": "Change your tasks.", "access": "write", "required": False, "granted": False},
+    ]
+    budget = {"of": "user", "calls": 1000, "seconds": 900, "left": 241, "at_once": 250, "closed_until": None}
+    pushed = {"topic": "items", "state": "standing", "renew_at": SOON, "expires_at": SOON}
+    whole = {"cursor_at": NOW, "tries": 0, "scopes": scopes, "budgets": [budget], "subscriptions": [pushed], "runs": []}
+    return {**whole, **changes}
 
 
 def revocation(revoked: str = "fully", **changes: Any) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from oo_client import Connection, Revocation, Timetable
+from oo_client import CallsLeft, Client, Connection, Details, Revocation, Run, Subscription, Timetable
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
 from oo_daemon.cli.call import Call, json_option
@@ -25,6 +25,14 @@ COLUMNS = (
 USES = (Column(title="Hour from (UTC)"), Column(title="Host", gives=True), Column(title="Uses", number=True))
 
 
+RUNS = (
+    Column(title="Last syncs (UTC)"),
+    Column(title="Outcome"),
+    Column(title="Seconds", number=True),
+    Column(title="Calls", number=True),
+    Column(title="Events", number=True),
+    Column(title="Detail", gives=True),
+)
 MINUTE = 60.0
 
 
@@ -54,9 +62,13 @@ def connections(ctx: click.Context, user: str | None, provider: str | None, as_j
 @click.pass_obj
 def show(call: Call, connection: str, as_json: bool) -> None:
     """Show one connection."""
-    found = ask(call, lambda client: client.connection(connection))
+
+    async def looking(client: Client) -> tuple[Connection, Details]:
+        return await client.connection(connection), await client.details(connection)
+
+    found, details = ask(call, looking)
     if as_json:
-        terminal.show_json(found)
+        terminal.show_json({**msgspec.to_builtins(found), "details": details})
         return
     last, revocation = found.last_sync, found.revocation
     terminal.show_fields(
@@ -68,6 +80,7 @@ def show(call: Call, connection: str, as_json: bool) -> None:
             ("State", words(found.state)),
             ("Reason", found.reason),
             ("Granted", ", ".join(found.scopes)),
+            ("Not granted", ", ".join(scope.id for scope in details.scopes if not scope.granted)),
             ("Revoked", revoked(revocation) if revocation else ""),
             ("Remains", revocation.remains if revocation else ""),
             ("By hand", revocation.manual_url if revocation else ""),
@@ -78,9 +91,17 @@ def show(call: Call, connection: str, as_json: bool) -> None:
             ("Events", terminal.count(last.events, "event") if last else ""),
             ("Timetable", scheduled(found.timetable)),
             ("Next sync", _utc(terminal.moment(found.next_sync_at)) or "none planned"),
+            ("Failures", terminal.count(details.tries, "sync") + " in a row" if details.tries else ""),
+            *(("Calls left", _left(budget)) for budget in details.budgets),
+            *(("Pushes", _pushed(each)) for each in details.subscriptions if each.state != "ended"),
             ("Cursor", msgspec.json.encode(found.meta.get("cursor")).decode()),
+            ("Cursor since", _utc(terminal.moment(details.cursor_at))),
         ]
     )
+    if details.runs:
+        terminal.show("")
+        terminal.show_table(RUNS, map(_run, details.runs))
+        terminal.note(f"`oo runs {found.id}` lists more of them.")
 
 
 @connections.command()
@@ -172,6 +193,24 @@ def _row(connection: Connection) -> tuple[str, ...]:
         words(last.outcome) if last else "",
         f"{last.events:,}".replace(",", "\u2009") if last else "",
     )
+
+
+def _run(run: Run) -> tuple[str, ...]:
+    took = f"{(run.finished_at - run.started_at).total_seconds():.1f}" if run.finished_at else ""
+    return (terminal.moment(run.started_at), words(run.outcome), took, str(run.calls), str(run.events), run.detail)
+
+
+def _left(budget: CallsLeft) -> str:
+    """Write what is left of a limit."""
+    whose = "for this person" if budget.of == "user" else "for all"
+    closed = f"; the provider wants none before {_utc(terminal.moment(budget.closed_until))}" if budget.closed_until else ""
+    return f"{budget.left} of {budget.at_once} at once {whose} ({budget.calls} in {budget.seconds} s){closed}"
+
+
+def _pushed(subscription: Subscription) -> str:
+    """Write what the provider was asked to push."""
+    until = f" until {_utc(terminal.moment(subscription.expires_at))}" if subscription.expires_at else ""
+    return f"{subscription.topic}, {subscription.state}{until}"
 
 
 def words(state: str) -> str:

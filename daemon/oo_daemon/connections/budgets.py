@@ -37,6 +37,16 @@ def bucket(limit: RateLimit) -> Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """How much of a limit is left."""
+
+    limit: RateLimit
+    left: int  #: calls that may be made at once
+    burst: int  #: as many as may be made at once at most
+    closed_until: int | None  #: the provider has said that it was too much
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
     """What keeping to limits needs. Used on the guests' loop."""
 
@@ -44,6 +54,8 @@ class Budgets:
     clock: Clock
     metrics: Metrics
     _held: dict[str, list[float]] = field(default_factory=dict)  #: by bucket: tokens drawn and not used, and until when they are good
+    #: By provider, and by whose calls a limit counts: how much was left of the emptiest bucket since the last time that it was told.
+    _least: dict[tuple[str, str], float] = field(default_factory=dict)
 
     async def take(self, connector: Connector, connection: Connection, *, waited_for: bool) -> None:
         """Take one call's tokens. Waits a little; raises `QuotaSpent` where that is not enough."""
@@ -53,6 +65,8 @@ class Budgets:
                 reserve = 0.0 if waited_for or size is None or size.burst < 1 / RESERVE else RESERVE
                 now = self.clock.now()
                 drawn = await self.storage.write(budgets.draw, id_, size, want=want, reserve=reserve, now=now)
+                whose = (connector.id, id_.partition(" ")[0])
+                self._least[whose] = min(self._least.get(whose, 1.0), drawn.left)
                 if drawn.tokens:
                     held = self._held.setdefault(id_, [0.0, 0.0])
                     held[:] = [held[0] + drawn.tokens, self.clock.monotonic() + GOOD]
@@ -70,6 +84,22 @@ class Budgets:
         for id_ in [each for each in ids if each.startswith("user ")] or ids:  # it does not say which limit it was
             self._held.pop(id_, None)
             await self.storage.write(budgets.close, id_, now + int(seconds * SECOND), now)
+
+    async def left(self, connector: Connector, connection: Connection) -> list[Left]:
+        """How many calls may be made at once for a connection just now, by each limit of its provider."""
+        now = self.clock.now()
+        found = []
+        for limit, (id_, size) in zip(connector.limits, _buckets(connector, connection), strict=False):
+            if size is not None:
+                level = await self.storage.read(budgets.level, id_, size, now)
+                found.append(Left(limit=limit, left=level.tokens, burst=size.burst, closed_until=level.closed_until))
+        return found
+
+    async def tell(self) -> None:
+        """Measure what was left where least was."""
+        for provider, of in list(self._least):
+            self.metrics.gauge("budget_left_ratio", round(self._least[provider, of], 3), provider=provider, kind=of)
+            self._least[provider, of] = 1.0
 
     async def tidy(self) -> None:
         """Forget buckets that nobody draws from."""

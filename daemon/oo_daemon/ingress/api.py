@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from oo_daemon.connections import pause as pausing
+from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.errors import Declined
@@ -25,7 +26,7 @@ from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import Scope, Tokens, held_to, insist_on_own, needs
 from oo_daemon.ports import SECOND, Clock
 from oo_daemon.registry import Plugin, Registry
-from oo_daemon.store import connections, consumers, inbox, jobs, outbox, runs, schedule
+from oo_daemon.store import connections, consumers, inbox, jobs, outbox, runs, schedule, subscriptions
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.errors import CannotStore
@@ -40,6 +41,8 @@ from oo_vault import Secret, VaultError
 
 #: How often a waiting request looks again, in seconds.
 LOOK = 0.1
+#: Syncs among the details of a connection.
+LATEST = 5
 #: In seconds.
 DAY = 86_400
 #: Deliveries that one transaction changes.
@@ -207,6 +210,7 @@ class Api:
     keys: Keys
     uses: Uses
     strikes: Strikes
+    budgets: Budgets
     timetables: Timetables
     as_json: Callable[[bytes], dict[str, Any]]
     rehearse: Rehearse
@@ -226,6 +230,7 @@ class Api:
             web.get("/v1/connect-sessions/{id}", self.show_connect_session),
             web.get("/v1/connections", self.list_connections),
             web.get("/v1/connections/{id}", self.show_connection),
+            web.get("/v1/connections/{id}/details", self.show_details),
             web.get("/v1/connections/{id}/uses", self.list_uses),
             web.delete("/v1/connections/{id}", self.end_connection),
             web.post("/v1/connections/{id}/sync", self.sync),
@@ -373,6 +378,25 @@ class Api:
         """One connection."""
         known = await self._connection(request)
         return answer(await self.storage.read(_show, known, self.clock.now()))
+
+    @needs("read", of_user="read")
+    async def show_details(self, request: web.Request) -> web.Response:
+        """What there is to know of how one connection does."""
+        known = await self._connection(request)
+        connector = self.registry.connectors.get(known.provider)
+        left = await self.budgets.left(connector, known) if connector else []
+        scopes = connector.scopes if connector else ()
+        planned = await self.storage.read(schedule.of, known.number, self.clock.now())
+        return answer(
+            {
+                "cursor_at": view.time(planned.moved_at if planned else None),
+                "tries": planned.tries if planned else 0,
+                "scopes": [view.scope(each) | {"granted": each.id in known.scopes} for each in scopes],
+                "budgets": [view.budget(each) for each in left],
+                "subscriptions": [view.subscription(each) for each in await self.storage.read(subscriptions.of, known.number)],
+                "runs": [view.run(each) for each in await self.storage.read(runs.listed, connection=known.number, limit=LATEST)],
+            }
+        )
 
     @needs("read")
     async def list_uses(self, request: web.Request) -> web.Response:

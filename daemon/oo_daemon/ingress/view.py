@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from oo_daemon.connections.budgets import Left
 from oo_daemon.connections.keys import Vault
 from oo_daemon.connections.sources import Given, OpenSource
 from oo_daemon.ports import SECOND, moment
@@ -22,8 +23,9 @@ from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.runs import Logged
 from oo_daemon.store.schedule import Schedule
+from oo_daemon.store.subscriptions import SubscriptionRow
 from oo_daemon.store.uses import Use
-from oo_sdk import Connector, NoScheme
+from oo_sdk import Connector, NoScheme, Scope
 
 
 def time(micros: int | None) -> str | None:
@@ -62,14 +64,29 @@ def sink(id_: str, *, runs: bool, consumer: Consumer | None, end: Position) -> d
 
 
 def _declared(connector: Connector) -> dict[str, Any]:
-    scopes = [
-        {"id": scope.id, "sentence": scope.sentence, "access": scope.access, "required": scope.required} for scope in connector.scopes
-    ]
+    scopes = [scope(each) for each in connector.scopes]
     actions = [
         {"name": kind.name, "sentence": kind.sentence, "scope": kind.scope, "arguments": msgspec.json.schema(kind.arguments)}
         for kind in connector.actions
     ]
     return {"scopes": scopes, "hosts": list(connector.hosts), "actions": actions}
+
+
+def scope(known: Scope) -> dict[str, Any]:
+    """One scope of a connector."""
+    return {"id": known.id, "sentence": known.sentence, "access": known.access, "required": known.required}
+
+
+def budget(known: Left) -> dict[str, Any]:
+    """How much of one limit is left."""
+    limit = known.limit
+    shown = {"of": limit.of, "calls": limit.calls, "seconds": limit.seconds}
+    return shown | {"left": known.left, "at_once": known.burst, "closed_until": time(known.closed_until)}
+
+
+def subscription(row: SubscriptionRow) -> dict[str, Any]:
+    """One subscription, without what it is known by at the provider."""
+    return {"topic": row.topic, "state": row.state, "renew_at": time(row.renew_at), "expires_at": time(row.expires_at)}
 
 
 def registration(known: Registration, redirect_uri: str, source: OpenSource | None) -> dict[str, Any]:

@@ -55,6 +55,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
 GAUGES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "backup_age_seconds": "Age of the newest backup; each was restored and checked when it was made.",
+        "budget_left_ratio": "Part of the calls that a limit allows at once that was left where least was, by provider and by whose it is.",
         "breaker_open": "1 where most calls to a provider fail and nobody calls it, by provider.",
         "connections": "Connections, by provider and state.",
         "consumer_lag": "Events that a consumer has still to read.",

@@ -29,6 +29,15 @@ class Drawn:
 
     tokens: int
     wait: float = 0.0
+    left: float = 1.0  #: part of the bucket that is left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """How much a bucket holds just now."""
+
+    tokens: int
+    closed_until: int | None  #: None: it is open
 
 
 def draw(database: Database, id_: str, bucket: Bucket | None, *, want: int, reserve: float, now: int) -> Drawn:
@@ -40,14 +49,24 @@ def draw(database: Database, id_: str, bucket: Bucket | None, *, want: int, rese
     sql = f"SELECT tokens, filled_at, closed_until FROM budget WHERE id = ? {database.locking('FOR UPDATE')}"
     ((tokens, filled_at, closed_until),) = database.rows(sql, (id_,))
     if now < closed_until:
-        return Drawn(tokens=0, wait=(closed_until - now) / SECOND)
+        return Drawn(tokens=0, wait=(closed_until - now) / SECOND, left=0.0)
     if bucket is None:
         return Drawn(tokens=want)
     there = min(full, tokens + int(max(now - filled_at, 0) / SECOND * bucket.rate * MILLI))
     kept = int(full * reserve)
     given = max(0, min(want, (there - kept) // MILLI))
     database.rows("UPDATE budget SET tokens = ?, filled_at = ? WHERE id = ?", (there - given * MILLI, now, id_))
-    return Drawn(tokens=given, wait=0.0 if given else (kept + MILLI - there) / MILLI / bucket.rate)
+    wait = 0.0 if given else (kept + MILLI - there) / MILLI / bucket.rate
+    return Drawn(tokens=given, wait=wait, left=(there - given * MILLI) / full)
+
+
+def level(database: Database, id_: str, bucket: Bucket, now: int) -> Level:
+    """Look at a bucket. One that was never drawn from is full."""
+    for tokens, filled_at, closed_until in database.rows("SELECT tokens, filled_at, closed_until FROM budget WHERE id = ?", (id_,)):
+        there = min(bucket.burst, int(tokens / MILLI + max(now - filled_at, 0) / SECOND * bucket.rate))
+        closed = closed_until if closed_until > now else None
+        return Level(tokens=0 if closed else there, closed_until=closed)
+    return Level(tokens=bucket.burst, closed_until=None)
 
 
 def close(database: Database, id_: str, until: int, now: int) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from client.fake_daemon import FakeDaemon, connection
+from client.fake_daemon import FakeDaemon, connection, details
 from daemon.cli.conftest import Oo
+from daemon.cli.test_runs import run
 
 
 def test_a_table(daemon: FakeDaemon, oo: Oo) -> None:
@@ -47,7 +48,7 @@ def test_json_is_what_the_api_says(daemon: FakeDaemon, oo: Oo) -> None:
     assert said == {"connections": [connection()]} | {
         "connections": [connection() | {"last_sync": {**connection()["last_sync"], "finished_at": "2026-11-22T09:30:01.500000Z"}}]
     }
-    assert json.loads(oo("connections", "show", "c-7f3a", "--json").stdout) == said["connections"][0]
+    assert json.loads(oo("connections", "show", "c-7f3a", "--json").stdout) == {**said["connections"][0], "details": details()}
 
 
 def test_show(daemon: FakeDaemon, oo: Oo) -> None:
@@ -56,19 +57,23 @@ def test_show(daemon: FakeDaemon, oo: Oo) -> None:
     assert (
         oo("connections", "show", "c-7f3a").output
         == """\
-Connection  c-7f3a
-User        ada
-Provider    todoist
-Account     default (ada@example.com)
-State       active
-Granted     data:read
-Connected   2026-11-01 08:00:00 UTC
-Last sync   2026-11-22 09:30:01 UTC
-Outcome     done
-Events      1 234 events
-Timetable   as often as all
-Next sync   2026-11-22 09:45:00 UTC
-Cursor      {"sync_token":"abc"}
+Connection    c-7f3a
+User          ada
+Provider      todoist
+Account       default (ada@example.com)
+State         active
+Granted       data:read
+Not granted   data:read_write
+Connected     2026-11-01 08:00:00 UTC
+Last sync     2026-11-22 09:30:01 UTC
+Outcome       done
+Events        1 234 events
+Timetable     as often as all
+Next sync     2026-11-22 09:45:00 UTC
+Calls left    241 of 250 at once for this person (1000 in 900 s)
+Pushes        items, standing until 2026-11-22 09:45:00 UTC
+Cursor        {"sync_token":"abc"}
+Cursor since  2026-11-22 09:30:00 UTC
 """.replace("1 234", "1\u2009234")
     )
 
@@ -79,8 +84,8 @@ def test_show_what_was_never_synced(daemon: FakeDaemon, oo: Oo) -> None:
         connection(label="", last_sync=None, next_sync_at=None, state="needs_sign_in", reason="The grant is gone.", meta={"cursor": None})
     ]
     output = oo("connections", "show", "c-7f3a").output
-    assert "State       needs sign in\nReason      The grant is gone.\n" in output
-    assert "Last sync   none yet\nTimetable   as often as all\nNext sync   none planned\nCursor      null\n" in output
+    assert "State         needs sign in\nReason        The grant is gone.\n" in output
+    assert "Last sync     none yet\nTimetable     as often as all\nNext sync     none planned\n" in output
 
 
 def test_show_nothing(daemon: FakeDaemon, oo: Oo) -> None:
@@ -110,7 +115,7 @@ def test_a_timetable_is_given_and_taken(daemon: FakeDaemon, oo: Oo) -> None:
     assert oo("connections", "timetable", "c-7f3a", "--cron", "30 6 * * mon-fri", "--zone", "Europe/Berlin").output.startswith(
         "It is synced at 30 6 * * mon-fri (Europe/Berlin), next at "
     )
-    assert "Timetable   at 30 6 * * mon-fri (Europe/Berlin)" in oo("connections", "show", "c-7f3a").output
+    assert "Timetable     at 30 6 * * mon-fri (Europe/Berlin)" in oo("connections", "show", "c-7f3a").output
     assert oo("connections", "timetable", "c-7f3a", "--default").output.startswith("It is synced as often as all")
     put, cron = daemon.asked("PUT /v1/connections/{id}/timetable")
     assert put.body == {"every": 900.0}
@@ -118,3 +123,13 @@ def test_a_timetable_is_given_and_taken(daemon: FakeDaemon, oo: Oo) -> None:
     assert len(daemon.asked("DELETE /v1/connections/{id}/timetable")) == 1
     for wrong in ([], ["--every", "15", "--default"], ["--every", "15", "--zone", "UTC"], ["--every", "0"]):
         assert oo("connections", "timetable", "c-7f3a", *wrong).exit_code == 2
+
+
+def test_show_its_last_syncs(daemon: FakeDaemon, oo: Oo) -> None:
+    """What went on of late stands below, with how to see more."""
+    daemon.connections = [connection()]
+    daemon.runs = [run(), run(outcome="later", detail="the provider asks us to come back later", events=0)]
+    shown = oo("connections", "show", "c-7f3a")
+    assert "Last syncs (UTC)" in shown.output
+    assert "the provider asks us to come back later" in shown.output
+    assert "`oo runs c-7f3a` lists more of them." in shown.stderr

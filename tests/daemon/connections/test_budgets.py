@@ -225,3 +225,41 @@ def test_half_of_twenty() -> None:
 def test_the_longest_wait_wins(headers: dict[str, str], seconds: float | None) -> None:
     """Retry-After and the resets of limits are floors: the longest counts, up to a day."""
     assert asked_wait(headers, 1_700_000_000 * SECOND) == seconds
+
+
+# --- what is left ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rows("E7")
+async def test_what_is_left_is_shown(world: World) -> None:
+    """Of each limit: as many calls as may be made at once now, and until when the provider wants none."""
+    connection = await world.connect("c1", "ada")
+    budgets = world.budgets()
+    (person,) = await budgets.left(Acme(), connection)
+    assert (person.limit.calls, person.left, person.burst, person.closed_until) == (60, 15, 15, None)
+    for _ in range(5):
+        await budgets.take(Acme(), connection, waited_for=True)
+    assert [each.left for each in await budgets.left(Acme(), connection)] == [10]
+    await world.clock.advance(3600)
+    assert [each.left for each in await budgets.left(Acme(), connection)] == [15]
+    await budgets.refused(Acme(), connection, timedelta(seconds=100))
+    (person,) = await budgets.left(Acme(), connection)
+    assert (person.left, person.closed_until) == (0, world.clock.now() + 100 * SECOND)
+    assert [each.limit.of for each in await budgets.left(Shared(), connection)] == ["client", "user"]
+    assert await budgets.left(Connector(), connection) == []
+
+
+@pytest.mark.rows("E7", "H6")
+async def test_the_emptiest_is_measured(world: World) -> None:
+    """The number is that of whoever has least; where nobody calls any more it is whole again."""
+    ada, bob = await world.connect("c1", "ada"), await world.connect("c2", "bob")
+    metrics = MemoryMetrics()
+    budgets = Budgets(storage=world.storage, clock=world.clock, metrics=metrics)
+    for _ in range(12):
+        await budgets.take(Acme(), ada, waited_for=True)
+    await budgets.take(Acme(), bob, waited_for=True)
+    await budgets.tell()
+    series = ("budget_left_ratio", (("kind", "user"), ("provider", "acme")))
+    assert metrics.values()[series] == 0.2
+    await budgets.tell()
+    assert metrics.values()[series] == 1.0
