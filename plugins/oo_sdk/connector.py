@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from oo_sdk.actions import Action, ActionKind, ActionResult
@@ -33,6 +34,9 @@ class Connector:
     errors: Mapping[int, type[ConnectorError]] = {}  #: what only this provider means by a status
     actions: Sequence[ActionKind] = ()  #: what `act` can do
     manual_revocation: str = ""  #: where a person removes oO's access by hand
+    #: Each sync begins at a cursor that is so much older than the last one: for providers where something may appear late, behind a cursor.
+    #: What is met again is told once.
+    overlap: timedelta = timedelta(0)
     cursor_shape: int = 1  #: raise it when cursors look otherwise than in the release before, and write `migrate_cursor`
 
     class Settings(Struct):

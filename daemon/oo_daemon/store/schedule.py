@@ -71,7 +71,8 @@ def create(database: Database, connection: int, next_run_at: int | None) -> None
 def begin_anew(database: Database, connection: int) -> None:
     """Forget the cursor: what it points into is another account's. A run in progress loses its lease."""
     database.rows(
-        "UPDATE schedule SET cursor = NULL, fence = fence + 1, lease_owner = NULL, lease_until = NULL WHERE connection = ? RETURNING fence",
+        "UPDATE schedule SET cursor = NULL, trail = NULL, fence = fence + 1, lease_owner = NULL, lease_until = NULL "
+        "WHERE connection = ? RETURNING fence",
         (connection,),
     )
 
@@ -363,6 +364,51 @@ class SetAside:
         )
 
 
+#: Of the places of the last while so many are remembered, at most about.
+TRAIL = 10
+
+
+def place_of(database: Database, run: Run, overlap: int) -> Mapping[str, Any] | None:
+    """Where a run begins that goes over the last while (microseconds) before its cursor again; at the earliest the oldest place known."""
+    ((text, moved_at),) = database.rows("SELECT trail, moved_at FROM schedule WHERE connection = ?", (run.connection,))
+    trail = [step for step in _trail(text) if step.shape == run.shape]
+    old = [step for step in trail if step.at <= (moved_at or 0) - overlap]
+    return old[-1].cursor if old else trail[0].cursor if trail else run.cursor
+
+
+class _Step(msgspec.Struct, frozen=True, array_like=True):
+    """A place that a connection had come to."""
+
+    at: int
+    shape: int
+    cursor: dict[str, Any]
+
+
+def _trail(text: str | None) -> list[_Step]:
+    return [] if text is None else msgspec.json.decode(text, type=list[_Step])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trailed:
+    """Mark: the places of the last while are remembered, since the next run begins so much before this one's cursor."""
+
+    run: Run
+    cursor: Mapping[str, Any]
+    shape: int
+    now: int
+    overlap: int  #: microseconds
+
+    def apply(self, database: Database) -> None:
+        """Write it. Another mark of the batch insists on the fence."""
+        ((text,),) = database.rows("SELECT trail FROM schedule WHERE connection = ?", (self.run.connection,))
+        trail = _trail(text)
+        if not trail or trail[-1].at <= self.now - self.overlap // TRAIL:
+            trail.append(_Step(self.now, self.shape, dict(self.cursor)))
+        old = [step for step in trail if step.at <= self.now - self.overlap]
+        kept = [*old[-1:], *trail[len(old) :]]
+        database.rows("UPDATE schedule SET trail = ? WHERE connection = ?", (msgspec.json.encode(kept).decode(), self.run.connection))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CursorMoved:
     """Mark: everything before this cursor is in the outbox. None: start from the beginning next time."""
@@ -383,6 +429,8 @@ class CursorMoved:
             self.shape,
             self.now,
         )
+        if text is None:
+            database.rows("UPDATE schedule SET trail = NULL WHERE connection = ?", (self.run.connection,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

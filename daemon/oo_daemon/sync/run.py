@@ -21,7 +21,7 @@ from oo_daemon.store.schedule import CursorMoved, Run, RunEnded
 from oo_daemon.store.storage import Storage
 from oo_daemon.sync import plan
 from oo_daemon.sync.schedule import Line
-from oo_daemon.sync.taken import GaveWay, MakeDraft, Taken
+from oo_daemon.sync.taken import GaveWay, MakeDraft, Taken, overlap_of
 from oo_daemon.sync.timetable import Cron, Every, kept, next_time
 from oo_sdk import (
     ApiRetired,
@@ -143,7 +143,7 @@ class Sync:
             clock=GuestClock(self.clock),
             log=taken.log,
         )
-        taken.begin(_since(connector, taken.run))
+        taken.begin(await self._since(connector, taken.run))
         signals = connector.fetch_signals(context, taken.since)
         try:
             async for signal in signals:
@@ -153,6 +153,14 @@ class Sync:
                 await taken.keep()
             finally:
                 await _close(signals)
+
+    async def _since(self, connector: Connector, run: Run) -> Cursor | None:
+        """Where to go on from, in the shape that the connector has today; a while before that, where the connector would have it so."""
+        if run.cursor is not None and run.shape != connector.cursor_shape:
+            return connector.migrate_cursor(run.cursor, run.shape)
+        if run.cursor is not None and (overlap := overlap_of(connector)):
+            return await self.storage.read(schedule.place_of, run, overlap)
+        return run.cursor
 
     async def _end(self, taken: Taken, outcome: plan.Outcome) -> None:
         connection, run, now, spread = taken.connection, taken.run, self.clock.now(), self.chance.uniform(0.0, 1.0)
@@ -222,13 +230,6 @@ class Sync:
             marks.append(StateChanged(number=connection.number, state="needs_sign_in", reason=step.detail, now=now))
             drafts = (self.connection_event(connection, "needs_sign_in", now, reason=step.detail),)
         return Batch(connection=connection, observed_at=now, drafts=drafts, marks=tuple(marks))
-
-
-def _since(connector: Connector, run: Run) -> Cursor | None:
-    """Where to go on from, in the shape that the connector has today."""
-    if run.cursor is None or run.shape == connector.cursor_shape:
-        return run.cursor
-    return connector.migrate_cursor(run.cursor, run.shape)
 
 
 def _detail(taken: Taken, step: plan.Step) -> str:

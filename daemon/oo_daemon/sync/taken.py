@@ -14,11 +14,11 @@ import msgspec
 
 from oo_daemon.connections.guest import sentence
 from oo_daemon.connections.session import Calls
-from oo_daemon.ports import Clock, Metrics
+from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.store.accept import Accepted, Batch, Draft, Mark, Sweep
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.runs import Tally
-from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, SetAside
+from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, SetAside, Trailed
 from oo_daemon.store.storage import Storage
 from oo_sdk import Checkpoint, Connector, ConnectorBug, Cursor, Event, Listing, Log, Signal, Unreadable
 
@@ -159,6 +159,8 @@ class Taken:
 
     async def _commit(self, mark: Mark, sweep: Sweep | None = None) -> Accepted:
         marks = [mark, SetAside(run=self.run, subjects=tuple(self.shown))] if self.shown else [mark]
+        if isinstance(mark, CursorMoved) and mark.cursor is not None and (overlap := overlap_of(self.connector)):
+            marks.append(Trailed(run=self.run, cursor=mark.cursor, shape=mark.shape, now=self.clock.now(), overlap=overlap))
         batch = Batch(connection=self.connection, observed_at=self.clock.now(), drafts=tuple(self.drafts), marks=marks, sweep=sweep)
         accepted = await self.storage.accept(batch)
         self.drafts.clear()
@@ -177,6 +179,11 @@ class Taken:
         if not self.unreadable:
             return ""
         return f"{self.unreadable} items could not be read and were set aside: {'; '.join(dict.fromkeys(self.reasons))}"
+
+
+def overlap_of(connector: Connector) -> int:
+    """How far back each sync of it begins, in microseconds."""
+    return int(connector.overlap.total_seconds() * SECOND)
 
 
 def _plain(cursor: Mapping[str, Any]) -> Mapping[str, Any]:
