@@ -130,7 +130,8 @@ class GoogleCalendar(Connector):
         if LIST not in granted:
             return credential  # it is refused, in words that say what was not ticked
         own = await flow.http.get(f"{self.settings.api}/users/me/calendarList/primary", into=Listed)
-        return credential.of(own.id, label=own.id, meta={"calendar": own.id})
+        zone = {"zone": own.time_zone} if own.time_zone else {}
+        return credential.of(own.id, label=own.id, meta={"calendar": own.id, **zone})
 
     async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
         """Yield what changed, calendar by calendar, or everything of those that Google tells nothing else of.

@@ -34,7 +34,10 @@ class StoredCredential:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, account_id: str, *, label: str = "", meta: Mapping[str, Any] | None = None) -> StoredCredential:
-        """The same credential, with the account it belongs to."""
+        """The same credential, with the account it belongs to, and what the connector wants to know of the connection.
+
+        `zone` in the meta is the person's own, such as "Europe/Berlin": the connection's timetable is then meant in it.
+        """
         return replace(self, account_id=account_id, label=label, meta=dict(meta or {}))
 
 

@@ -121,7 +121,8 @@ class Todoist(Connector):
         user = (await self._sync(flow.http, START, ["user"], into=Account)).user
         if not user.id:
             raise ConnectorBug("Todoist names no account for this credential; connect again, and report it if that does not help")
-        return credential.of(user.id, label=user.email or user.full_name or "")
+        zone = user.tz_info.timezone if user.tz_info else None
+        return credential.of(user.id, label=user.email or user.full_name or "", meta={"zone": zone} if zone else {})
 
     async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
         """Yield what changed, or everything where there is no cursor or Todoist chooses to send everything.

@@ -155,12 +155,19 @@ class Page(Struct):
     next_cursor: str | None = None
 
 
+class Zone(Struct):
+    """Where the person is."""
+
+    timezone: str | None = None
+
+
 class User(Struct):
     """Whose account it is. Todoist sends some 50 members more, a token among them."""
 
     id: str
     email: str | None = None
     full_name: str | None = None
+    tz_info: Zone | None = None
 
 
 class Account(Struct):

@@ -28,7 +28,7 @@ async def test_who_is_signed_in(house: House) -> None:
     """The account is known by the address of its first calendar, and what was granted counts."""
     assert await house.sign_in() == "connected"
     connection = await house.connection()
-    assert (connection.provider_account, connection.label, connection.meta) == (ADA, ADA, {"calendar": ADA})
+    assert (connection.provider_account, connection.label, connection.meta) == (ADA, ADA, {"calendar": ADA, "zone": "Europe/London"})
     assert set(connection.scopes) == {LIST, READ}
 
 

@@ -51,6 +51,10 @@ async def test_how_a_connection_does(house: House) -> None:
         assert (given.timetable.cron, given.timetable.zone) == ("30 6 * * mon-fri", "Europe/Berlin")
         assert given.next_sync_at is not None
         assert given.next_sync_at.strftime("%M") == "30"
+        own = await client.give_timetable(connection.id, cron="30 6 * * mon-fri")
+        assert own.timetable is not None
+        assert own.timetable.zone == connection.meta["zone"], "the person's own, as the provider tells it"
+        await client.give_timetable(connection.id, cron="30 6 * * mon-fri", zone="Europe/Berlin")
         with pytest.raises(Refused, match="no cron expression"):
             await client.give_timetable(connection.id, cron="every morning")
         await synced(house, connection.id)

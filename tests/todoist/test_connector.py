@@ -414,11 +414,11 @@ async def test_a_refused_history_ends_no_listing() -> None:
 async def test_signing_in_names_the_account() -> None:
     """After the exchange one signed-in request learns whose account it is."""
     todoist = Todoist()
-    user = {"id": "2671355", "email": "alice@example.com", "full_name": "Alice", "token": "hush"}
+    user = {"id": "2671355", "email": "alice@example.com", "full_name": "Alice", "token": "hush", "tz_info": {"timezone": "Europe/Paris"}}
     flow = SignIn(auth=todoist.auth, http=Script({"sync_token": "x", "full_sync": True, "user": user}))
     credential = await todoist.finish_oauth(flow, "the-code")
     assert flow.codes == ["the-code"]
-    assert (credential.account_id, credential.label, credential.meta) == ("2671355", "alice@example.com", {})
+    assert (credential.account_id, credential.label, credential.meta) == ("2671355", "alice@example.com", {"zone": "Europe/Paris"})
     assert (credential.refreshable, credential.expires_in) == (True, 3600)
     [asked] = flow.http.asked
     assert (asked.method, asked.url, asked.sign) == ("POST", f"{API}/sync", Sign.USER)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 import msgspec
 
@@ -79,6 +81,7 @@ def show(call: Call, connection: str, as_json: bool) -> None:
             ("Account", f"{found.account} ({found.label})" if found.label else found.account),
             ("State", words(found.state)),
             ("Reason", found.reason),
+            ("To do", _to_do(found)),
             ("Granted", ", ".join(found.scopes)),
             ("Not granted", ", ".join(scope.id for scope in details.scopes if not scope.granted)),
             ("Revoked", revoked(revocation) if revocation else ""),
@@ -193,6 +196,14 @@ def _row(connection: Connection) -> tuple[str, ...]:
         words(last.outcome) if last else "",
         f"{last.events:,}".replace(",", "\u2009") if last else "",
     )
+
+
+def _to_do(connection: Connection) -> str:
+    """Write what helps a connection whose grant is gone."""
+    if connection.state != "needs_sign_in":
+        return ""
+    account = ["--account", connection.account] if connection.account != "default" else []
+    return f"{shlex.join(['oo', 'connect', connection.provider, '--user', connection.user, *account])} makes a link for its owner"
 
 
 def _run(run: Run) -> tuple[str, ...]:

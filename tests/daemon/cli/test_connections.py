@@ -85,6 +85,7 @@ def test_show_what_was_never_synced(daemon: FakeDaemon, oo: Oo) -> None:
     ]
     output = oo("connections", "show", "c-7f3a").output
     assert "State         needs sign in\nReason        The grant is gone.\n" in output
+    assert "To do         oo connect todoist --user ada makes a link for its owner\n" in output
     assert "Last sync     none yet\nTimetable     as often as all\nNext sync     none planned\n" in output
 
 
