@@ -144,7 +144,7 @@ ifneq ($(filter bench-compare,$(MAKECMDGOALS)),)
 %.json: ;
 endif
 
-check: $(VENV)/installed-dev ## format, lint, types, arrows, schema and API against the last release, generated code
+check: $(VENV)/installed-dev ## format, lint, types, arrows, schema and API against the last release, generated code, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -158,6 +158,7 @@ check: $(VENV)/installed-dev ## format, lint, types, arrows, schema and API agai
 	PYTHONPATH=tests $(BIN)/python -m design.kept
 	$(MAKE) --no-print-directory generated OUT=build/generated
 	diff -r -x '*.proto' -x '__init__.py' -x '__pycache__' -x 'buf.yaml' build/generated $(PROTO)
+	$(MAKE) --no-print-directory docs
 
 format: $(VENV)/installed-dev ## rewrite the code in the house format
 	$(BIN)/ruff format .
@@ -167,6 +168,11 @@ format: $(VENV)/installed-dev ## rewrite the code in the house format
 .PHONY: systemd-test
 systemd-test: $(VENV)/installed-dev ## boot a real systemd, and restart the service a hundred times under load (root)
 	OO_TEST_RESTARTS=100 $(BIN)/python -m pytest -s tests/systemd/test_real.py
+
+.PHONY: soak
+soak: $(VENV)/installed-dev ## live under an ordinary load for MINUTES=60: memory, open files and the log must not grow
+	cd tests && ../$(BIN)/python -m soak.soak $(MINUTES)
+soak: MINUTES := 60
 
 .PHONY: build/users
 build/users: # an environment as users have it: the wheel and what it needs
@@ -187,8 +193,13 @@ generate: $(VENV)/installed-dev ## write the Python of the .proto files again
 contract: $(VENV)/installed-dev ## keep the schema and the API as they are as the contract of this release (docs/contract)
 	PYTHONPATH=tests $(BIN)/python -m design.kept keep
 
-reference: $(VENV)/installed-dev ## write the reference of the SDK again
+reference: $(VENV)/installed-dev ## write the reference again from the code
 	PYTHONPATH=tests $(BIN)/python -m design.reference
+
+.PHONY: docs
+docs: $(VENV)/installed-dev ## build the documentation as a site: build/docs/index.html
+	PYTHONPATH=tests $(BIN)/python -m design.reference
+	$(BIN)/sphinx-build -q -W --keep-going -b html -d build/doctrees docs build/docs
 
 lock: $(VENV)/installed-uv ## write requirements/ again for setup.cfg; UPGRADE=--upgrade takes the newest versions
 	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock

@@ -23,7 +23,7 @@ def written(path: Path, port: int) -> Path:
     return path
 
 
-def test_the_named_file_comes_before_the_operators_own(tmp_path: Path) -> None:
+def test_the_named_file_wins(tmp_path: Path) -> None:
     """The argument wins over OO_CONFIG, this over $XDG_CONFIG_HOME, and this over ~/.config."""
     environ = {"HOME": str(tmp_path / "home")}
     written(tmp_path / "home/.config/oo-integrations/oo.toml", 1)

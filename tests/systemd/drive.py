@@ -76,12 +76,17 @@ async def life(told: dict[str, Any]) -> dict[str, Any]:
         pushed = await client.page(after=end, wait=20)
         await control("misbehave", {"name": "expire_tokens", "times": 1, "args": {}})
         refreshed = await client.sync_and_wait(reached.connection)
+        run("systemctl", "reload", "oo-integrations.service")
+        reloaded = await client.sync_and_wait(reached.connection)
         gone = await client.disconnect(reached.connection, wait=20)
+        erased = await client.erasure((await client.erase_user("ada")).id, wait=20)
         return {
             "synced": synced.outcome,
             "pushed": len(pushed.events),
             "refreshed": refreshed.outcome,
+            "reloaded": reloaded.outcome,
             "disconnected": gone.state,
+            "erased": erased.state,
             "health": (await client.health()).status,
         }
 
@@ -132,10 +137,35 @@ async def frozen() -> dict[str, Any]:
     """Stop the process as a hung loop would; systemd must notice and start another."""
     before = shown("MainPID", "NRestarts")
     os.kill(int(before["MainPID"]), signal.SIGSTOP)
-    began = asyncio.get_running_loop().time()
+    return await replaced(before)
+
+
+async def database_frozen() -> dict[str, Any]:
+    """Keep the database from being written, as a hung disk would; the watchdog must not be fed by a loop that merely turns."""
+    before = shown("NRestarts")
+    holding = (
+        "import apsw, sys; d = apsw.Connection(sys.argv[1]); d.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+    )
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", holding, "/var/lib/oo-integrations/oo.sqlite3", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
     async with asyncio.timeout(35):
+        while shown("NRestarts") == before:
+            await asyncio.sleep(0.1)
+    holder.stdin.close()
+    await holder.wait()
+    return await replaced(before)
+
+
+async def replaced(before: dict[str, str]) -> dict[str, Any]:
+    """Wait until another process is well."""
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(60):
         while True:
-            now = shown("MainPID", "NRestarts", "SubState")
+            now = shown("NRestarts", "SubState")
             if now["NRestarts"] != before["NRestarts"] and now["SubState"] == "running":
                 break
             await asyncio.sleep(0.1)
@@ -184,6 +214,7 @@ async def main() -> None:
     }
     seen["restarts"] = await restarts()
     seen["frozen"] = await frozen()
+    seen["database_frozen"] = await database_frozen()
     seen["plain"] = await plain_key()
     seen["log"] = run("journalctl", "-u", "oo-integrations.service", "--output=cat", "--no-pager")
     Path("/out/seen.json").write_text(json.dumps(seen))
