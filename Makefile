@@ -125,11 +125,12 @@ safeguards: $(VENV)/installed-dev ## switch each safeguard off in turn: its test
 
 coverage: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## run every test and count the branches that were taken, room by room
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest -q
+	red=0; $(BIN)/coverage run -m pytest -q --timeout 600 || red=$$?
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report > build/coverage/report.txt
 	$(BIN)/coverage json -q -o build/coverage/figures.json
 	cd tests && ../$(BIN)/python -m covered ../build/coverage/figures.json
+	exit $$red
 
 # `make bench NAME=ingress` runs one; peers are installed under build/ when they are first met.
 .PHONY: bench bench-compare

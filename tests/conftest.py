@@ -6,6 +6,11 @@ A test names the requirements it proves with `@pytest.mark.rows("A1", "A3")`; th
 from collections import defaultdict
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says nothing on a busy machine, or while branches are counted; pytest's own time-out ends what hangs.
+settings.register_profile("oo", deadline=None)
+settings.load_profile("oo")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -267,6 +267,22 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "        at = now()\n\n        def take(database: Database) -> int | None:\n",
         f"{T_INLINE}::test_who_was_stopped_before_its_lease_takes_nobody_elses",
     ),
+    _(
+        "an erasure that another daemon has done is not done again",
+        "F6",
+        f"{STORE}/erasures.py",
+        "SELECT id FROM erasure WHERE id = ? AND erased_at IS NULL {",
+        "SELECT id FROM erasure WHERE id = ? {",
+        "tests/daemon/privacy/test_erase.py::test_two_daemons_erase_at_once",
+    ),
+    _(
+        "a tombstone is written once",
+        "F6",
+        f"{STORE}/erasures.py",
+        "UPDATE erasure SET erased_at = ? WHERE id = ? AND erased_at IS NULL RETURNING id",
+        "UPDATE erasure SET erased_at = ? WHERE id = ? RETURNING id",
+        "tests/daemon/privacy/test_erase.py::test_two_daemons_erase_at_once",
+    ),
     # --- the waist ---------------------------------------------------------------------------------------------------
     _(
         "a position is never used twice",

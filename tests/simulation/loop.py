@@ -64,6 +64,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._chance = random.Random(seed)
         self._virtual = 0.0
+        self._frozen: list[Process] = []
         self.steps = 0
         self.after_step: Callable[[], None] = lambda: None
         self.set_task_factory(_task)  # type: ignore[arg-type]  # typeshed's factories take no context
@@ -76,10 +77,12 @@ class SeededLoop(asyncio.BaseEventLoop):
     def freeze(self, process: Process) -> None:
         """Stop a process where it is, as SIGSTOP does."""
         process.frozen = True
+        self._frozen.append(process)
 
     def thaw(self, process: Process) -> None:
         """Let it go on: whatever came due meanwhile is due now."""
         process.frozen, process.frozen_until = False, self._virtual
+        self._frozen = [each for each in self._frozen if each is not process]
         self._ready.extend(process.held)  # type: ignore[attr-defined]
         process.held.clear()
 
@@ -117,6 +120,15 @@ class SeededLoop(asyncio.BaseEventLoop):
         handle._run()
         self.after_step()
 
+    def run_in_executor(self, executor: Any, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """At once: there are no threads."""
+        future = self.create_future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
     def _process_events(self, event_list: Any) -> None:
         raise AssertionError("there are no sockets here")
 
@@ -141,6 +153,8 @@ def run(loop: SeededLoop, main: Any) -> Any:
         return loop.run_until_complete(main)
     finally:
         loop.after_step = lambda: None
+        for process in loop._frozen:
+            loop.thaw(process)
         leftovers = asyncio.all_tasks(loop)
         for task in leftovers:
             task.cancel()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
+import apsw
 from simulation.loop import PROCESS, Dead, Process, SeededLoop
 from simulation.provider import Provider
 from simulation.watch import Watch
@@ -19,6 +21,7 @@ from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
+from oo_daemon.connections.give_back import GiveBack
 from oo_daemon.connections.guest import Contexts
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
@@ -29,11 +32,14 @@ from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.ports import SECOND
+from oo_daemon.privacy.deletions import DeletionLog
+from oo_daemon.privacy.erase import Erasures
 from oo_daemon.registry import Registry
 from oo_daemon.store import accept, credentials, inbox, jobs, schedule
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.database import Database, SqliteDatabase
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import InlineStorage, Lane, Prepared
 from oo_daemon.sync.act import Actions
 from oo_daemon.sync.intake import Intake
@@ -48,6 +54,8 @@ T = TypeVar("T")
 PUBLIC = "http://127.0.0.1:1"
 #: Seconds between two looks at the schedule: with more, the dispatcher believes that nobody ticked.
 DISPATCH = MISSED * 0.9
+#: Seconds that a stop waits for what is under way.
+GRACE = 20.0
 
 
 async def _nothing_to_end(connector: Connector, connection: Connection) -> bool:
@@ -107,14 +115,30 @@ class NoLog:
         """Nothing."""
 
 
+@dataclass
+class Disk:
+    """The disk under the database. While it is bad most commits are refused: it is full, or it cannot write."""
+
+    chance: random.Random
+    bad: bool = False
+    refused: int = 0
+
+    def write(self) -> None:
+        """Raises what SQLite raises."""
+        if self.bad and self.chance.random() < 0.7:
+            self.refused += 1
+            raise self.chance.choice((apsw.FullError, apsw.IOError))("the disk is bad")
+
+
 class MortalStorage(InlineStorage):
     """Storage that takes a moment, that is watched, and that is gone when its process is."""
 
-    def __init__(self, database: SqliteDatabase, process: Process, chance: random.Random, watch: Watch) -> None:
+    def __init__(self, database: SqliteDatabase, process: Process, chance: random.Random, watch: Watch, disk: Disk) -> None:
         super().__init__(database, wire.encode)
         self._process = process
         self._chance = chance
         self._watch = watch
+        self._disk = disk
 
     async def _moment(self) -> None:
         # Others may run before it happens, and after it has happened before the caller knows.
@@ -123,6 +147,14 @@ class MortalStorage(InlineStorage):
         if self._process.dead:
             raise Dead
 
+    async def _asked(self) -> None:
+        # Between a process's look at the clock and what it writes by it.
+        if not self._process.dead:
+            self._process.reached("ask")
+        if self._process.frozen:
+            await asyncio.sleep(0)
+        await self._moment()
+
     async def read(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """Read, in a moment."""
         await self._moment()
@@ -130,24 +162,28 @@ class MortalStorage(InlineStorage):
 
     async def write(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """Write, in a moment."""
-        await self._moment()
+        await self._asked()
         lost: list[str] = []
 
         def watched(database: Database) -> Any:
             lost[:] = self._watch.fenced(database, args)
-            return query(database, *args, **kwargs)
+            result = query(database, *args, **kwargs)
+            self._disk.write()
+            return result
 
         return await self._committed(query.__qualname__, watched, lost)
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> accept.Accepted:
         """Write events and their mark, in a moment."""
-        await self._moment()
+        await self._asked()
         lost: list[str] = []
 
         def watched(database: Database) -> accept.Accepted:
             made = batch(database) if callable(batch) else batch
             lost[:] = self._watch.fenced(database, made.marks)
-            return accept.accept(database, made, wire.encode)
+            told = accept.accept(database, made, wire.encode)
+            self._disk.write()
+            return told
 
         accepted: accept.Accepted = await self._committed("accept", watched, lost)
         return accepted
@@ -211,7 +247,11 @@ class Machine:
     intake: Intake
     actions: Actions
     disconnect: Disconnect
+    erasures: Erasures
+    give_back: GiveBack
+    refresher: Refresher
     clock: VirtualClock
+    disk: Disk
     watch: Watch
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -232,18 +272,28 @@ class Machine:
         """Run something as a part of it."""
         return asyncio.get_running_loop().create_task(work, context=self.context)
 
-    def begin(self, tick: float, *, alone: bool) -> None:
+    def begin(self, tick: float, *, alone: Callable[[], bool]) -> None:
         """Start it. `alone`: no other runs on this database, so that leases which are left belong to the dead."""
 
-        async def live() -> None:
-            if alone:
+        async def start() -> None:
+            if alone():
                 await self.storage.write(schedule.rescue, self.clock.now())
                 for rescue in (jobs.rescue, inbox.rescue, credentials.rescue):
                     await self.storage.write(rescue)
             await self.sources.prepare()
+            await self.erasures.again()
+
+        async def live() -> None:
+            while True:
+                try:
+                    await start()
+                except CannotStore:
+                    await self.clock.sleep(5)  # it ends, and whoever watches over it starts it again
+                else:
+                    break
             self.ready.set()
             self.process_task(self._every(DISPATCH, self.dispatcher.tick))
-            for ticking in (self.worker.tick, self.intake.tick):
+            for ticking in (self.worker.tick, self.intake.tick, self.erasures.tick, self.give_back.tick):
                 self.process_task(self._every(tick, ticking))
 
         self.process_task(live())
@@ -252,9 +302,22 @@ class Machine:
         while True:
             try:
                 await job()
+            except CannotStore:
+                pass  # whoever ticks tries again
             except Exception as error:
                 self.watch.broken.append(f"{job.__qualname__} raised {type(error).__name__}: {error}")
             await self.clock.sleep(seconds)
+
+    async def stop(self) -> None:
+        """End in order, as at SIGTERM: what can end does, and nothing is held afterwards."""
+        self.ready.clear()
+        refused = self.disk.refused
+        for part in (self.worker, self.intake, self.dispatcher):
+            await part.stop(GRACE)
+        await self.connect.settle()
+        await self.refresher.finish()
+        if not self.process.dead and self.disk.refused == refused:
+            self.watch.stopped(self.process, refused=bool(refused))
 
     async def die(self) -> None:
         """Be gone at once: what runs is cancelled and can touch nothing any more."""
@@ -263,6 +326,23 @@ class Machine:
         for task in mine:
             task.cancel()
         await asyncio.gather(*mine, return_exceptions=True)
+
+
+@dataclass(frozen=True)
+class _File:
+    """The database as a file: what packing does to its bytes is tested elsewhere."""
+
+    async def pack(self) -> None:
+        """Nothing, in a moment."""
+        await asyncio.sleep(0)
+
+    def size(self) -> int:
+        """Bytes."""
+        return 1
+
+    def free(self) -> int:
+        """Bytes."""
+        return 10
 
 
 def build(
@@ -275,6 +355,7 @@ def build(
     clock: VirtualClock,
     watch: Watch,
     chance: random.Random,
+    disk: Disk,
     interval: float,
     workers: int,
 ) -> Machine:
@@ -283,7 +364,7 @@ def build(
     context = copy_context()
     context.run(PROCESS.set, process)
     drawn = SeededChance(random.Random(chance.random()))
-    storage = MortalStorage(database, process, random.Random(chance.random()), watch)
+    storage = MortalStorage(database, process, random.Random(chance.random()), watch, disk)
     network = Network(providers, process, random.Random(chance.random()), watch)
     guests, metrics, log = SameLoop(), MemoryMetrics(), NoLog()
     registrations = Registrations(storage=storage, keyring=keyring, registry=registry, clock=clock, public_url=PUBLIC)
@@ -399,6 +480,29 @@ def build(
         handlers={"act": actions, "revoke": disconnect},
         workers=workers,
     )
+    give_back = GiveBack(
+        storage=storage,
+        keyring=keyring,
+        registry=registry,
+        registrations=registrations,
+        guests=guests,
+        transport=network,
+        clock=clock,
+        log_for=lambda connection, provider: log,
+        log=log,
+    )
+    erasures = Erasures(
+        storage=storage,
+        deletions=DeletionLog(Path(database.database).with_name("deletions.log")),
+        file=_File(),
+        clock=clock,
+        chance=drawn,
+        metrics=metrics,
+        log=log,
+        erased_event=own.erased_event,
+        wake_jobs=worker.wake,
+        closed=sources.load,
+    )
     webhooks = Webhooks(
         storage=storage,
         sources=sources,
@@ -424,6 +528,10 @@ def build(
         intake=intake,
         actions=actions,
         disconnect=disconnect,
+        erasures=erasures,
+        give_back=give_back,
+        refresher=refresher,
         clock=clock,
+        disk=disk,
         watch=watch,
     )

@@ -8,14 +8,19 @@ from itertools import count
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.ingress.webhooks import Webhooks
-from oo_daemon.store import accept, credentials, schedule
+from oo_daemon.ports import SECOND
+from oo_daemon.store import accept, credentials, erasures, inbox, jobs, schedule
 from oo_daemon.store.accept import Batch
+from oo_daemon.store.connections import StillActive
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.sync import act
+from oo_daemon.sync.intake import Intake
+from oo_daemon.sync.schedule import Dispatcher
 from oo_daemon.sync.taken import Taken
 from oo_sdk import Action
 
@@ -63,8 +68,8 @@ def run_lease_ignored(patch: Patch) -> None:
     """A connection that somebody is syncing is claimed again."""
     honest = schedule.claim
 
-    def claim(database: Any, owner: str, now: int, until: int, limit: int) -> Any:
-        return honest(database, owner, now + 120_000_000, until + 120_000_000, limit)
+    def claim(database: Any, owner: str, now: int, until: int, *more: Any) -> Any:
+        return honest(database, owner, now + 120 * SECOND, until + 120 * SECOND, *more)
 
     patch.setattr(schedule, "claim", claim)
 
@@ -80,6 +85,81 @@ def acknowledged_before_stored(patch: Patch) -> None:
     patch.setattr(Webhooks, "_keep", hasty)
 
 
+def acknowledged_although_the_disk_refused(patch: Patch) -> None:
+    """A webhook that cannot be stored is answered as if it were."""
+    keep = Webhooks._keep
+
+    async def bold(self: Webhooks, source: Any, arrival: Any) -> bool:
+        try:
+            return await keep(self, source, arrival)
+        except web.HTTPException:
+            return True
+
+    patch.setattr(Webhooks, "_keep", bold)
+
+
+def forgotten_after_its_answer(patch: Patch) -> None:
+    """A webhook that was stored and answered is lost before it was told."""
+    honest = inbox.claim
+
+    def claim(database: Any, *given: Any) -> Any:
+        claimed = honest(database, *given)
+        for delivery in claimed[-1:]:
+            database.rows("DELETE FROM delivery WHERE number = ?", (delivery.number,))
+        return claimed
+
+    patch.setattr(inbox, "claim", claim)
+
+
+def done_without_being_told(patch: Patch) -> None:
+    """A webhook is marked as done, and nothing came of it."""
+
+    async def nothing(self: Intake, delivery: Any, *given: Any) -> Any:
+        return await self._done(delivery)
+
+    patch.setattr(Intake, "_tell", nothing)
+
+
+def told_after_the_disconnect(patch: Patch) -> None:
+    """A run and a webhook that are under way go on when their connection is disconnected."""
+    patch.setattr(schedule, "stop", lambda database, connection, now: None)
+    patch.setattr(StillActive, "apply", lambda self, database: None)
+
+
+def told_after_the_erasure(patch: Patch) -> None:
+    """They go on when their connection is being erased."""
+    told_after_the_disconnect(patch)
+    patch.setattr(accept, "_hold", lambda database, batch: None)
+
+
+def erased_in_part(patch: Patch) -> None:
+    """An erasure leaves the events."""
+    patch.setattr(erasures, "OF_A_CONNECTION", {name: key for name, key in erasures.OF_A_CONNECTION.items() if name != "outbox"})
+
+
+def leases_kept_by_a_stop(patch: Patch) -> None:
+    """A daemon that is stopped in order gives nothing back."""
+    patch.setattr(schedule, "release", lambda database, owner, now: 0)
+    patch.setattr(jobs, "release", lambda database, owner, now: 0)
+
+
+def clock_read_before_the_claim(patch: Patch) -> None:
+    """The clock is read on the way to the claim of a run, where its process may be stopped."""
+    read: dict[Any, int] = {}
+    tick = Dispatcher.tick
+
+    async def early(self: Dispatcher) -> None:
+        read[self.owner] = self.clock.now()
+        await tick(self)
+
+    def late(self: Dispatcher, database: Any, hands: int) -> Any:
+        then = read[self.owner]
+        return schedule.claim(database, self.owner, then, then + int(self.lease * SECOND), hands, self.most)
+
+    patch.setattr(Dispatcher, "tick", early)
+    patch.setattr(Dispatcher, "_claim", late)
+
+
 def known_objects_forgotten(patch: Patch) -> None:
     """The object index is not asked."""
     patch.setattr(accept, "_look_up", lambda database, number, drafts: {})
@@ -88,7 +168,7 @@ def known_objects_forgotten(patch: Patch) -> None:
 def position_used_twice(patch: Patch) -> None:
     """Positions are taken from the stream without moving it."""
 
-    def take(database: Any, count: int) -> range:
+    def take(database: Any, count: int, size: int) -> range:
         ((last,),) = database.rows("SELECT coalesce(max(position), 0) - 1 FROM outbox")
         return range(max(1, last + 1), max(1, last + 1) + count)
 
@@ -121,16 +201,25 @@ def token_in_the_clear(patch: Patch) -> None:
     patch.setattr(Connect, "_put_credential", careless)
 
 
-MUTATIONS: tuple[Callable[[Patch], None], ...] = (
-    cursor_apart_from_events,
-    fence_ignored,
-    intent_not_written,
-    refresh_lease_ignored,
-    run_lease_ignored,
-    acknowledged_before_stored,
-    known_objects_forgotten,
-    position_used_twice,
-    action_key_not_kept,
-    grant_left_alive,
-    token_in_the_clear,
-)
+#: Each with what it must be noticed by: whatever else goes wrong without it does not count.
+MUTATIONS: dict[Callable[[Patch], None], str] = {
+    cursor_apart_from_events: "the outbox says",
+    fence_ignored: "had been taken over",
+    intent_not_written: "without a durable intent",
+    refresh_lease_ignored: "the credential lease of",
+    run_lease_ignored: "the schedule lease of",
+    acknowledged_before_stored: "a delivery was acknowledged and is not stored",
+    acknowledged_although_the_disk_refused: "a delivery was acknowledged and is not stored",
+    forgotten_after_its_answer: "a row of delivery vanished",
+    done_without_being_told: "a webhook is done, and",
+    told_after_the_disconnect: "an event was emitted after the disconnect",
+    told_after_the_erasure: "an event was emitted after the erasure",
+    erased_in_part: "what came before an erasure is still there",
+    leases_kept_by_a_stop: "a daemon that was stopped in order still holds",
+    clock_read_before_the_claim: "the schedule lease of",
+    known_objects_forgotten: "events are in the outbox twice",
+    position_used_twice: "position",
+    action_key_not_kept: "an action done",
+    grant_left_alive: "its grant lives on",
+    token_in_the_clear: "a token is readable in the database",
+}

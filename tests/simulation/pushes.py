@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
@@ -48,6 +48,7 @@ class Push:
     """One webhook: what is sent, and what should come of it."""
 
     token: str  #: of the address
+    account: str
     id: str
     body: bytes
     signature: str
@@ -67,6 +68,7 @@ async def send(world: World, provider: Provider, account: str, thing: Thing) -> 
     provider.numbers += 1
     push = Push(
         token=world.addresses[provider.name],
+        account=account,
         id="" if difficult == "push_without_id" else f"d{provider.numbers}",
         body=body,
         signature=hmac.digest(world.push_secret(provider.name).encode(), body, hashlib.sha256).hex(),
@@ -84,10 +86,10 @@ async def send(world: World, provider: Provider, account: str, thing: Thing) -> 
             await _once(world, provider, push)
             await _insist(world, provider, push)
         case "push_forged":
-            await _once(world, provider, Push(token=push.token, id=push.id, body=push.body, signature="00" * 32, meant=False))
+            await _once(world, provider, replace(push, signature="00" * 32, meant=False))
             await _insist(world, provider, push)
         case "push_to_a_wrong_address":
-            await _once(world, provider, Push(token="nowhere", id=push.id, body=push.body, signature=push.signature, meant=False))
+            await _once(world, provider, replace(push, token="nowhere", meant=False))
             await _insist(world, provider, push)
         case _:
             await _insist(world, provider, push)

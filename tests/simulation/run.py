@@ -36,7 +36,19 @@ ROOT = Path(__file__).parents[2]
 STATE = ROOT / "build" / "simulation.json"
 BEHAVIOURS = {name for names in CATALOGUE.values() for name in names}
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
-FULL = Life(people=100, names=NAMES, daemons=2, crashes=4, freezes=2, clock_steps=True, hours=0.25, interval=400.0, workers=100)
+FULL = Life(
+    people=100,
+    names=NAMES,
+    daemons=2,
+    crashes=4,
+    freezes=2,
+    stops=2,
+    bad_disks=2,
+    clock_steps=True,
+    hours=0.25,
+    interval=400.0,
+    workers=100,
+)
 
 
 def life_of(seed: str) -> Life:
@@ -45,7 +57,7 @@ def life_of(seed: str) -> Life:
     if kind == "full":
         return FULL
     if kind == "rough":
-        return Life(daemons=2, crashes=16, freezes=4)
+        return Life(daemons=2, crashes=16, freezes=6, stops=3, bad_disks=3)
     return Life(daemons=2 if int(number) % 4 == 0 else 1)
 
 
@@ -123,6 +135,8 @@ def _template() -> Path:
     """An empty database, made once in each process."""
     folder = Path(tempfile.mkdtemp(prefix="oo-simulation-"))
     open_database(folder / "empty.sqlite3", mounts="").close()
+    gc.collect()
+    gc.freeze()  # what is imported stays: each look for rubbish after a life need not go through it
     return folder / "empty.sqlite3"
 
 

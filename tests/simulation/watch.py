@@ -6,11 +6,13 @@ which the first sentence is there.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import apsw
 from simulation.loop import Process, SeededLoop
 from simulation.provider import CANARY, Grant, Provider
 
@@ -26,8 +28,11 @@ from oo_vault import Keyring, Secret, digest
 DELETE, INSERT = 9, 18
 #: Tables with leases: the column that names a row, and the longest lease in seconds.
 LEASES = {"schedule": ("connection", 60), "credential": ("connection", 40), "job": ("number", 150), "delivery": ("number", 60)}
-#: Nothing of these may vanish in a life that is shorter than their retention.
+#: Nothing of these may vanish in a life that is shorter than their retention, but by an erasure.
 KEPT = {"outbox", "delivery", "job", "connection"}
+ERASING = {"erase_some", "end_connection"}
+#: Commits between two looks at what was written.
+LOOKS = 32
 #: Sealed anew with other bytes each time: only their length is the same in a replay.
 SEALED = {"sealed", "secrets", "verifier", "known_answer"}
 
@@ -50,11 +55,23 @@ class Watch:
         self._leases: dict[tuple[str, int], tuple[str | None, int, int]] = {}
         self._grants: dict[int, Grant | None] = {}  #: connection → what is kept of it
         self._tokens: dict[int, str] = {}  #: connection → the refresh token that is kept
+        self._sealed: dict[int, bytes] = {}  #: connection → what was opened last
+        self._done: set[int] = set()  #: deliveries whose events have been looked for
+        self.ordered: set[str] = set()  #: providers whose webhooks say all
         self._log = Path(f"{database.database}-wal").open("rb")  # noqa: SIM115  # for the whole life; `close` closes it
-        database.handle().set_update_hook(self._note)
+        # A connection beside those that come and go: else the log would be gone with the last of them.
+        self._beside = apsw.Connection(str(database.database), flags=apsw.SQLITE_OPEN_READONLY)
+        self._beside.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        self.hook()
+
+    def hook(self) -> None:
+        """Watch the connection to the database, which is a new one after each fault."""
+        self._database.connect(reuse_if_open=True)
+        self._database.handle().set_update_hook(self._note)
 
     def close(self) -> None:
         """Look no more."""
+        self._beside.close()
         self._log.close()
 
     def _note(self, kind: int, database: str, table: str, row: int) -> None:
@@ -66,6 +83,7 @@ class Watch:
     def refused(self) -> None:
         """A transaction was rolled back."""
         self._touched.clear()
+        self.hook()
 
     def committed(self, process: Process, what: str) -> None:
         """A transaction was committed."""
@@ -74,7 +92,7 @@ class Watch:
         self.history.update(f"{self._loop.time():.6f} {process.owner} {what} {[*touched]}\n".encode())
         emitted = []
         for (table, row), kind in touched.items():
-            if kind == DELETE and table in KEPT:
+            if kind == DELETE and table in KEPT and what not in ERASING:
                 self.broken.append(f"a row of {table} vanished")
             if table == "outbox" and kind == INSERT:
                 emitted.append(row)
@@ -84,9 +102,12 @@ class Watch:
                 self._cursor(row)
             elif table == "credential":
                 self._credential(row)
+            elif table == "delivery" and kind != DELETE and row not in self._done:
+                self._delivery(row)
         if emitted:
             self._emitted(sorted(emitted))
-        self._no_token()
+        if self.commits % LOOKS == 0:
+            self.no_token()
 
     def _emitted(self, positions: list[int]) -> None:
         """Positions only grow; and whoever has disconnected gets nothing more from a provider."""
@@ -97,11 +118,35 @@ class Watch:
         if counted != self._end:
             self.broken.append(f"the last position is {self._end}, and the stream counts {counted}")
         sql = (
-            "SELECT count(*) FROM outbox o JOIN connection c ON c.number = o.connection "
-            "WHERE o.position > ? AND c.state IN ('revoking', 'disconnected') AND o.type = c.provider || '.thing'"
+            "SELECT c.state, o.type FROM outbox o LEFT JOIN connection c ON c.number = o.connection "
+            "WHERE o.position > ? AND (c.state IS NULL OR c.state IN ('revoking', 'disconnected', 'erasing'))"
         )
-        if self._database.rows(sql, (before,)) != [(0,)]:
-            self.broken.append("an event was emitted after the disconnect")
+        for state, type_ in self._database.rows(sql, (before,)):
+            if state in {"revoking", "disconnected"} and type_.endswith(".thing"):
+                self.broken.append("an event was emitted after the disconnect")
+            elif state not in {"revoking", "disconnected"} and not type_.endswith(".erased"):
+                self.broken.append("an event was emitted after the erasure")
+
+    def _delivery(self, row: int) -> None:
+        """A delivery that is done has been told: its events are in the index, or the schedule knows of it, in the same commit."""
+        sql = "SELECT d.state, d.body, d.done_at, s.provider FROM delivery d JOIN source s ON s.id = d.source WHERE d.number = ?"
+        ((state, body, done_at, provider),) = self._database.rows(sql, (row,))
+        if state != "done" or body is None:
+            return
+        self._done.add(row)
+        told = json.loads(body)
+        sql = (
+            "SELECT s.tries, coalesce(s.lease_until, 0), s.nudged_at, o.ordinal "
+            "FROM connection c JOIN schedule s ON s.connection = c.number "
+            'LEFT JOIN object o ON o.connection = c.number AND o."key" = ? '
+            "WHERE c.provider = ? AND c.provider_account = ? AND c.state = 'active'"
+        )
+        for tries, until, nudged_at, order in self._database.rows(sql, (told["thing"]["id"], provider, told["account"])):
+            if provider in self.ordered:
+                if order is None or order < told["thing"]["seq"]:
+                    self.broken.append("a webhook is done, and what it said is not in the index")
+            elif (until > done_at or tries == 0) and (nudged_at or 0) < done_at:  # else it is due by itself
+                self.broken.append("a webhook is done, and nobody will look what it was about")
 
     def _lease(self, table: str, row: int) -> None:
         """At most one live lease: nobody takes what another still holds."""
@@ -121,7 +166,11 @@ class Watch:
 
     def _cursor(self, row: int) -> None:
         """Cursors run forwards, until a listing begins anew."""
-        ((generation, cursor),) = self._database.rows("SELECT generation, cursor FROM schedule WHERE connection = ?", (row,))
+        rows = self._database.rows("SELECT generation, cursor FROM schedule WHERE connection = ?", (row,))
+        if not rows:
+            self._cursors.pop(row, None)
+            return
+        ((generation, cursor),) = rows
         known, before = self._cursors.get(row, (generation, None))
         if before is not None and cursor is not None and known == generation and _place(cursor) < _place(before):
             self.broken.append(f"a cursor ran backwards: {before} to {cursor}")
@@ -129,15 +178,19 @@ class Watch:
 
     def _credential(self, row: int) -> None:
         """Know what is kept; what is erased must be over at the provider, too."""
-        sql = "SELECT c.provider, c.id FROM connection c JOIN credential k ON k.connection = c.number WHERE c.number = ?"
+        sql = "SELECT c.provider, c.id, k.sealed FROM connection c JOIN credential k ON k.connection = c.number WHERE c.number = ?"
         found = self._database.rows(sql, (row,))
         if not found:
+            self._sealed.pop(row, None)
             self._tokens.pop(row, None)
             gone = self._grants.pop(row, None)
             if gone is not None and not gone.dead and not gone.unsaved:
                 self.broken.append(f"the credential of {gone.account} was erased, and its grant lives on")
             return
-        ((provider, id_),) = found
+        ((provider, id_, sealed),) = found
+        if self._sealed.get(row) == sealed:
+            return  # its lease or its intent
+        self._sealed[row] = sealed
         kept = credentials.read(self._database, id_).open(self._keyring)
         shown = kept.refresh_token or kept.access_token
         self._tokens[row] = shown.reveal()
@@ -145,7 +198,7 @@ class Watch:
         if grant is not None and grant.refresh == shown.reveal():
             grant.unsaved = False
 
-    def _no_token(self) -> None:
+    def no_token(self) -> None:
         """No token is readable in what was written. The log grows by what each commit writes, and is never begun anew here."""
         written = self._log.read()
         if CANARY.encode() in written:
@@ -181,6 +234,14 @@ class Watch:
         where = " AND ".join(f"{name} = ?" for name in columns)
         if not self._database.rows(f"SELECT 1 FROM {table} WHERE {where}", (*columns.values(),)):
             self.broken.append(f"a {table} was acknowledged and is not stored")
+
+    def stopped(self, process: Process, *, refused: bool) -> None:
+        """A daemon has ended in order and holds nothing any more; a refresh may, whose end the disk has `refused` earlier."""
+        for table, (name, _) in LEASES.items():
+            if table == "credential" and refused:
+                continue
+            if self._database.rows(f"SELECT {name} FROM {table} WHERE lease_owner = ?", (process.owner,)):
+                self.broken.append(f"a daemon that was stopped in order still holds a {table} lease")
 
     def fenced(self, database: Database, given: Iterable[Any]) -> list[str]:
         """Which of these things its holder has lost, before the write that may or may not go through with it."""

@@ -16,7 +16,7 @@ from simulation import machine as machines
 from simulation import pushes
 from simulation.connector import Simulated
 from simulation.loop import Dead, SeededLoop
-from simulation.machine import Machine, NoReply, VirtualClock
+from simulation.machine import Disk, Machine, NoReply, VirtualClock
 from simulation.provider import CANARY, Account, Provider
 from simulation.watch import Watch
 
@@ -25,16 +25,17 @@ from oo_daemon.connections.errors import Declined
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, outbox, schedule
+from oo_daemon.store import connections, erasures, outbox, schedule
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.errors import CannotStore
 from oo_sdk import Change
-from oo_sdk.vocabulary import Task
+from oo_sdk.vocabulary import Record, Task
 from oo_vault import Keyring, Secret
 
 HOUR = 3600.0
-#: What may go wrong between somebody and a daemon that dies or hangs: they try again.
-LOST = (Dead, NoReply)
+#: What may go wrong between somebody and a daemon that dies, hangs or cannot write: they try again.
+LOST = (Dead, NoReply, CannotStore)
 #: Rounds of two minutes in which everything must come to rest.
 ROUNDS = 40
 
@@ -47,9 +48,11 @@ class Life:
     names: tuple[str, ...] = ("alpha", "beta")
     each: int = 2  #: how many of the providers a person has an account at
     daemons: int = 1
-    hours: float = 0.3
-    crashes: int = 3
+    hours: float = 0.25
+    crashes: int = 2
     freezes: int = 1
+    stops: int = 1
+    bad_disks: int = 1
     clock_steps: bool = False
     trouble: float = 0.15
     tick: float = 60.0
@@ -83,9 +86,12 @@ class World:
             connectors[name] = Simulated(provider, kind, ordered=number % 2 == 0)
         self.watch.providers = self.providers
         self.registry = Registry(plugins=(), connectors=MappingProxyType(connectors))
+        self.watch.ordered = {connector.id for connector in connectors.values() if connector.ordered}
+        self.disk = Disk(random.Random(f"disk {seed}"))
         self.machines: list[Machine] = []
         self.addresses: dict[str, str] = {}  #: provider → token of the address that webhooks are posted to
         self.acknowledged: dict[tuple[str, str], pushes.Push] = {}
+        self.erased: dict[str, str] = {}  #: erasures that were taken: id → whose
         self.wishes: dict[str, tuple[Account, str, Provider]] = {}  #: actions that were taken: id → whose, title, where
         self.happened: Counter[str] = Counter()
         self._started = 0
@@ -108,11 +114,12 @@ class World:
             clock=self.clock,
             watch=self.watch,
             chance=self.chance,
+            disk=self.disk,
             interval=self.life.interval,
             workers=self.life.workers,
         )
-        machine.begin(self.life.tick, alone=not self.machines)
         self.machines.append(machine)
+        machine.begin(self.life.tick, alone=lambda: self.machines == [machine])
         return machine
 
     def anyone(self) -> Machine:
@@ -128,7 +135,7 @@ class World:
         if not self.machines:
             return
         machine, struck = self.chance.choice(self.machines), asyncio.Event()
-        place = self.chance.choice(("accept", "accept", "commit", "answer", ""))
+        place = self.chance.choice(("accept", "accept", "commit", "answer", "ask", ""))
         if place:
             machine.process.light(place, self.chance.randint(1, 40), lambda: self._struck(machine, fall, struck))
             patience = asyncio.ensure_future(struck.wait())
@@ -169,6 +176,31 @@ class World:
         if not machine.process.dead:
             self.loop.thaw(machine.process)
 
+    async def _stop(self) -> None:
+        """Somebody restarts a daemon in order, and is patient."""
+        await asyncio.sleep(self.chance.uniform(30, self.life.hours * HOUR * 0.9))
+        up = [machine for machine in self.machines if machine.ready.is_set()]
+        if not up:
+            return
+        machine = self.chance.choice(up)
+        stopping = machine.process_task(machine.stop())
+        await asyncio.wait({stopping}, timeout=300)
+        if machine not in self.machines:
+            return  # it died over it
+        self.machines.remove(machine)
+        self.loop.thaw(machine.process)
+        await machine.die()
+        self.happened["stops"] += 1
+        self.boot()
+
+    async def _bad_disk(self) -> None:
+        """The disk is full, or cannot write, for a while."""
+        await asyncio.sleep(self.chance.uniform(30, self.life.hours * HOUR * 0.9))
+        self.disk.bad = True
+        await asyncio.sleep(self.chance.uniform(1, 90))
+        self.disk.bad = False
+        self.happened["bad disks"] += 1
+
     async def _clock_steps(self) -> None:
         """Somebody sets the host's clock by an hour, and back."""
         for step in (HOUR, -HOUR, 0.0):
@@ -197,6 +229,8 @@ class World:
         lives = [self._person(person) for person in range(self.life.people)]
         lives += [self._strike(self._crash) for _ in range(self.life.crashes)]
         lives += [self._strike(self._freeze) for _ in range(self.life.freezes)]
+        lives += [self._stop() for _ in range(self.life.stops)]
+        lives += [self._bad_disk() for _ in range(self.life.bad_disks)]
         if self.life.clock_steps:
             lives.append(self._clock_steps())
         await asyncio.gather(*lives)
@@ -217,8 +251,10 @@ class World:
                 self._change(provider, account)
             elif roll < 0.75:
                 await self._wish(provider, account, person)
-            elif roll < 0.82:
+            elif roll < 0.8:
                 await self._leave(provider, person)
+            elif roll < 0.83:
+                await self._erase(provider, person)
             elif roll < 0.88:
                 await self._sign_in(provider.name, person)
             elif roll < 0.94:
@@ -238,7 +274,8 @@ class World:
     async def _sign_in(self, name: str, person: int) -> None:
         """Sign in until it works, as a person would."""
         provider, browser = self.providers[name], f"browser{person}"
-        for _ in range(60):
+        # While a connection is being erased nobody can sign in; and what waits for a try waits longer where the clock is set back.
+        for _ in range(400 if self.life.clock_steps else 60):
             try:
                 machine = self.anyone()
                 session = await machine.ask(machine.connect.open(name, f"person{person}"))
@@ -254,7 +291,7 @@ class World:
                 if ended is not None and ended.status == "connected":
                     self.happened["sign-ins"] += 1
                     return
-            except (*LOST, LinkGone, FlowRefused):
+            except (*LOST, LinkGone, FlowRefused, Declined):
                 pass
             await asyncio.sleep(self.chance.uniform(5, 60))
         raise AssertionError(f"{name} never let person {person} in")
@@ -273,12 +310,14 @@ class World:
 
     async def _wish(self, provider: Provider, account: Account, person: int) -> None:
         """Ask for an action, again and again under the same key until it is taken; and sometimes once more after that."""
-        number = sum(self.happened[word] for word in ("wishes", "wishes declined"))
+        number = sum(self.happened[word] for word in ("wishes", "wishes declined", "wishes for nothing"))
         title, more = f"wish {number} of {person}", self.chance.random() < 0.3
         for _ in range(20):
             try:
                 connection = await self._connection(provider.name, person)
-                assert connection is not None
+                if connection is None:
+                    self.happened["wishes for nothing"] += 1
+                    return  # erased
                 await self._hurry(connection)
                 machine = self.anyone()
                 job = await machine.ask(machine.actions.ask(connection, "make_thing", {"title": title}, title))
@@ -297,11 +336,13 @@ class World:
         self.happened["wishes"] += 1
 
     async def _leave(self, provider: Provider, person: int) -> None:
-        """Disconnect."""
+        """Disconnect, often just after something has changed."""
+        self._change(provider, provider.accounts[f"{provider.name}-{person}"])
         for _ in range(20):
             try:
                 connection = await self._connection(provider.name, person)
-                assert connection is not None
+                if connection is None:
+                    return  # erased
                 await self._hurry(connection)
                 machine = self.anyone()
                 await machine.ask(machine.disconnect.begin(connection))
@@ -312,10 +353,32 @@ class World:
                 self.happened["disconnects"] += 1
                 return
 
+    async def _erase(self, provider: Provider, person: int) -> None:
+        """Ask to be forgotten, and sometimes come back. What was wished for is forgotten, too."""
+        self._change(provider, provider.accounts[f"{provider.name}-{person}"])
+        for _ in range(20):
+            try:
+                connection = await self._connection(provider.name, person)
+                if connection is not None:
+                    await self._hurry(connection)
+                machine = self.anyone()
+                begun = await machine.ask(machine.erasures.of_user(f"person{person}"))
+            except LOST:
+                await asyncio.sleep(self.chance.uniform(1, 60))
+                continue
+            self.watch.promised("erasure", id=begun.id)
+            self.erased[begun.id] = f"person{person}"
+            self.wishes = {id_: wish for id_, wish in self.wishes.items() if not wish[0].id.endswith(f"-{person}")}
+            self.happened["erasures"] += 1
+            break
+        if self.chance.random() < 0.5:
+            await self._sign_in(provider.name, person)
+
     async def _quiet(self) -> None:
-        """No more trouble: people sign in again where they must, and every connection syncs until nothing is new."""
+        """No more trouble: people sign in again where they must, and connections sync until nothing is new."""
         for provider in self.providers.values():
             provider.trouble = 0.0
+        behind: set[str] | None = None  #: accounts whose events are not what the provider says; None: all, to begin with
         for _ in range(ROUNDS):
             while not any(machine.ready.is_set() for machine in self.machines):
                 await asyncio.sleep(1)
@@ -323,28 +386,32 @@ class World:
             for connection in await machine.storage.read(connections.listed):
                 if connection.state == "needs_sign_in":
                     await self._sign_in(connection.provider, int(connection.user.removeprefix("person")))
-                await machine.storage.write(schedule.due_now, connection.number, self.clock.now())
+                if behind is None or connection.provider_account in behind:
+                    await machine.storage.write(schedule.due_now, connection.number, self.clock.now())
             await asyncio.sleep(120)
-            if not self._restless() and not self.difference():
+            behind = set(self.difference())
+            if not behind and not self._restless():
                 break
 
     def _restless(self) -> bool:
         """Whether anything that was promised is still to be done."""
         sql = (
             "SELECT (SELECT count(*) FROM job WHERE state = 'queued'), "
-            "(SELECT count(*) FROM delivery WHERE state = 'received' AND waiting = 0)"
+            "(SELECT count(*) FROM delivery WHERE state = 'received' AND waiting = 0), "
+            "(SELECT count(*) FROM erasure WHERE finished_at IS NULL)"
         )
-        return self.database.rows(sql) != [(0, 0)]
+        return self.database.rows(sql) != [(0, 0, 0)]
 
     # --- what must hold at the end ------------------------------------------------------------------------------------
 
     def faults(self) -> list[str]:
         """What is wrong after all has come to rest."""
-        found = [*self._doubled(), *self._promises()]
+        self.watch.no_token()
+        found = [*self.watch.broken, *self._doubled(), *self._promises(), *self._erasures()]
         for account, (truth, told) in self.difference().items():
             found.append(f"{account} has {truth}, the outbox says {told}")
         if self._restless():
-            found.append("jobs or deliveries never came to an end")
+            found.append("jobs, deliveries or erasures never came to an end")
         return found
 
     def difference(self) -> dict[str, tuple[Any, Any]]:
@@ -365,7 +432,7 @@ class World:
         for connection in connections.listed(self.database):
             account = self.providers[connection.provider].accounts[connection.provider_account]
             found = seen.get((connection.provider, connection.user), {})
-            if connection.state != "disconnected" and found != account.truth:
+            if connection.state not in {"disconnected", "erasing"} and found != account.truth:
                 wrong[account.id] = (account.truth, found)
         return wrong
 
@@ -391,6 +458,7 @@ class World:
                 wrong.append(f"an action {state} ({reason}) was done {done} times")
             if told[id_] != 1:
                 wrong.append(f"an action was told {told[id_]} times")
+        forgotten = {*self.erased.values()}
         states = {
             (source, id_): (state, reason)
             for source, id_, state, reason in self.database.rows(
@@ -399,6 +467,33 @@ class World:
         }
         for (source, id_), push in self.acknowledged.items():
             state, reason = states.get((source, id_), ("waiting", ""))
-            if state == "dead" and push.body != b"not JSON":
+            if state == "dead" and push.body != b"not JSON" and f"person{push.account.rpartition('-')[2]}" not in forgotten:
                 wrong.append(f"a webhook died: {reason}")
+        return wrong
+
+    def _told(self, type_: str, erasure: str) -> int:
+        found, record = 0, Record()
+        for stored in outbox.page(self.database, 0, 1_000_000).events:
+            event = wire.decode(stored.body)
+            found += event.type == type_ and event.payload.Unpack(record) and record.fields["erasure"] == erasure
+        return found
+
+    def _erasures(self) -> list[str]:
+        """Of whoever was erased nothing from before is there, and consumers were told, once."""
+        wrong = []
+        for id_, user in self.erased.items():
+            found = erasures.by_id(self.database, id_)
+            if found is None or found.finished_at is None:
+                wrong.append("an erasure that was taken is not done")
+                continue
+            for part in found.parts:
+                rows = self.database.rows("SELECT DISTINCT type FROM outbox WHERE connection = ?", (part.number,))
+                left = [type_ for (type_,) in rows if not type_.endswith(".erased")]
+                if left or self.database.rows("SELECT 1 FROM connection WHERE number = ?", (part.number,)):
+                    wrong.append(f"what came before an erasure is still there: {', '.join(left) or 'the connection'}")
+            if self._told("user.erased", id_) + self._told("connection.erased", id_) != bool(found.parts):
+                wrong.append("consumers were not told of an erasure, or twice")
+            sql = 'SELECT count(*) FROM flow WHERE "user" = ? AND created_at < ?'
+            if not self.life.clock_steps and self.database.rows(sql, (user, found.created_at)) != [(0,)]:
+                wrong.append("a sign-in from before an erasure is still there")
         return wrong

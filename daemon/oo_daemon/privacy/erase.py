@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from oo_daemon.store.accept import Batch, Draft
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.erasures import Erasure, Part
-from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.storage import Lane, Storage
 from oo_sdk import Log
 
@@ -141,7 +142,8 @@ class Erasures:
             try:
                 unfinished = await self.storage.read(erasures.listed, unfinished=True)
                 for erasure in unfinished:
-                    await self._work(erasure)
+                    with suppress(LeaseLost):  # another daemon works on it, and was quicker
+                        await self._work(erasure)
                 self.metrics.gauge("erasures_unfinished", len(unfinished))
                 oldest = min((each.created_at for each in unfinished), default=None)
                 self.metrics.gauge("erasures_oldest_seconds", 0 if oldest is None else (self.clock.now() - oldest) / SECOND)

@@ -22,6 +22,8 @@ from oo_daemon.store.errors import CannotOpen
 Row = tuple[Any, ...]
 
 BUSY_TIMEOUT_MS = 5_000
+#: Statements that are kept prepared: all that there are.
+STATEMENTS = 512
 PROFILE = {
     "journal_mode": "wal",
     "synchronous": 2,  # FULL: an answered promise survives a power cut
@@ -86,7 +88,7 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
     def _connect(self) -> apsw.Connection:
         reading = self._role.reads_only
         flags = apsw.SQLITE_OPEN_READONLY if reading else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-        connection = apsw.Connection(self.database, flags=flags, vfs=self.vfs)
+        connection = apsw.Connection(self.database, flags=flags, vfs=self.vfs, statementcachesize=STATEMENTS)
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             for name, value in PROFILE.items():

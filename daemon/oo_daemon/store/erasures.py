@@ -15,6 +15,7 @@ from oo_daemon.store import audit, connections, credentials, jobs, retention, sc
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.database import Database, Row
+from oo_daemon.store.errors import LeaseLost
 
 Kind = Literal["user", "connection"]
 State = Literal["running", "waiting", "done"]
@@ -187,7 +188,9 @@ def drop_sign_ins(database: Database, user: str, before: int) -> None:
 
 
 def erase_some(database: Database, erasure: str, number: int) -> int:
-    """Erase some rows of a connection; gives how many, 0 once there are none."""
+    """Erase some rows of a connection; gives how many, 0 once there are none, or once another daemon has written the tombstone."""
+    if not database.rows(f"SELECT id FROM erasure WHERE id = ? AND erased_at IS NULL {database.locking('FOR SHARE')}", (erasure,)):
+        return 0
     for table, key in OF_A_CONNECTION.items():
         size = "length(body)" if table == "outbox" else "0"
         rows = database.rows(
@@ -278,9 +281,14 @@ class TombstoneWritten:
     now: int
 
     def apply(self, database: Database) -> None:
-        """Write it, with the position that the event will have: the stream's row is held until the commit."""
+        """Write it, with the position that the event will have: the stream's row is held until the commit.
+
+        Raises `LeaseLost` where another daemon was quicker.
+        """
+        if not database.rows("UPDATE erasure SET erased_at = ? WHERE id = ? AND erased_at IS NULL RETURNING id", (self.now, self.erasure)):
+            raise LeaseLost("another daemon has erased it")
         ((position,),) = database.rows("UPDATE stream SET position = position WHERE id = ? RETURNING position", (STREAM,))
-        note(database, self.erasure, erased_at=self.now, tombstone=position + 1)
+        note(database, self.erasure, tombstone=position + 1)
 
 
 def reborn(database: Database, deleted: Mapping[str, int]) -> list[Connection]:

@@ -35,14 +35,18 @@ class Died(BaseException):
 
 
 class Mortal(InlineStorage):
-    """Dies at the n-th write, before or after it."""
+    """Dies at the n-th write, before or after it; or another daemon does its work just before the n-th."""
 
+    beaten_at = 0
+    other: Erasures
     dies_at = 0
     after = False
     writes = 0
 
     async def write(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         self.writes += 1
+        if self.writes == self.beaten_at:
+            await self.other.tick()
         if self.writes == self.dies_at and not self.after:
             raise Died
         result = await super().write(query, *args, **kwargs)
@@ -221,6 +225,25 @@ async def test_killed_at_every_step_it_comes_to_its_end(world: World, after: boo
     assert died >= 3
     counts = world.counts()
     assert (counts["connection"], counts["object"], counts["outbox"]) == (1, 120, 121)
+
+
+@pytest.mark.rows("F1", "F6")
+async def test_two_daemons_erase_at_once(world: World) -> None:
+    """Wherever another daemon is quicker, the erasure comes to its end, and consumers are told once."""
+    asking = world.erasing()
+    for at in range(1, 12):
+        user = f"user{at}"
+        world.connect(f"x{at}", user=user)
+        begun = await asking.of_user(user)
+        other, one = world.erasing(), world.erasing()
+        world.storage.beaten_at, world.storage.other = at, other
+        await one.tick()
+        world.tell_providers()
+        await one.tick()
+        told = [(each.position, wire.decode(each.body)) for each in outbox.page(world.database, 0, 100_000).events]
+        done = await one.status(begun.id)
+        assert [place for place, event in told if (event.type, event.subject) == ("user.erased", user)] == [done.tombstone], at
+        assert done.state == "done"
 
 
 @pytest.mark.rows("F1", "F10")
