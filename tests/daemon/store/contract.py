@@ -11,8 +11,9 @@ from daemon.store.inbox_contract import InboxContract
 from daemon.store.world import LEASE, NOW, SECOND, Told, connect, decode, delete, identity, occur, signed_in, upsert
 from daemon.virtual import Stopped
 
-from oo_daemon.store import connections, credentials, flows, outbox, registrations, schedule, vault_keys
+from oo_daemon.store import budgets, connections, credentials, flows, outbox, registrations, schedule, vault_keys
 from oo_daemon.store.accept import Accepted, Batch, Draft, Mark, Sweep
+from oo_daemon.store.budgets import Bucket, Level
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.database import Database
@@ -21,7 +22,7 @@ from oo_daemon.store.flows import SignIn
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.runs import Tally
-from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, RunEnded, Schedule
+from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, RunEnded, Schedule, Trailed
 from oo_daemon.store.storage import Storage
 from oo_vault import CredentialGone, Intent, Sealed, VersionMoved
 from oo_vault import LeaseLost as CredentialLeaseLost
@@ -246,6 +247,48 @@ class StoreContract(InboxContract):
         assert run.cursor == cursor
         await storage.accept(_batch(connection, marks=(CursorMoved(run=run, cursor=None), _ended(run, next_run_at=NOW))))
         assert (await _claim(storage)).cursor is None
+
+    async def test_the_places_of_the_last_while_are_remembered(self, storage: Storage) -> None:
+        """A run may begin at the newest place that is so much older than the cursor, else at the oldest that is known."""
+        await storage.write(connect)
+        run = await _claim(storage)
+        for minute in range(4):
+            now, cursor = NOW + minute * 60 * SECOND, {"at": minute}
+            moved = CursorMoved(run=run, cursor=cursor, now=now)
+            trailed = Trailed(run=run, cursor=cursor, shape=1, now=now, overlap=2 * 60 * SECOND)
+            await storage.write(moved.apply)
+            await storage.write(trailed.apply)
+        assert await storage.read(schedule.place_of, run, 2 * 60 * SECOND) == {"at": 1}
+        assert await storage.read(schedule.place_of, run, 0) == {"at": 3}
+        assert await storage.read(schedule.place_of, run, 60 * 60 * SECOND) == {"at": 1}, "what was before it is forgotten"
+        forgotten = CursorMoved(run=run, cursor=None, now=NOW)
+        await storage.write(forgotten.apply)
+        assert await storage.read(schedule.place_of, replace(run, cursor={"at": 9}), 60 * SECOND) == {"at": 9}
+
+    async def test_a_timetable_is_kept_and_plans(self, storage: Storage) -> None:
+        """It plans what waits, not before the provider would have it, and nothing that runs."""
+        number = (await storage.write(connect)).number
+        await storage.write(schedule.set_timetable, number, "x", NOW + 5 * 60 * SECOND)
+        planned = await storage.read(schedule.of, number, NOW)
+        assert planned is not None
+        assert (planned.timetable, planned.next_run_at) == ("x", NOW + 5 * 60 * SECOND)
+        await storage.write(schedule.set_timetable, number, None, NOW)
+        await _claim(storage)
+        await storage.write(schedule.set_timetable, number, "y", NOW + 9 * 60 * SECOND)
+        planned = await storage.read(schedule.of, number, NOW)
+        assert planned is not None
+        assert (planned.timetable, planned.next_run_at) == ("y", NOW)
+        assert (await storage.read(schedule.pushes, number)).timetable == "y"
+
+    async def test_what_a_bucket_holds(self, storage: Storage) -> None:
+        """Full before the first draw; then what is left and fills in; nothing while it is closed."""
+        size = Bucket(burst=10, rate=1.0)
+        assert await storage.read(budgets.level, "b", size, NOW) == Level(tokens=10, closed_until=None)
+        drawn = await storage.write(budgets.draw, "b", size, want=4, reserve=0.0, now=NOW)
+        assert (drawn.tokens, drawn.left) == (4, 0.6)
+        assert (await storage.read(budgets.level, "b", size, NOW + 2 * SECOND)).tokens == 8
+        await storage.write(budgets.close, "b", NOW + 60 * SECOND, NOW)
+        assert await storage.read(budgets.level, "b", size, NOW) == Level(tokens=0, closed_until=NOW + 60 * SECOND)
 
     async def test_the_end_of_a_run_is_told(self, storage: Storage) -> None:
         """An ended run frees its lease, plans the next one, says how it went, and can write no more."""
