@@ -8,10 +8,10 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, NamedTuple, TypeVar
 
 from oo_daemon.ports import Guests
@@ -59,7 +59,8 @@ class Turn(NamedTuple):
 #: Seconds for which a guest may have the loop at once without a word.
 BLOCKS: Final = 0.2
 #: Whose code a task of the loop is. Tasks that it makes are its own, too.
-_OWNER: ContextVar[tuple[str, str]] = ContextVar("owner", default=("", ""))
+_NOBODY: Final = ("", "")
+_OWNER: ContextVar[tuple[str, str]] = ContextVar("owner", default=_NOBODY)
 
 
 class GuestLoop(Guests):
@@ -83,6 +84,7 @@ class GuestLoop(Guests):
         self.loop.set_task_factory(self._task)  # type: ignore[arg-type]  # typeshed's takes generators, too: asyncio has no more of them
         self._patience = patience
         self._named = named
+        self._names: dict[int, str] = {}
         self._blocked = blocked
         self._at_work = at_work
         self.turn: Turn | None = None  #: whose it is now; for any thread to look at
@@ -97,18 +99,17 @@ class GuestLoop(Guests):
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def _task(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], **more: Any) -> asyncio.Task[T]:
-        task = asyncio.Task(self._in_turns(work), loop=loop, **more)
-        task.add_done_callback(lambda _: work.close())  # which was not begun, where the task was cancelled at once
-        return task
+    def _task(
+        self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], context: Context | None = None, **more: Any
+    ) -> asyncio.Task[T]:
+        owner = _OWNER.get() if context is None else context.get(_OWNER, _NOBODY)
+        return asyncio.Task(_Turns(self, work, owner), loop=loop, context=context, **more)
 
-    async def _in_turns(self, work: Coroutine[Any, Any, T]) -> T:
-        return await _Turns(self, work, *_OWNER.get())
-
-    def _begin(self, turn: Turn, label: bytes) -> None:
+    def _begin(self, owner: tuple[str, str], label: bytes) -> Turn:
         if self._at_work is not None:
             self._at_work.mark(AtWork.LOOP, label)
-        self.turn = turn
+        turn = self.turn = Turn(*owner, time.monotonic())
+        return turn
 
     def _end(self, turn: Turn) -> None:
         self.turn = None
@@ -117,11 +118,17 @@ class GuestLoop(Guests):
         if (seconds := time.monotonic() - turn.since) >= BLOCKS:
             self._blocked(turn, seconds)
 
+    def _name(self, guest: object) -> str:
+        """The key of a guest's plugin; guests live as long as the process, so each is asked for once."""
+        if (name := self._names.get(id(guest))) is None:
+            name = self._names[id(guest)] = self._named(guest)
+        return name
+
     async def run(self, work: Coroutine[Any, Any, T], *, of: object = None, item: str = "") -> T:
         """Run it there and wait; cancelling the wait cancels it there, and still waits for its end."""
         there: Future[asyncio.Task[T]] = Future()
         context = copy_context()
-        context.run(_OWNER.set, (self._named(of) if of is not None else "", item))
+        context.run(_OWNER.set, (self._name(of) if of is not None else "", item))
         ended: Future[T] = Future()
         # Never cancelled itself, as the future of run_coroutine_threadsafe would be, which then ends before the guest does.
         ended.set_running_or_notify_cancel()
@@ -129,7 +136,7 @@ class GuestLoop(Guests):
         def begin() -> None:
             task = self.loop.create_task(_contained(work), context=context)
             task.add_done_callback(lambda task: _copy(task, ended))
-            task.add_done_callback(lambda _: work.close())  # likewise what `_contained` had not begun
+            task.add_done_callback(lambda _: work.close())  # which it had not begun, where it was cancelled at once
             there.set_result(task)
 
         try:
@@ -165,33 +172,37 @@ class GuestLoop(Guests):
             self.loop.close()
 
 
-class _Turns(Awaitable[T]):
-    """Awaits a coroutine, and says before and after each of its turns whose it is."""
+class _Turns(Coroutine[Any, Any, T]):
+    """A coroutine that says before and after each of its turns whose it is."""
 
-    def __init__(self, loop: GuestLoop, work: Coroutine[Any, Any, T], plugin: str, item: str) -> None:
-        self._loop, self._work, self._plugin, self._item = loop, work, plugin, item
-        self._label = AtWork.label(plugin, item)
+    __slots__ = ("_label", "_loop", "_owner", "_work")
+
+    def __init__(self, loop: GuestLoop, work: Coroutine[Any, Any, T], owner: tuple[str, str]) -> None:
+        self._loop, self._work, self._owner = loop, work, owner
+        self._label = AtWork.label(*owner)
+
+    def send(self, value: Any) -> Any:
+        """Take a turn."""
+        turn = self._loop._begin(self._owner, self._label)
+        try:
+            return self._work.send(value)
+        finally:
+            self._loop._end(turn)
+
+    def throw(self, *error: Any) -> Any:
+        """Take a turn that begins with an error: cancelled, most of all."""
+        turn = self._loop._begin(self._owner, self._label)
+        try:
+            return self._work.throw(*error)
+        finally:
+            self._loop._end(turn)
+
+    def close(self) -> None:
+        """It is not wanted any more."""
+        self._work.close()
 
     def __await__(self) -> Generator[Any, Any, T]:
-        go_on: Callable[[Any], Any] = self._work.send
-        sent: Any = None
-        while True:
-            turn = Turn(plugin=self._plugin, item=self._item, since=time.monotonic())
-            self._loop._begin(turn, self._label)
-            try:
-                waits_for = go_on(sent)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            finally:
-                self._loop._end(turn)
-            try:
-                go_on, sent = self._work.send, (yield waits_for)
-            except GeneratorExit:
-                self._work.close()
-                raise
-            except BaseException as error:  # it is the coroutine's: cancelled, most of all
-                go_on, sent = self._work.throw, error
+        return self._work.__await__()
 
 
 class SameLoop(Guests):

@@ -15,6 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -71,6 +72,7 @@ class AtWork:
             self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def label(plugin: str, item: str = "") -> bytes:
         """What `mark` is given."""
         text = f"{plugin}\n{item}".encode(errors="replace")[: PLACE - 2]
