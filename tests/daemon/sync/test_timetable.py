@@ -68,6 +68,13 @@ def test_the_hour_that_is_left_out_and_the_one_that_comes_twice() -> None:
 
 
 @pytest.mark.rows("E10")
+def test_asked_in_the_hour_that_comes_again() -> None:
+    """What was due in it was due the first time: the next time is after it, and never one that is over."""
+    again = micros(datetime(2026, 10, 25, 1, 10, tzinfo=UTC))  # ten past two for the second time
+    assert next_time(Cron(expression="*/15 * * * *", zone="Europe/Berlin"), again) == micros(datetime(2026, 10, 25, 2, 0, tzinfo=UTC))
+
+
+@pytest.mark.rows("E10")
 @pytest.mark.parametrize("zone", ZONES)
 def test_never_two_at_once(zone: str) -> None:
     """Each quarter of an hour: never twice at one moment, and never further apart than the hour that comes twice."""
