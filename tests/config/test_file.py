@@ -25,7 +25,7 @@ def written(path: Path, port: int) -> Path:
 
 def test_the_named_file_wins(tmp_path: Path) -> None:
     """The argument wins over OO_CONFIG, this over $XDG_CONFIG_HOME, and this over ~/.config."""
-    environ = {"HOME": str(tmp_path / "home")}
+    environ = {"HOME": str(tmp_path / "home"), "OO_PLACES_SOCKET": "/run/oo.sock"}  # wherever the folder is, its path is not too long
     written(tmp_path / "home/.config/oo-integrations/oo.toml", 1)
     assert load(environ=environ).public.port == 1
     environ["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")

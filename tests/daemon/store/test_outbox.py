@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from daemon.store.world import Book
+from daemon.store.world import LEASE, NOW, Book
 
 from oo_daemon.store import schedule
 from oo_daemon.store.database import SqliteDatabase
@@ -28,8 +28,8 @@ def test_what_is_no_position_is_refused(text: str) -> None:
         Position.parse(text)
 
 
-def _plan(book: Book, query: Callable[[SqliteDatabase], object]) -> str:
-    """How SQLite finds the rows of a query's last statement."""
+def _plan(book: Book, query: Callable[[SqliteDatabase], object], begins: str = "") -> str:
+    """How SQLite finds the rows of a query's last statement, or of the last that begins so."""
     seen: list[tuple[str, Sequence[Any]]] = []
 
     def note(_: object, sql: str, bindings: Any) -> bool:
@@ -39,7 +39,7 @@ def _plan(book: Book, query: Callable[[SqliteDatabase], object]) -> str:
     book.sqlite.handle().set_exec_trace(note)
     query(book.sqlite)
     book.sqlite.handle().set_exec_trace(None)
-    sql, bindings = seen[-1]
+    sql, bindings = next(each for each in reversed(seen) if each[0].startswith(begins))
     return " | ".join(row[3] for row in book.database.rows(f"EXPLAIN QUERY PLAN {sql}", bindings))
 
 
@@ -54,8 +54,11 @@ def test_a_page_is_read_along_the_log(book: Book, wanted: Filter) -> None:
 
 
 def test_a_claim_finds_what_is_due_by_its_index(book: Book) -> None:
-    """A tick costs what is due and what runs, not what there is."""
-    plan = _plan(book, lambda database: schedule.claim(database, "me", 0, 60, 10))
+    """A tick costs what is due and what runs, not what there is; where nothing is due, one look."""
+    idle = _plan(book, lambda database: schedule.claim(database, "me", 0, 60, 10))
+    assert idle == "SEARCH schedule USING COVERING INDEX schedule_due (next_run_at<?)"
+    book.connect()
+    plan = _plan(book, lambda database: schedule.claim(database, "me", NOW, NOW + LEASE, 10), "WITH live")
     assert "SEARCH s USING INDEX schedule_due (next_run_at<?)" in plan
     assert "SCAN r USING" in plan
     assert {step for step in plan.split(" | ") if step.startswith("SCAN")} <= {
