@@ -7,7 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -73,6 +73,8 @@ def bench(size: Size, tell: Callable[[str], None]) -> Results:
     results.aim("library read/s of SELECT and decode", results.ratio("read_per_s", OO, BARE), 0.8, "more")
     results.aim("library read CPU of SELECT and decode", results.ratio("read_us", OO, BARE), 1.25, "less", stable=True)
     results.aim("JSON over HTTP, events/s of bare aiohttp", results.ratio("json_per_s", OO, BARE), 0.8, "more")
+    results.aim("stream of protobuf, events/s of bare aiohttp", results.ratio("protobuf_per_s", OO, BARE), 0.75, "more")
+    results.aim("stream of JSON lines, events/s of bare aiohttp", results.ratio("lines_per_s", OO, BARE), 0.8, "more")
     results.aim("durable accept/s of bare group commit", results.ratio("accept_per_s", OO, BARE), 0.8, "more")
     results.aim("durable accept CPU of bare with an index", _over(results, "accept_us", "indexed_us"), 1.25, "less", stable=True)
     for peer in (VALKEY, NATS):
@@ -161,6 +163,7 @@ async def run_oo(read: int, http: int, write: int, batch: int, tail: int, rate: 
                     after = page.events[-1].position
             figures |= {"read_per_s": figures["per_s"], "read_us": figures["cpu_us"]}
             figures |= await _json(aiohttp.UnixConnector(str(app.settings.places.socket)), "http://oo", http)
+            figures |= await _streams(lambda: aiohttp.UnixConnector(str(app.settings.places.socket)), "http://oo", http)
 
             def drafts(start: int, count: int) -> tuple[Draft, ...]:
                 return tuple(
@@ -218,6 +221,51 @@ async def _json(connector: aiohttp.BaseConnector, origin: str, count: int) -> di
     return {"json_per_s": figures["per_s"], "json_us": figures["cpu_us"]}
 
 
+async def _streams(connector: Callable[[], aiohttp.BaseConnector], origin: str, count: int) -> dict[str, float]:
+    """The stream of each form until so many events have come, only counted at this end; the CPU is that of both ends."""
+    found: dict[str, float] = {}
+    for name, kind, counted in (("protobuf", "application/x-protobuf", _lengths), ("lines", "application/jsonl", _ends)):
+        figures: dict[str, float] = {}
+        async with aiohttp.ClientSession(connector=connector()) as session:
+            with timed(figures, count):
+                async with session.get(f"{origin}/v1/events", headers={"Accept": kind}) as answer:
+                    held, left = bytearray(), count
+                    while left > 0:
+                        held += await answer.content.readany()
+                        left -= counted(held)
+                    answer.close()
+        found |= {f"{name}_per_s": figures["per_s"], f"{name}_us": figures["cpu_us"]}
+    return found
+
+
+def _lengths(held: bytearray) -> int:
+    """Take the whole messages off the front, each with its length before it; gives how many there were."""
+    at = count = 0
+    while True:
+        length = shift = 0
+        start = at
+        while start < len(held):
+            length |= (held[start] & 0x7F) << shift
+            shift += 7
+            start += 1
+            if held[start - 1] < 0x80:
+                break
+        else:
+            break
+        if start + length > len(held):
+            break
+        at, count = start + length, count + 1
+    del held[:at]
+    return count
+
+
+def _ends(held: bytearray) -> int:
+    """Take everything off; gives how many lines ended in it."""
+    count = held.count(b"\n")
+    held.clear()
+    return count
+
+
 async def _tail(connector: aiohttp.BaseConnector, end: int, put: Callable[[int], Any], count: int, rate: int) -> dict[str, float]:
     """From the return of the commit's call on, as seen by a reader on the other side of a socket."""
     committed: list[float] = []
@@ -269,6 +317,7 @@ async def run_bare(read: int, http: int, write: int, batch: int, tail: int, rate
         figures |= {"read_per_s": figures["per_s"], "read_us": figures["cpu_us"]}
         async with _bare_door(database, page) as origin:
             figures |= await _json(aiohttp.TCPConnector(), origin, http)
+            figures |= await _streams(aiohttp.TCPConnector, origin, http)
         bodies = [[(event(number),) for number in range(start, start + batch)] for start in range(0, write, batch)]
         with timed(figures, write):
             for some in bodies:
@@ -312,12 +361,29 @@ async def _bare_door(database: apsw.Connection, page: str) -> AsyncIterator[str]
 
     from oo_sdk.events import NormalizedEvent
 
-    async def handler(request: web.BaseRequest) -> web.Response:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if "limit" not in request.query:
+            return await stream(request)
         after = int(request.query.get("after", "0"))
         rows = _rows(database, page, after, int(request.query["limit"]))
         events = [json_format.MessageToDict(NormalizedEvent.FromString(body)) for _, body in rows]
         body = json.dumps({"events": events, "position": str(rows[-1][0])}, separators=(",", ":"))
         return web.Response(body=body.encode(), content_type="application/json")
+
+    async def stream(request: web.BaseRequest) -> web.StreamResponse:
+        """Everything, a page to a write: bytes with their length before them, or lines."""
+        response, after = web.StreamResponse(), 0
+        await response.prepare(request)
+        with suppress(ConnectionError):  # who reads has counted enough
+            while rows := _rows(database, page, after, PAGE):
+                if request.headers["Accept"] == "application/jsonl":
+                    events = [json_format.MessageToDict(NormalizedEvent.FromString(body)) for _, body in rows]
+                    whole = b"".join(json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in events)
+                else:
+                    whole = b"".join(bytes([len(body) & 0x7F | 0x80, len(body) >> 7]) + body for _, body in rows)  # of 128 bytes to 16 kB
+                await response.write(whole)
+                after = rows[-1][0]
+        return response
 
     runner = web.ServerRunner(web.Server(handler), access_log=None)
     await runner.setup()
