@@ -65,13 +65,13 @@ class Bench:
         """A client; use it with `async with`."""
         return Client(self.folder / "oo.sock")
 
-    async def prepare(self) -> None:
-        """Make all that, with the daemon's own code. The lab's folder must be on the path."""
+    async def prepare(self, **public: int) -> None:
+        """Make all that, with the daemon's own code. The lab's folder must be on the path; `public` are settings of that door."""
         create_key_file(self.folder / "root.key")
         (self.folder / "feed").write_text("")
         tables: dict[str, dict[str, Any]] = {
             "places": {"state": str(self.folder)},
-            "public": {"port": self.port},
+            "public": {"port": self.port, **public},
             "plugins": {"enabled": ["oo-lab"]},
             "connectors.lab": {"feed": str(self.folder / "feed")},
             "sync": {"tick": 0.05, "interval": 3600},

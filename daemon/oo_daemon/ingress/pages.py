@@ -59,6 +59,11 @@ _PROBLEMS = {
         "More was sent than oO takes in one piece.",
         "Send less at a time.",
     ),
+    415: (
+        "That cannot be unpacked",
+        "What was sent is packed in a way that oO does not take.",
+        "Send it as it is, or packed with gzip or deflate.",
+    ),
     429: (
         "One moment",
         "Many requests come from your network right now.",

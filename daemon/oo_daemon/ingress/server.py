@@ -111,6 +111,7 @@ _WORDS: Mapping[int, tuple[str, str, str]] = {
     405: ("method_not_allowed", "This address does not take that method.", "Use one of the methods named in the Allow header."),
     408: ("too_slow", "The request came too slowly.", "Send the whole request again."),
     413: ("too_large", "The body is too large.", "Send less at a time."),
+    415: ("media_type", "The body is packed in a way that is not taken.", "Pack it in one of the ways that Accept-Encoding names, or not."),
     429: ("too_many", "Too many requests at once come from this address.", "Send fewer at a time."),
     500: ("failed", "The request failed inside oO.", "Look for request_failed in the daemon's log."),
     503: ("unavailable", "oO cannot answer right now.", "Try again after the time in the Retry-After header."),
@@ -362,6 +363,8 @@ def _public_voice(refusal: Refused) -> web.Response:
     # Our own faults are 503, so that senders come again. A wrong method looks like a wrong address: neither tells what is here.
     status = 503 if refusal.status >= 500 else 404 if refusal.status == 405 else refusal.status
     response = web.Response(status=status, text=pages.problem(status), content_type="text/html")
+    if "Accept-Encoding" in refusal.headers:
+        response.headers["Accept-Encoding"] = refusal.headers["Accept-Encoding"]
     return _with_retry(response, refusal)
 
 

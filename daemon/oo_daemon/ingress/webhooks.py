@@ -39,6 +39,9 @@ AGAIN = (5.0, 60.0)
 QUIET = 60.0
 #: zlib's word for "gzip or deflate, see for yourself".
 _EITHER = zlib.MAX_WBITS | 32
+#: What is unpacked, and what is said to whoever sends something else. No sender is known to send Brotli or zstd, and each would be a
+#: library in C that reads what strangers send.
+_PACKED, _UNPACKED, _TAKEN = {"gzip", "x-gzip", "deflate"}, {"", "identity"}, "gzip, deflate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,10 +227,15 @@ async def _expected(request: web.Request) -> None:
 
 
 async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -> _Body:
-    """Read the body, and unpack it on the way. Both ways of counting it end at the limit, with 413."""
+    """Read the body, and unpack it on the way.
+
+    Both ways of counting it end at the limit, with 413; what is packed as we do not unpack it is not read.
+    """
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    unpacking = zlib.decompressobj(_EITHER) if encoding in {"gzip", "x-gzip", "deflate"} else None
-    sent, plain, readable = bytearray(), bytearray(), unpacking is not None or encoding in {"", "identity"}
+    if encoding not in _PACKED | _UNPACKED:
+        raise refused(415, {"Accept-Encoding": _TAKEN})  # RFC 9110 section 15.5.16; whatever the address, before it is looked at
+    unpacking = zlib.decompressobj(_EITHER) if encoding in _PACKED else None
+    sent, plain, readable = bytearray(), bytearray(), True
     if (request.content_length or 0) > limit:
         raise refused(413)
     async for chunk in request.content.iter_any():
@@ -243,7 +251,7 @@ async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -
         if max(len(sent), len(plain)) > limit:
             raise refused(413)
     if unpacking is None:
-        return _Body(sent=bytes(sent), plain=bytes(sent) if readable else None)
+        return _Body(sent=bytes(sent), plain=bytes(sent))
     whole = readable and unpacking.eof and not unpacking.unused_data
     return _Body(sent=bytes(sent), plain=bytes(plain) if whole else None)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oo_daemon.connections import handshake, member
@@ -74,6 +75,8 @@ def test_notion_brings_its_secret() -> None:
 
 
 @pytest.mark.rows("A8")
+@pytest.mark.timeout(3600)
+@settings(max_examples=int(os.environ.get("OO_TEST_HOSTILE", "100")), deadline=None)
 @given(
     st.binary() | st.sampled_from([b"[" * 99_999, b'{"type":' * 99_999]), st.dictionaries(st.text(), st.text()), st.sampled_from([*SCHEMES])
 )
