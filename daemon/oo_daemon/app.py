@@ -543,6 +543,7 @@ async def build(
                 registry=registry,
                 strikes=strikes,
                 tokens=tokens,
+                sources=sources,
                 keys=keys,
                 disconnect=disconnect,
                 erasures=erasing,

@@ -48,12 +48,12 @@ class Operator:
             assert answer.status == 200, (path, self.page)
             return self.page
 
-    async def send(self, path: str, **form: str) -> str:
+    async def send(self, path: str, status: int = 200, **form: str) -> str:
         found = re.search(r'name="csrf" value="([0-9a-f]+)"', self.page)
         assert found is not None
         async with self.session.post(f"{self.url}/console/{path}", data={"csrf": found[1], **form}) as answer:
             self.page = await answer.text()
-            assert answer.status == 200, (path, self.page)
+            assert answer.status == status, (path, self.page)
             return self.page
 
 
@@ -92,6 +92,7 @@ async def _look_around(operator: Operator, token: str, connection: str) -> None:
     event = await operator.get(found[1])
     assert "&#34;type&#34;: &#34;todoist." in event
     assert re.search(r"type: &#34;todoist\.", event)
+    await _sources(operator)
     page = await operator.get(f"connections/{connection}")
     assert all(each.sentence in page for each in Todoist.scopes if each.required)
     assert "A sync begins now." in await operator.send(f"connections/{connection}/sync")
@@ -99,6 +100,30 @@ async def _look_around(operator: Operator, token: str, connection: str) -> None:
     assert "The erasure has begun." in await operator.send(f"connections/{connection}/erase", name="ada")
     await operator.get("vault")
     await operator.send("vault/rotate")
+
+
+async def _sources(operator: Operator) -> None:
+    """An address is made, told once with its secret, given another secret, closed and opened."""
+    await operator.get("sources")
+    page = await operator.send("sources", name="bell", user="ada", scheme="github")
+    told = re.search(r'aria-label="Secret">([^<]+)</pre>', page)
+    address = re.search(r'aria-label="Address">([^<]+)</pre>', page)
+    assert told is not None
+    assert address is not None
+    page = await operator.get("sources/bell")
+    assert told[1] not in page
+    assert address[1] in page
+    page = await operator.send("sources/bell/rotate")
+    other = re.search(r'aria-label="Secret">([^<]+)</pre>', page)
+    assert other is not None
+    assert other[1] != told[1]
+    assert "previous" in page
+    assert "It is closed" in await operator.send("sources/bell/disable")
+    assert "It is open" in await operator.send("sources/bell/enable")
+    page = await operator.send("sources", 409, name="bell", user="ada", scheme="github")
+    assert "There is a source bell already." in page
+    assert 'value="bell"' in page, "what was typed is kept"
+    assert '<a href="/console/sources/bell">' in await operator.get("sources")
 
 
 async def _all_noted(client: Client) -> None:

@@ -301,6 +301,21 @@ def test_any_bytes_are_good_or_bad(name: str, shown: dict[str, list[str]], body:
     assert judged(scheme, headers, body, secrets=[secret_of(name)]) is Verdict.BAD
 
 
+# --- published ---
+
+
+def test_published_signatures_fit() -> None:
+    """RFC 4231, test case 1, by the scheme for any sender; and the one that Notion prints, whose first body brings its own secret."""
+    rfc = replace(HmacScheme(header="x-sign"), secret=("hex",))
+    made = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
+    assert judged(rfc, {"x-sign": made}, b"Hi There", secrets=[Secret("0b" * 20)]) is Verdict.GOOD
+    token = "secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"
+    body = b'{"verification_token":"%s"}' % token.encode()
+    notion = {"X-Notion-Signature": "sha256=461e8cbcba8a75c3edd866f0e71280f5a85cbf21eff040ebd10fe266df38a735"}
+    assert judged(SCHEMES["notion"], notion, body, secrets=[Secret(token)]) is Verdict.GOOD
+    assert judged(SCHEMES["notion"], notion, body + b" ", secrets=[Secret(token)]) is Verdict.BAD
+
+
 # --- recorded --------------------------------------------------------------------------------------------------------
 
 PROVIDERS = {"standard-webhooks": "standard"}

@@ -60,6 +60,7 @@ class World:
             registry=self.registry,
             strikes=self.strikes,
             tokens=self.tokens,
+            sources=Mock(),
             health=Health(looks={}),
             keys=Mock(),
             disconnect=Mock(),

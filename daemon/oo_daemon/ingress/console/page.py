@@ -16,6 +16,7 @@ POLICY = (
 PLACES = (
     ("/console/", "Overview"),
     ("/console/connections", "Connections"),
+    ("/console/sources", "Sources"),
     ("/console/inbox", "Inbox"),
     ("/console/events", "Events"),
     ("/console/plugins", "Plugins"),

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.keys import Keys
+from oo_daemon.connections.sources import Sources
 from oo_daemon.ingress import pages
 from oo_daemon.ingress.api import in_its_words
 from oo_daemon.ingress.asking import form_of
@@ -20,6 +21,7 @@ from oo_daemon.ingress.console.house import HousePages
 from oo_daemon.ingress.console.inbox import InboxPages
 from oo_daemon.ingress.console.overview import OverviewPages
 from oo_daemon.ingress.console.page import page, see
+from oo_daemon.ingress.console.sources import SourcePages
 from oo_daemon.ingress.health import Looks
 from oo_daemon.ingress.privacy import Erases
 from oo_daemon.ingress.server import console_application
@@ -39,6 +41,7 @@ class Console:
     registry: Registry
     strikes: Strikes
     tokens: Tokens
+    sources: Sources
     keys: Keys
     disconnect: Disconnect
     erasures: Erases
@@ -66,6 +69,7 @@ class Console:
                 as_json=self.as_json,
                 clock=self.clock,
             ),
+            SourcePages(sources=self.sources, registry=self.registry, clock=self.clock),
             InboxPages(storage=self.storage, arrived=self.arrived, clock=self.clock),
             EventPages(storage=self.storage, registry=self.registry, as_json=self.as_json, as_text=self.as_text),
             HousePages(
