@@ -23,7 +23,8 @@ def main() -> None:
     port, first, many = map(int, sys.argv[1:])
     looking, chance = selectors.DefaultSelector(), random.Random(first)
     looking.register(sys.stdin, selectors.EVENT_READ)
-    waiting = [(0.0, f"127.0.0.{first + number // OF_ADDRESS}") for number in range(many)]
+    began = time.monotonic()
+    waiting = [(began + number * ROUND / many, f"127.0.0.{first + number // OF_ADDRESS}") for number in range(many)]
     cut, said, next_round = 0, False, 0.0
     while True:
         now = time.monotonic()

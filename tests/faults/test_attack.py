@@ -1,7 +1,6 @@
 """Attack and overload on a daemon that is a process of its own: slow senders by the hundred, and ten times what a source may send.
 
-The figures of the rows hold for a machine that is free. Where it is not, what is measured beside it in the same seconds says so: an answer
-that needs no commit, from the same door.
+How long somebody may wait is held in the long run, which has the machine to itself; in the ordinary one it is printed, and all else holds.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 import os
 import sys
 import tempfile
@@ -27,8 +27,10 @@ from faults.nursery import LAB, TESTS, Nursery, nursery
 #: Of each measurement; 60 in the long run.
 SECONDS = float(os.environ.get("OO_TEST_ATTACK_SECONDS", "6"))
 SLOW = 500
+#: Longest p99 of deliveries beside the slow senders, and of being asked to come again, in seconds.
+LONGEST, QUICKLY = (0.5, 0.05) if SECONDS >= 60 else (math.inf, math.inf)
 #: Deliveries a second that a source may send here.
-RATE = 30
+RATE = 20
 PATIENCE = 60.0
 
 
@@ -93,15 +95,6 @@ async def _one(send: Callable[[int], Awaitable[None]], number: int) -> None:
     await send(number)
 
 
-async def without_a_commit(session: aiohttp.ClientSession, bench: Bench) -> float:
-    """How long an answer takes that needs none."""
-    began = time.perf_counter()
-    async with session.get(f"http://127.0.0.1:{bench.port}/style.css") as answer:
-        assert answer.status == 200
-        await answer.read()
-    return time.perf_counter() - began
-
-
 def p99(seconds: Sequence[float]) -> float:
     return sorted(seconds)[int(len(seconds) * 0.99)]
 
@@ -124,28 +117,18 @@ async def slowly(port: int, first: int, many: int) -> AsyncIterator[list[int]]:
 @pytest.mark.rows("A16")
 @pytest.mark.timeout(600)
 async def test_slow_senders_do_not_hold_up_the_others(bench: Bench, bears: Nursery) -> None:
-    """Beside 500 connections that trickle, 100 deliveries of 4 kB a second are all taken, 99 of 100 of them within half a second."""
+    """Beside 500 connections that trickle, 100 deliveries of 4 kB a second are all taken, and soon."""
     await bench.prepare()
     daemon = await bears.daemon(bench.config)
     await bench.answering()
-    beside: list[float] = []
     good = Sender(bench, bench.url, "good", size=4000)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=50)) as session:
-
-        async def both(number: int) -> None:
-            await good.send(session, number)
-            if number % 2 == 0:
-                beside.append(await without_a_commit(session, bench))
-
         async with slowly(bench.port, 2, SLOW) as cut:
-            await steadily(100, both)
-    print(
-        f"\nslow: {SLOW}, {cut[0]} times cut off; good: {good.heard}, p99 {p99(good.seconds) * 1000:.0f} ms, "
-        f"without a commit {p99(beside) * 1000:.0f} ms"
-    )
+            await steadily(100, lambda number: good.send(session, number))
+    print(f"\nslow: {SLOW}, {cut[0]} times cut off; good: {good.heard}, p99 {p99(good.seconds) * 1000:.0f} ms")
     assert cut[0] >= SLOW
     assert good.heard == {200: int(100 * SECONDS)}
-    assert p99(good.seconds) < max(0.5, 5 * p99(beside))
+    assert p99(good.seconds) < LONGEST
     await bench.settled()
     await daemon.stop()
     bench.acknowledged |= good.acknowledged
@@ -164,8 +147,8 @@ async def test_one_address_does_not_get_all_connections(bench: Bench, bears: Nur
         async with asyncio.timeout(PATIENCE):
             while sum(each.done() for each in closed) < 50:
                 await asyncio.sleep(0.01)
-        async with aiohttp.ClientSession() as session:
-            await without_a_commit(session, bench)
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{bench.port}/") as answer:
+            assert answer.status == 200
         assert sum(each.done() for each in closed) == 50
     finally:
         for _, writer in opened:
@@ -187,14 +170,12 @@ async def test_ten_times_too_much(bench: Bench, bears: Nursery) -> None:
         made = await client.register(provider="lab", client_id="other", id="other", client_secrets=["secret"], webhook_secrets=[SECRET])
     assert made.webhook_url is not None
     other = f"http://127.0.0.1:{bench.port}/webhooks/{made.webhook_url.rpartition('/')[2]}"
-    loud, quiet, beside, sizes = Sender(bench, bench.url, "loud", size=1000), Sender(bench, other, "quiet"), [0.0], list[int]()
+    loud, quiet, sizes = Sender(bench, bench.url, "loud", size=1000), Sender(bench, other, "quiet"), list[int]()
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=90)) as session:
 
         async def ten_times(number: int) -> None:
             await loud.send(session, number)
-            if number % 10 == 0:
-                beside.append(await without_a_commit(session, bench))
 
         async def slower(number: int) -> None:
             await quiet.send(session, number)
@@ -202,21 +183,22 @@ async def test_ten_times_too_much(bench: Bench, bears: Nursery) -> None:
         async def watch(number: int) -> None:
             sizes.append(int(Path(f"/proc/{daemon.number}/statm").read_text().split()[1]))
 
+        began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for rate, send in ((10 * RATE, ten_times), (RATE * 0.9, slower), (4, watch)):
                 tasks.create_task(steadily(rate, send))
-    third = len(sizes) // 3
+    took, third = time.monotonic() - began, len(sizes) // 3
     print(
-        f"\nloud: {loud.heard}, asked to come again within {p99(loud.refused) * 1000:.0f} ms (p99), "
-        f"without a commit {p99(beside) * 1000:.0f} ms; quiet: {quiet.heard}; "
+        f"\nloud: {loud.heard}, asked to come again within {p99(loud.refused) * 1000:.0f} ms (p99); "
+        f"quiet: {quiet.heard}; "
         f"memory {sizes[third] * 4 / 1024:.0f} to {max(sizes[third:]) * 4 / 1024:.0f} MiB"
     )
     assert loud.heard.keys() == {200, 429}
-    assert RATE * SECONDS * 0.8 <= loud.heard[200] <= RATE * (SECONDS + 2) * 1.3
+    assert RATE * SECONDS * 0.8 <= loud.heard[200] <= RATE * (took + 2) + 1, "its rate, and twice as many at once in the beginning"
     assert min(loud.again) >= 5
     assert max(loud.again) <= 60
     assert len(set(loud.again)) > 10, "they would all come again at once"
-    assert p99(loud.refused) < max(0.05, 5 * p99(beside))
+    assert p99(loud.refused) < QUICKLY
     assert quiet.heard[200] >= 0.9 * sum(quiet.heard.values())
     assert quiet.heard.keys() == {200}
     assert max(sizes[third:]) <= 1.1 * sizes[third]

@@ -16,6 +16,7 @@ from oo_vault import create_key_file
 PLACES = (
     "",
     "connections",
+    "sources",
     "inbox",
     "events",
     "events?user=ada",
@@ -154,7 +155,9 @@ async def test_the_console_in_a_browser(tmp_path: Path) -> None:
                 assert known is not None
                 await page.get_by_role("link", name="Todoist of ada").first.wait_for()
                 await seen(page, "console overview")
-                for place in (*PLACES[1:], f"connections/{known.id}"):
+                async with house.client as client:
+                    await client.add_source("bell", user="ada", scheme="github")
+                for place in (*PLACES[1:], "sources/bell", f"connections/{known.id}"):
                     await page.goto(f"http://127.0.0.1:{port}/console/{place}")
                     await seen(page, f"console {place}")
                 await page.get_by_role("button", name="Pause").press("Enter")
