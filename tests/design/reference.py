@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 import oo_sdk
+import oo_sdk.stand_in
 import oo_sdk.testing
 from oo_config import describe
 from oo_daemon.cli import VERBS, oo
@@ -102,7 +103,7 @@ def _verb(name: str, command: click.Command | None, above: click.Context, level:
 def sdk() -> str:
     """Everything public of the SDK, by name."""
     parts = [SDK, "## Hooks\n", *_hooks()]
-    for module in (oo_sdk, oo_sdk.testing):
+    for module in (oo_sdk, oo_sdk.testing, oo_sdk.stand_in):
         parts += [f"## {module.__name__}\n", *(_entry(module, name) for name in module.__all__ if name != "hookimpl")]
     return "\n".join(parts)
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import aiohttp
@@ -41,7 +42,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with oO's wheel and what it locks, and the example, built from its source and installed by pip."""
     folder = tmp_path_factory.mktemp("github")
     build = (UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder / "wheels")
-    for source in (ROOT, EXAMPLE):
+    for source in (ROOT, copytree(EXAMPLE, folder / "source")):
         run(*build, source)
     (ours,), (theirs,) = (folder / "wheels").glob("oo_integrations*.whl"), (folder / "wheels").glob("github_oo*.whl")
     python = folder / "env" / "bin" / "python"
@@ -50,6 +51,26 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(UV, "pip", "install", "--quiet", "--python", python, "--no-deps", ours)
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", theirs)
     return python
+
+
+def test_versions_in_conflict_are_told_before_a_restart(python: Path, tmp_path: Path) -> None:
+    """As the page on installing says: one command installs, and the next one names what does not fit, before anything is restarted."""
+    build = (UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", tmp_path)
+    run(*build, copytree(ROOT / "tests" / "strangers" / "other_sdk", tmp_path / "source"))
+    pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    run(*pip, "install", "--no-index", "--no-deps", *tmp_path.glob("*.whl"))
+    (tmp_path / "oo.toml").write_text(f'[places]\nstate = "{tmp_path}"\n[plugins]\nenabled = ["github-oo", "other-sdk"]\n')
+    command = [str(python), "-m", "oo_daemon", "--config", str(tmp_path / "oo.toml"), "plugins", "--installed", "--json"]
+    try:
+        looked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    finally:
+        run(*pip, "uninstall", "--yes", "other-sdk")
+    assert looked.returncode == 0, looked.stderr
+    found = {each["id"]: each for each in json.loads(looked.stdout)["plugins"]}
+    assert (found["github"]["state"], found["other_sdk"]["state"]) == ("loaded", "quarantined")
+    sentence = "other-sdk needs oo-integrations>=99, and 0.1.0 is installed"
+    assert sentence in found["other_sdk"]["reason"]
+    assert f"In conflict: {sentence}." in looked.stderr
 
 
 @dataclass(frozen=True, kw_only=True)

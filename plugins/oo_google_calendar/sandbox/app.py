@@ -12,14 +12,15 @@ from urllib.parse import unquote
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 from oo_google_calendar.sandbox.channels import Channels, Push
-from oo_google_calendar.sandbox.consent import Consent, front
+from oo_google_calendar.sandbox.consent import Consent
 from oo_google_calendar.sandbox.control import Control
 from oo_google_calendar.sandbox.edits import Edits
-from oo_google_calendar.sandbox.misbehaviour import SWITCHES, Misbehaviour
+from oo_google_calendar.sandbox.misbehaviour import Misbehaviour
 from oo_google_calendar.sandbox.people import settle
 from oo_google_calendar.sandbox.provider import Provider
 from oo_google_calendar.sandbox.wire import Asked
 from oo_google_calendar.sandbox.world import World
+from oo_sdk.stand_in import front
 
 Json = dict[str, Any]
 
@@ -28,6 +29,15 @@ TAKEN, AGAIN = {102, 200, 201, 202, 204}, {500, 502, 503, 504}
 #: Seconds before each further attempt.
 BACKOFF = (1.0, 4.0, 16.0, 64.0)
 PATIENCE = 10.0
+
+
+#: What the sandbox's own side takes.
+CONTROL = {
+    "GET /sandbox/state": "what is there: people, calendars, entries, channels, tokens, requests so far",
+    "POST /sandbox/change": '<code>{"user": "ada", "method": "POST", "path": "calendars/primary/events", "body": {…}}</code> changes '
+    "something, as the person would",
+    "GET /sandbox/pushes": "what was pushed, with the status of each attempt",
+}
 
 
 def _utcnow() -> datetime:
@@ -80,7 +90,7 @@ class GoogleCalendarSandbox:
     @property
     def switches(self) -> Mapping[str, str]:
         """Give what it can do wrong: names and a sentence each."""
-        return {name: switch.what for name, switch in SWITCHES.items()}
+        return self.misbehaviour.sentences
 
     def settings(self, address: str) -> dict[str, str]:
         """Give the addresses that a connector needs instead of the real ones; `address` has no slash at its end."""
@@ -97,7 +107,8 @@ class GoogleCalendarSandbox:
 
         async def home(request: web.Request) -> web.Response:
             shown = {**self.settings(address), "client id": self.client_id, "client secret": self.client_secret}
-            return front(settings=shown, people=[person.name for person in self.world.people.values()], switches=self.switches)
+            people = [person.name for person in self.world.people.values()]
+            return front(self.title, settings=shown, people=people, control=CONTROL, switches=self.switches)
 
         self.provider.api.address = address
         control = Control(self.world, self.misbehaviour, self.provider, self.channels)

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from html import escape
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from aiohttp import web
 
 from oo_google_calendar.sandbox.grants import PREFIX, SCOPES, Ask
 from oo_google_calendar.sandbox.world import World
+from oo_sdk.stand_in import back, page
 
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem;color:#202020}
-button{font:inherit;padding:.4rem 1.2rem;margin-right:.5rem}code{background:#f3f3f3;padding:.1rem .3rem}
-td,th{text-align:left;vertical-align:top;padding:.15rem 1rem .15rem 0}label{display:block}"""
-
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-}
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -75,8 +64,9 @@ class Consent:
             ask.scopes if len(ask.scopes) == 1 else tuple(scope for scope in ask.scopes if form.get(scope.removeprefix(PREFIX)) == "on")
         )
         if form.get("decision") != "allow" or person is None or not ticked:
-            return _back(ask, error="access_denied")
-        return _back(ask, code=self._world.grants.code(ask, person.email, ticked), scope=" ".join(ticked))
+            return back(ask.redirect_uri, error="access_denied", state=ask.state)
+        code = self._world.grants.code(ask, person.email, ticked)
+        return back(ask.redirect_uri, code=code, scope=" ".join(ticked), state=ask.state)
 
     def _page(self, ask: Ask, waiting: str) -> web.Response:
         names = [scope.removeprefix(PREFIX) for scope in ask.scopes]
@@ -94,38 +84,3 @@ class Consent:
 <p><button name="decision" value="allow">Continue</button><button name="decision" value="deny">Cancel</button></p>
 </form><p><small>The sandbox asks: nobody's real account is touched.</small></p>""",
         )
-
-
-def front(*, settings: Mapping[str, str], people: Iterable[str], switches: Mapping[str, str]) -> web.Response:
-    """Say what this is and how to use it."""
-    rows = "".join(f"<tr><th>{escape(name)}<td><code>{escape(value)}</code>" for name, value in settings.items())
-    names = "".join(f"<tr><td><code>{escape(name)}</code><td>{escape(what)}" for name, what in switches.items())
-    return page(
-        "Google Calendar sandbox",
-        f"""<p>A stand-in for Google Calendar, for trying oO without an account. It forgets everything when it stops.
-Here live {escape(" and ".join(people))}.</p>
-<h2>The provider's side</h2><table>{rows}</table>
-<h2>The sandbox's side</h2><table>
-<tr><td><code>GET /sandbox/state</code><td>what is there: people, calendars, entries, channels, tokens, requests so far
-<tr><td><code>POST /sandbox/change</code><td><code>{{"user": "ada", "method": "POST", "path": "calendars/primary/events",
- "body": {{…}}}}</code> changes something, as the person would
-<tr><td><code>POST /sandbox/misbehave</code><td><code>{{"name": "status_500", "times": 1, "args": {{}}}}</code> makes
- something go wrong; <code>DELETE</code> ends it
-<tr><td><code>GET /sandbox/pushes</code><td>what was pushed, with the status of each attempt</table>
-<h2>What can go wrong</h2><table>{names}</table>""",
-    )
-
-
-def page(title: str, body: str, *, status: int = 200) -> web.Response:
-    """Write a page."""
-    text = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>
-<h1>{escape(title)}</h1>{body}"""
-    return web.Response(text=text, content_type="text/html", headers=_HEADERS, status=status)
-
-
-def _back(ask: Ask, **answers: str) -> web.Response:
-    parts = urlsplit(ask.redirect_uri)
-    given = {**answers, "state": ask.state}
-    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *((name, text) for name, text in given.items() if text)])
-    headers = {"Location": urlunsplit(parts._replace(query=query)), "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-    return web.Response(status=302, headers=headers)

@@ -11,21 +11,23 @@ from aiohttp import web
 
 from oo_google_calendar.sandbox.channels import Channels
 from oo_google_calendar.sandbox.grants import PREFIX, Token
-from oo_google_calendar.sandbox.misbehaviour import SWITCHES, Misbehaviour, NoSuchSwitch
+from oo_google_calendar.sandbox.misbehaviour import Misbehaviour
 from oo_google_calendar.sandbox.provider import Provider
 from oo_google_calendar.sandbox.wire import Answer, Asked
 from oo_google_calendar.sandbox.world import World
+from oo_sdk import stand_in
 
 Json = dict[str, Any]
 
-CONTROL = "/sandbox/"
+CONTROL = stand_in.CONTROL
 
 
-class Control:
-    """The control endpoints. They take JSON only, so that no web page elsewhere can post a form to them."""
+class Control(stand_in.Control):
+    """The control endpoints, those of the switches among them."""
 
     def __init__(self, world: World, misbehaviour: Misbehaviour, provider: Provider, channels: Channels) -> None:
         self._world = world
+        super().__init__(misbehaviour)
         self._misbehaviour = misbehaviour
         self._provider = provider
         self._channels = channels
@@ -33,11 +35,9 @@ class Control:
     def routes(self) -> list[web.RouteDef]:
         """Give the routes."""
         return [
+            *super().routes(),
             web.get(f"{CONTROL}state", self.state),
             web.post(f"{CONTROL}change", self.change),
-            web.get(f"{CONTROL}misbehave", self.switches),
-            web.post(f"{CONTROL}misbehave", self.misbehave),
-            web.delete(f"{CONTROL}misbehave", self.behave),
             web.get(f"{CONTROL}pushes", self.pushes),
         ]
 
@@ -69,7 +69,7 @@ class Control:
 
     async def change(self, request: web.Request) -> web.Response:
         """Carry out one request of the API as a person: {user, method, path, body}; the path begins after /calendar/v3/."""
-        asked = await _asked(request)
+        asked = await stand_in.asked(request)
         person = self._world.person(str(asked.get("user")))
         if person is None:
             raise web.HTTPNotFound(text=f"There is no user {asked.get('user')!r}; GET {CONTROL}state lists them.\n")
@@ -91,28 +91,6 @@ class Control:
         finally:
             del self._world.grants.tokens[token.text]
 
-    async def switches(self, request: web.Request) -> web.Response:
-        """List what can go wrong and what does."""
-        table = {name: {"what": switch.what, "args": dict(switch.args)} for name, switch in SWITCHES.items()}
-        return web.json_response({"switches": table, "misbehaving": self._misbehaviour.active()})
-
-    async def misbehave(self, request: web.Request) -> web.Response:
-        """Switch {name, times, args} on."""
-        asked = await _asked(request)
-        args = asked.get("args", {})
-        if not isinstance(args, dict) or asked.keys() - {"name", "times", "args"}:
-            raise web.HTTPBadRequest(text='Send {"name": …, "times": … or null, "args": {…}}.\n')
-        try:
-            self._misbehaviour.on(str(asked.get("name")), **{**args, "times": asked.get("times")})
-        except NoSuchSwitch as no:
-            raise web.HTTPBadRequest(text=f"{no}\n") from None
-        return web.json_response({"misbehaving": self._misbehaviour.active()})
-
-    async def behave(self, request: web.Request) -> web.Response:
-        """Switch everything off, or only ?name=…"""
-        self._misbehaviour.off(request.query.get("name"))
-        return web.json_response({"misbehaving": self._misbehaviour.active()})
-
     async def pushes(self, request: web.Request) -> web.Response:
         """List what was pushed, oldest first, with the status of each attempt."""
         shown = [
@@ -125,15 +103,3 @@ class Control:
             for push in self._channels.pushed
         ]
         return web.json_response({"pushes": shown})
-
-
-async def _asked(request: web.Request) -> Json:
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="Send JSON, with Content-Type: application/json.\n")
-    try:
-        asked = json.loads(await request.read())
-    except ValueError:
-        asked = None
-    if not isinstance(asked, dict):
-        raise web.HTTPBadRequest(text="The body is no JSON object; see GET / for examples.\n")
-    return asked

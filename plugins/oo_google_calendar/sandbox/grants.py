@@ -8,13 +8,12 @@ person and client is given. Revoking any token ends all that the person allowed 
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+
+from oo_sdk.stand_in import is_loopback, proves
 
 Json = dict[str, Any]
 
@@ -55,8 +54,7 @@ class Client:
 
     def takes(self, address: str) -> bool:
         """Say whether the browser may be sent back there; any http address on the loopback may."""
-        parts = urlsplit(address)
-        return address in self.redirect_uris or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"})
+        return address in self.redirect_uris or is_loopback(address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +142,7 @@ class Grants:
             raise NotGranted("invalid_grant", "Code was already redeemed.")
         if form.get("redirect_uri") != code.ask.redirect_uri:
             raise NotGranted("redirect_uri_mismatch", "Bad Request")
-        if not _proves(form.get("code_verifier"), code.ask.challenge):
+        if not proves(form.get("code_verifier"), code.ask.challenge):
             raise NotGranted("invalid_grant", "Invalid code verifier.")
         code.spent = True
         before = self._held(code.email, client.id)
@@ -219,11 +217,3 @@ class Grants:
         if not hmac.compare_digest(form.get("client_secret", "").encode(), client.secret.encode()):
             raise NotGranted("invalid_client", "Unauthorized", 401)
         return client
-
-
-def _proves(verifier: object, challenge: str | None) -> bool:
-    """Check PKCE (RFC 7636, S256)."""
-    if challenge is None or not isinstance(verifier, str):
-        return challenge is None
-    made = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    return hmac.compare_digest(made.encode(), challenge.encode())

@@ -1,29 +1,16 @@
-"""What can be made to go wrong, each by a name: the one table of switches, and which of them are on.
-
-A switch stays on for so many requests (or pushes) that it applies to, or until it is switched off.
-"""
+"""What can be made to go wrong, each by a name: the one table of switches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
+
+from oo_sdk.stand_in import Switch, Switches
 
 Json = dict[str, Any]
 
-#: When a switch works: at once; in place of the answer; on the answer; in the middle of the work; or on a push.
-When = Literal["at once", "before", "after", "within", "push"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
-    """One way to misbehave."""
-
-    what: str
-    when: When
-    where: str = "api"  #: "api", "token" or "push"
-    args: Mapping[str, Any] = field(default_factory=dict)  #: what can be set, with its default
-
+TOKEN = frozenset({"token"})
+PUSH = frozenset({"push"})
 
 SWITCHES: Mapping[str, Switch] = {
     "status_500": Switch(what="answers 500", when="before"),
@@ -49,67 +36,16 @@ SWITCHES: Mapping[str, Switch] = {
     "forget_sync_tokens": Switch(what="lets every sync token given so far end", when="at once"),
     "expire_tokens": Switch(what="lets every access token end now", when="at once", args={"user": None}),
     "kill_grant": Switch(what="revokes every token, as a person who removes the app", when="at once", args={"user": None}),
-    "token_500": Switch(what="answers 500 at the token endpoint", when="before", where="token"),
+    "token_500": Switch(what="answers 500 at the token endpoint", when="before", where=TOKEN),
     "refuse_channels": Switch(what="opens no channel, as where it does not know whose the address is", when="within"),
-    "drop_pushes": Switch(what="does not push what happened", when="push", where="push"),
-    "duplicate_pushes": Switch(what="pushes everything twice", when="push", where="push"),
-    "forge_pushes": Switch(what="pushes with a channel token that is not the channel's", when="push", where="push"),
+    "drop_pushes": Switch(what="does not push what happened", when="within", where=PUSH),
+    "duplicate_pushes": Switch(what="pushes everything twice", when="within", where=PUSH),
+    "forge_pushes": Switch(what="pushes with a channel token that is not the channel's", when="within", where=PUSH),
 }
 
 
-class NoSuchSwitch(ValueError):
-    """The name or an argument is not in the table: look it up there."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _On:
-    times: int | None
-    args: Json
-
-
-class Misbehaviour:
-    """The switches that are on. `at_once` carries out those that work immediately."""
+class Misbehaviour(Switches):
+    """The switches that are on."""
 
     def __init__(self, at_once: Mapping[str, Callable[[Json], None]]) -> None:
-        self._at_once = at_once
-        self._on: dict[str, _On] = {}
-
-    def on(self, name: str, *, times: int | None = None, **args: Any) -> None:
-        """Switch one on, for so many times or until it is switched off."""
-        switch = SWITCHES.get(name)
-        if switch is None:
-            raise NoSuchSwitch(f"There is no switch {name!r}; the names are {', '.join(SWITCHES)}.")
-        if unknown := sorted(args.keys() - switch.args.keys()):
-            raise NoSuchSwitch(f"{name} takes no {unknown[0]}; it takes {dict(switch.args) or 'nothing'}.")
-        if times is not None and not (isinstance(times, int) and not isinstance(times, bool) and times > 0):
-            raise NoSuchSwitch(f"times={times!r} is no number of times; leave it out for no end.")
-        if switch.when == "at once":
-            self._at_once[name]({**switch.args, **args})
-            return
-        self._on[name] = _On(times=times, args={**switch.args, **args})
-
-    def off(self, name: str | None = None) -> None:
-        """Switch one off, or all of them."""
-        if name is None:
-            self._on.clear()
-        self._on.pop(name or "", None)
-
-    def active(self) -> dict[str, Json]:
-        """Give the switches that are on: {name: {times, args}}."""
-        return {name: {"times": on.times, "args": on.args} for name, on in self._on.items()}
-
-    def take(self, name: str) -> Json | None:
-        """Give the arguments of a switch that is on, and count it as used; None when it is off."""
-        on = self._on.get(name)
-        if on is None:
-            return None
-        if on.times is not None:
-            on.times -= 1
-            if on.times == 0:
-                del self._on[name]
-        return on.args
-
-    def taken(self, when: When, where: str) -> list[tuple[str, Json]]:
-        """Take every switch of a kind that is on here, in the order of the table."""
-        names = [name for name, switch in SWITCHES.items() if (switch.when, switch.where) == (when, where) and name in self._on]
-        return [(name, args) for name in names if (args := self.take(name)) is not None]
+        super().__init__(SWITCHES, at_once)

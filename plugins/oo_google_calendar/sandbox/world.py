@@ -6,7 +6,6 @@ import hmac
 import json
 import random
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Any
 from oo_google_calendar.sandbox.calendars import ROLES, Calendar, Journal
 from oo_google_calendar.sandbox.grants import Client, Grants
 from oo_google_calendar.sandbox.refusals import forbidden, invalid, not_found, spent
+from oo_sdk.stand_in import Window
 
 Json = dict[str, Any]
 
@@ -52,7 +52,7 @@ class World:
         self.listeners: list[Callable[[str], None]] = []  #: told the resource that changed
         self._chance = random.Random(seed)  # noqa: S311 (ids only; they are to repeat)
         self._key = token().encode()[:64]
-        self._spent: dict[str, deque[datetime]] = {}
+        self._window = Window(MINUTE)
         self._generation = 0
 
     # --- people, clients, calendars -----------------------------------------------------------------------------------
@@ -205,12 +205,8 @@ class World:
         """Count a request against the person's and the project's minute."""
         now = self.now()
         for who, most, reason in ((email, PER_USER, "userRateLimitExceeded"), ("", PER_PROJECT, "rateLimitExceeded")):
-            times = self._spent.setdefault(who, deque())
-            while times and now - times[0] >= MINUTE:
-                times.popleft()
-            if len(times) >= most:
+            if self._window.spend(who, most, now) is not None:
                 raise spent(reason)
-            times.append(now)
 
     def _next(self) -> int:
         self.position += 1

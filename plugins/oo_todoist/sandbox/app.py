@@ -11,11 +11,11 @@ from typing import Any
 
 from aiohttp import web
 
+from oo_sdk.stand_in import front
 from oo_todoist.sandbox.control import PREFIX, Control
 from oo_todoist.sandbox.edits import Edits
-from oo_todoist.sandbox.misbehaviour import SWITCHES, Misbehaviour
+from oo_todoist.sandbox.misbehaviour import Misbehaviour
 from oo_todoist.sandbox.oauth import OAuth
-from oo_todoist.sandbox.pages import front
 from oo_todoist.sandbox.people import settle
 from oo_todoist.sandbox.refusals import COURTESY_SECONDS, Refusal
 from oo_todoist.sandbox.rest import Rest
@@ -36,6 +36,16 @@ _ENDPOINTS = {
     "metadata": "metadata",
     "revoke": "revoke",
     "revoke_in_url": "revoke",
+}
+
+
+#: What the sandbox's own side takes.
+CONTROL = {
+    "GET /sandbox/state": "what is there: users, tasks, tokens, requests so far",
+    "POST /sandbox/change": '<code>{"user": "ada", "commands": [{"type": "item_add", "args": {"content": "Buy milk"}}]}</code> changes '
+    "something, as the person would in the app",
+    "POST /sandbox/webhook": '<code>{"url": "http://127.0.0.1:8710/webhooks/…"}</code> pushes changes there; <code>GET '
+    '/sandbox/deliveries</code> lists them, <code>POST /sandbox/redeliver</code> <code>{"id": …}</code> repeats one',
 }
 
 
@@ -95,7 +105,7 @@ class TodoistSandbox:
     @property
     def switches(self) -> Mapping[str, str]:
         """Give what it can do wrong: names and a sentence each."""
-        return {name: switch.what for name, switch in SWITCHES.items()}
+        return self.misbehaviour.sentences
 
     def settings(self, address: str) -> dict[str, str]:
         """Give the addresses that a connector needs instead of the real ones; `address` has no slash at its end."""
@@ -112,7 +122,7 @@ class TodoistSandbox:
         async def home(request: web.Request) -> web.Response:
             shown = {**self.settings(address), "client id": self.client_id, "client secret": self.client_secret}
             people = [account.user["full_name"] for account in self.world.accounts.values()]
-            return front(settings=shown, people=people, switches=self.switches)
+            return front(self.title, settings=shown, people=people, control=CONTROL, switches=self.switches)
 
         app = web.Application(middlewares=[self._provider], client_max_size=MOST_BYTES)
         app.cleanup_ctx.append(self.webhooks.running)

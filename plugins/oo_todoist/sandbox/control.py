@@ -8,23 +8,25 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from oo_sdk import stand_in
 from oo_todoist.sandbox.dates import stamp
-from oo_todoist.sandbox.misbehaviour import SWITCHES, Misbehaviour, NoSuchSwitch
+from oo_todoist.sandbox.misbehaviour import Misbehaviour
 from oo_todoist.sandbox.refusals import Refusal
 from oo_todoist.sandbox.webhooks import EVENTS, Callback, Webhooks
-from oo_todoist.sandbox.wire import answer, arguments
+from oo_todoist.sandbox.wire import answer
 from oo_todoist.sandbox.world import World
 
 Json = dict[str, Any]
 
-PREFIX = "/sandbox/"
+PREFIX = stand_in.CONTROL
 
 
-class Control:
-    """The control endpoints. They take JSON only, so that no web page elsewhere can post a form to them."""
+class Control(stand_in.Control):
+    """The control endpoints, those of the switches among them."""
 
     def __init__(self, world: World, misbehaviour: Misbehaviour, requests: Counter[str], webhooks: Webhooks) -> None:
         self._world = world
+        super().__init__(misbehaviour)
         self._misbehaviour = misbehaviour
         self._requests = requests
         self._webhooks = webhooks
@@ -32,11 +34,9 @@ class Control:
     def routes(self) -> list[web.RouteDef]:
         """Give the routes."""
         return [
+            *super().routes(),
             web.get(f"{PREFIX}state", self.state),
             web.post(f"{PREFIX}change", self.change),
-            web.get(f"{PREFIX}misbehave", self.switches),
-            web.post(f"{PREFIX}misbehave", self.misbehave),
-            web.delete(f"{PREFIX}misbehave", self.behave),
             web.post(f"{PREFIX}webhook", self.webhook),
             web.get(f"{PREFIX}deliveries", self.deliveries),
             web.post(f"{PREFIX}redeliver", self.redeliver),
@@ -74,7 +74,7 @@ class Control:
 
     async def change(self, request: web.Request) -> web.Response:
         """Execute {user, commands} as that person would in the app; a command may leave its uuid out."""
-        asked = await _asked(request)
+        asked = await stand_in.asked(request)
         account = self._world.account(str(asked.get("user")))
         if account is None:
             raise web.HTTPNotFound(text=f"There is no user {asked.get('user')!r}; GET {PREFIX}state lists them.\n")
@@ -87,35 +87,12 @@ class Control:
             return answer(refusal.body(), status=refusal.status)
         return answer({"sync_status": executed.sync_status, "temp_id_mapping": executed.temp_id_mapping})
 
-    async def switches(self, request: web.Request) -> web.Response:
-        """List what can go wrong and what does."""
-        table = {name: {"what": switch.what, "args": dict(switch.args)} for name, switch in SWITCHES.items()}
-        return answer({"switches": table, "misbehaving": self._misbehaviour.active()})
-
-    async def misbehave(self, request: web.Request) -> web.Response:
-        """Switch {name, times, args} on."""
-        asked = await _asked(request)
-        args = asked.get("args", {})
-        if not isinstance(args, dict) or asked.keys() - {"name", "times", "args"}:
-            raise web.HTTPBadRequest(text='Send {"name": …, "times": … or null, "args": {…}}.\n')
-        try:
-            # A member of args called "times" would be the wrong place for it.
-            self._misbehaviour.on(str(asked.get("name")), **{**args, "times": asked.get("times")})
-        except NoSuchSwitch as no:
-            raise web.HTTPBadRequest(text=f"{no}\n") from None
-        return answer({"misbehaving": self._misbehaviour.active()})
-
-    async def behave(self, request: web.Request) -> web.Response:
-        """Switch everything off, or only ?name=…"""
-        self._misbehaviour.off(request.query.get("name"))
-        return answer({"misbehaving": self._misbehaviour.active()})
-
     async def webhook(self, request: web.Request) -> web.Response:
         """Set {url, events, retry_seconds, client_id}: where an app is called, about what, and how soon again.
 
         Without a url it is called no more; without a client_id it is the app that comes with the sandbox.
         """
-        asked = await _asked(request)
+        asked = await stand_in.asked(request)
         url, events, seconds = asked.get("url"), asked.get("events", sorted(EVENTS)), asked.get("retry_seconds", self._webhooks.retry_after)
         app = self._world.grants.apps.get(str(asked.get("client_id", next(iter(self._world.grants.apps)))))
         if app is None or app.client_secret is None:
@@ -138,17 +115,8 @@ class Control:
 
     async def redeliver(self, request: web.Request) -> web.Response:
         """Push the delivery {id} once more, now."""
-        asked = await _asked(request)
+        asked = await stand_in.asked(request)
         delivery = await self._webhooks.redeliver(str(asked.get("id")))
         if delivery is None:
             raise web.HTTPNotFound(text=f"There is no delivery {asked.get('id')!r}; GET {PREFIX}deliveries lists them.\n")
         return answer(delivery.shown())
-
-
-async def _asked(request: web.Request) -> Json:
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="Send JSON, with Content-Type: application/json.\n")
-    try:
-        return await arguments(request)
-    except Refusal:
-        raise web.HTTPBadRequest(text="The body is no JSON object; see GET / for examples.\n") from None

@@ -7,13 +7,12 @@ that replaced it; after that its use is taken for theft and ends every token of 
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+
+from oo_sdk.stand_in import is_loopback, proves
 
 Json = dict[str, Any]
 
@@ -60,9 +59,7 @@ class App:
             return self.redirect_uris[0] if len(self.redirect_uris) == 1 else None
         if asked in self.redirect_uris:
             return asked
-        parts = urlsplit(asked)
-        local = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"} and not parts.fragment
-        return asked if local and self.client_secret is not None else None
+        return asked if is_loopback(asked) and self.client_secret is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +161,7 @@ class Grants:
             raise NotGranted("bad_authorization_code")
         if self._now() >= known.ends_at or redirect_uri not in {None, known.ask.redirect_uri}:
             raise NotGranted("bad_authorization_code")
-        if not _proves(verifier, known.ask.challenge):
+        if not proves(verifier, known.ask.challenge):
             raise NotGranted("bad_authorization_code")
         known.spent = True
         return self._issue(app, known.user_id, known.ask.scopes, life=life, refreshable=refreshable, origin=known)
@@ -237,11 +234,3 @@ class Grants:
 def _answer(access: Token, now: datetime) -> Json:
     answer: Json = {"access_token": access.text, "token_type": "Bearer"}
     return answer if access.ends_at is None else {**answer, "expires_in": int((access.ends_at - now).total_seconds())}
-
-
-def _proves(verifier: object, challenge: str | None) -> bool:
-    """Check PKCE (RFC 7636, S256). A verifier without a challenge is a downgrade (RFC 9700, 4.8.2)."""
-    if challenge is None or not isinstance(verifier, str):
-        return challenge is None and verifier is None
-    made = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    return hmac.compare_digest(made.encode(), challenge.encode())

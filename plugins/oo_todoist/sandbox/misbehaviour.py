@@ -1,13 +1,11 @@
-"""What can be made to go wrong, each by a name: the one table of switches, and which of them are on.
-
-A switch stays on for so many requests (or webhooks) that it applies to, or until it is switched off.
-"""
+"""What can be made to go wrong, each by a name: the one table of switches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
+
+from oo_sdk.stand_in import Switch, Switches
 
 Json = dict[str, Any]
 
@@ -18,20 +16,6 @@ TOKEN = frozenset({"token"})
 WEBHOOK = frozenset({"webhook"})
 #: what `endpoint` may name, to aim a switch elsewhere than where it applies by itself
 ENDPOINTS = frozenset({"sync", "rest", "token", "revoke", "authorize", "metadata"})
-
-#: when a switch works: at once; instead of the answer; on the answer once all has happened; or in the middle of the work
-When = Literal["at once", "before", "after", "within"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
-    """One way to misbehave."""
-
-    what: str
-    when: When
-    where: frozenset[str] = API  #: the endpoints it applies to unless args name one
-    args: Mapping[str, Any] = field(default_factory=dict)  #: what can be set, with its default
-
 
 SWITCHES: Mapping[str, Switch] = {
     "html_answer": Switch(what="answers 200 with a maintenance page in HTML", when="before"),
@@ -76,69 +60,8 @@ SWITCHES: Mapping[str, Switch] = {
 }
 
 
-class NoSuchSwitch(ValueError):
-    """The name, an argument or a number is not in the table: look it up there."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _On:
-    times: int | None
-    where: frozenset[str]
-    args: Json
-
-
-class Misbehaviour:
-    """The switches that are on. `at_once` carries out those that work immediately."""
+class Misbehaviour(Switches):
+    """The switches that are on. `endpoint` in their arguments aims them elsewhere than where they apply by themselves."""
 
     def __init__(self, at_once: Mapping[str, Callable[[Json], None]]) -> None:
-        self._at_once = at_once
-        self._on: dict[str, _On] = {}
-
-    def on(self, name: str, *, times: int | None = None, **args: Any) -> None:
-        """Switch one on, for so many requests or until it is switched off. `endpoint` in args aims it elsewhere."""
-        switch = SWITCHES.get(name)
-        if switch is None:
-            raise NoSuchSwitch(f"There is no switch {name!r}; the names are {', '.join(SWITCHES)}.")
-        endpoint = args.pop("endpoint", None)
-        if endpoint is not None and (endpoint not in ENDPOINTS or switch.when not in {"before", "after"}):
-            raise NoSuchSwitch(f"{name} cannot be aimed at {endpoint!r}; the endpoints are {', '.join(sorted(ENDPOINTS))}.")
-        for given, value in args.items():
-            if given not in switch.args or (isinstance(switch.args[given], int) and not _natural(value)):
-                raise NoSuchSwitch(f"{name} takes no {given}={value!r}; it takes {dict(switch.args) or 'nothing'}.")
-        if times is not None and not (_natural(times) and times > 0):
-            raise NoSuchSwitch(f"times={times!r} is no number of requests; leave it out for no end.")
-        if switch.when == "at once":
-            self._at_once[name]({**switch.args, **args})
-            return
-        where = switch.where if endpoint is None else frozenset({endpoint})
-        self._on[name] = _On(times=times, where=where, args={**switch.args, **args})
-
-    def off(self, name: str | None = None) -> None:
-        """Switch one off, or all of them."""
-        if name is None:
-            self._on.clear()
-        self._on.pop(name or "", None)
-
-    def active(self) -> dict[str, Json]:
-        """Give the switches that are on: {name: {times, args}}."""
-        return {name: {"times": on.times, "args": on.args} for name, on in self._on.items()}
-
-    def take(self, name: str, endpoint: str) -> Json | None:
-        """Give the arguments of a switch that is on here, and count it as used; None when it is off."""
-        on = self._on.get(name)
-        if on is None or endpoint not in on.where:
-            return None
-        if on.times is not None:
-            on.times -= 1
-            if on.times == 0:
-                del self._on[name]
-        return on.args
-
-    def taken(self, when: When, endpoint: str) -> list[tuple[str, Json]]:
-        """Take every switch of a kind that is on here, in the order of the table."""
-        names = [name for name, switch in SWITCHES.items() if switch.when == when and name in self._on]
-        return [(name, args) for name in names if (args := self.take(name, endpoint)) is not None]
-
-
-def _natural(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        super().__init__(SWITCHES, at_once, api=API, aims=ENDPOINTS)

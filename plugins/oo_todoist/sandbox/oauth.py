@@ -9,10 +9,11 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
 
+from oo_sdk.stand_in import back
 from oo_todoist.sandbox.grants import SCOPES, TEN_YEARS, App, Ask, NotGranted
 from oo_todoist.sandbox.misbehaviour import Misbehaviour
 from oo_todoist.sandbox.pages import consent
@@ -68,10 +69,10 @@ class OAuth:
             or (challenge is not None and asked.get("code_challenge_method") != "S256")
             or (challenge is not None and not _CHALLENGE.fullmatch(challenge))
         ):
-            return _back(redirect_uri, error="invalid_request", state=state)
+            return back(redirect_uri, status=303, error="invalid_request", state=state)
         scopes = tuple(dict.fromkeys(asked.get("scope", "").split(",")))
         if not SCOPES.keys() >= set(scopes):
-            return _back(redirect_uri, error="invalid_scope", state=state)
+            return back(redirect_uri, status=303, error="invalid_scope", state=state)
         ask = Ask(app=app, scopes=scopes, state=state, redirect_uri=redirect_uri, challenge=challenge)
         return consent(
             app=app.name,
@@ -88,8 +89,8 @@ class OAuth:
             return answer({"error": "invalid_request"}, status=400)
         account = self._world.accounts.get(str(form.get("user", "")))
         if form.get("decision") != "allow" or account is None:
-            return _back(ask.redirect_uri, error="access_denied", state=ask.state)
-        return _back(ask.redirect_uri, code=self._grants.code(ask, account.id), state=ask.state)
+            return back(ask.redirect_uri, status=303, error="access_denied", state=ask.state)
+        return back(ask.redirect_uri, status=303, code=self._grants.code(ask, account.id), state=ask.state)
 
     # --- tokens --------------------------------------------------------------------------------------------------------
 
@@ -209,14 +210,6 @@ class OAuth:
                 "token_endpoint_auth_methods_supported": list(_METHODS),
             }
         )
-
-
-def _back(redirect_uri: str, **answers: str) -> web.Response:
-    """Send the browser back to the app, keeping the query that the address has."""
-    parts = urlsplit(redirect_uri)
-    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *((name, text) for name, text in answers.items() if text)])
-    headers = {"Location": urlunsplit(parts._replace(query=query)), "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-    return web.Response(status=303, headers=headers)
 
 
 def _credentials(request: web.Request, args: Mapping[str, Any]) -> tuple[object, object]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hmac
 import random
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from string import ascii_letters, digits
 from typing import Any
 
+from oo_sdk.stand_in import Window
 from oo_todoist.sandbox import objects
 from oo_todoist.sandbox.account import Account
 from oo_todoist.sandbox.commands import Change, Executed, Execution, scopes_for
@@ -37,7 +37,7 @@ class World:
         self._chance = random.Random(seed)  # noqa: S311 (ids only; they are to repeat)
         self._key = token().encode()
         self._listeners: list[Callable[[Change], None]] = []
-        self._spent: dict[tuple[str, str], deque[datetime]] = {}
+        self._window = Window(WINDOW)
         self._generation = 0
 
     # --- people and apps -----------------------------------------------------------------------------------------------
@@ -125,13 +125,9 @@ class World:
 
     def spend(self, account: Account, kind: str) -> None:
         """Count a sync request, "partial" or "full", against the user's limit."""
-        now = self.now()
-        spent = self._spent.setdefault((account.id, kind), deque())
-        while spent and now - spent[0] >= WINDOW:
-            spent.popleft()
-        if len(spent) >= LIMITS[kind]:
-            raise too_many(max(1, int((spent[0] + WINDOW - now).total_seconds())))
-        spent.append(now)
+        wait = self._window.spend((account.id, kind), LIMITS[kind], self.now())
+        if wait is not None:
+            raise too_many(max(1, int(wait.total_seconds())))
 
     def _seal(self, place: bytes) -> bytes:
         return blake2b(place, key=self._key[:64], digest_size=16).digest()
