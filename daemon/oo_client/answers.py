@@ -144,6 +144,15 @@ class Scope(Struct, frozen=True, kw_only=True):
     required: bool
 
 
+class Stored(Struct, frozen=True, kw_only=True):
+    """What is kept of the events of one name, and what for; nothing else of them is."""
+
+    name: str  #: after the connector's id and a dot, their type; "*": all that have no entry of their own
+    what: str  #: continues "oO keeps"
+    purpose: str  #: continues "to"
+    fields: tuple[str, ...]  #: of the payload
+
+
 class Sink(Struct, frozen=True, kw_only=True):
     """A plugin that pushes events elsewhere."""
 
@@ -175,6 +184,7 @@ class Plugin(Struct, frozen=True, kw_only=True):
     reason: str  #: why it is not loaded
     strikes: int  #: times within a day that it ended the daemon, or held it up
     scopes: tuple[Scope, ...]
+    stores: tuple[Stored, ...]
     hosts: tuple[str, ...]
     actions: tuple[ActionKind, ...]
     sinks: tuple[Sink, ...]  #: of the whole package; with its first connector

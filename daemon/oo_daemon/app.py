@@ -298,7 +298,7 @@ async def build(
                 interval=settings.sync.interval,
                 first_fetch_days=settings.sync.first_fetch_days,
             ),
-            make_draft=wire.draft,
+            make_draft=wire.declared_draft,
             connection_event=own.connection_event,
             line=line,
         )
@@ -325,7 +325,7 @@ async def build(
             metrics=metrics,
             log=out,
             owner=owner,
-            make_draft=wire.draft,
+            make_draft=wire.declared_draft,
             nudged=dispatcher.tick,
             keep_bodies=int(settings.retention.deliveries * ports.SECOND),
             keep_ids=int(settings.retention.delivery_ids * ports.SECOND),

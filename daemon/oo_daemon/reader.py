@@ -27,7 +27,7 @@ from oo_daemon.store.accept import OCCURRED, Draft
 from oo_daemon.sync import frames
 from oo_daemon.sync.frames import Frame, Order, Place, Things, Wrong
 from oo_daemon.sync.imports import ReaderDied
-from oo_sdk import Checkpoint, ConnectorBug, Event, Occurrences, Takes, Told, Unreadable, Upload
+from oo_sdk import Checkpoint, Connector, ConnectorBug, Event, Occurrences, Takes, Told, Unreadable, Upload
 
 DAY = 86_400
 #: Bytes of events in one frame.
@@ -117,14 +117,14 @@ class Reading:
         order = self.order
         provider = order.connection.provider
         connector = discover(enabled=order.enabled, settings={provider: order.settings}, sandboxes=False).connectors.get(provider)
-        if not isinstance(connector, Takes):
+        if connector is None or not isinstance(connector, Takes):
             yield Wrong("connector", f"the connector {provider} is not loaded, or takes no files: see `oo plugins`")
             return
         path = Path(order.path)
         upload = Upload(name=order.name, size=path.stat().st_size, open=partial(self._open, path))
         try:
             for told in connector.parse(upload, order.since):
-                yield from self._told(told)
+                yield from self._told(connector, told)
         except Unreadable as wrong:
             yield from self._some()
             yield Wrong("file", sentence(wrong))
@@ -139,12 +139,12 @@ class Reading:
         self.files.append(file)
         return io.BufferedReader(file, 256 * 1024)
 
-    def _told(self, told: Told) -> Iterator[Frame]:
+    def _told(self, connector: Connector, told: Told) -> Iterator[Frame]:
         match told:
             case Occurrences():
-                yield from self._occurrences(told)
+                yield from self._occurrences(connector, told)
             case Event():
-                draft = wire.draft(self.order.connection.provider, told)
+                draft = wire.declared_draft(connector, told)
                 day = None if draft.at is None else draft.at // (DAY * SECOND)
                 self.drafts.append(_of_day(draft, day) if draft.change == OCCURRED else draft)
                 self.weight += len(draft.payload)
@@ -158,9 +158,9 @@ class Reading:
         if len(self.drafts) >= frames.MOST or self.weight >= HEAVY:
             yield from self._some()
 
-    def _occurrences(self, told: Occurrences) -> Iterator[Frame]:
+    def _occurrences(self, connector: Connector, told: Occurrences) -> Iterator[Frame]:
         type_ = f"{self.order.connection.provider}.{told.name}"
-        encode, payload = wire.occurrences(self.order.connection, told.name, self.order.observed_at), told.payload
+        encode, payload = wire.occurrences(connector, self.order.connection, told.name, self.order.observed_at), told.payload
         months = self.months.setdefault(type_, Counter())
         for subject, at, row in told.rows:
             day = at // DAY

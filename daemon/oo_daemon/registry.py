@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 import pluggy
 
-from oo_sdk import Connector, KeySource, Sandbox, Scheme, Sink, Struct
+from oo_sdk import Connector, Hears, KeySource, Sandbox, Scheme, Sink, Stored, Struct, Takes
 from oo_sdk import hooks as specifications
 
 OURS = "oo-integrations"
@@ -258,6 +258,7 @@ def check(connector: object) -> None:
         raise PluginRefused(f"{id_!r} is no id for a connector: use lower-case letters, digits and _, and none of {sorted(RESERVED)}")
     if isinstance(connector.hosts, str) or not all(isinstance(host, str) and _HOST.fullmatch(host) for host in connector.hosts):
         raise PluginRefused(f'the hosts of {id_} must be a list of "name" or "name:port", without a scheme or a path')
+    check_stores(connector)
     if connector.auth is None:
         return
     if not connector.hosts:
@@ -267,6 +268,24 @@ def check(connector: object) -> None:
             raise PluginRefused(f"the scope {scope.id} of {id_} has no sentence that a person could read: write one")
     if connector.auth.revoke is None and type(connector).revoke is Connector.revoke:
         raise PluginRefused(f"{id_} declares no way to revoke: give auth.revoke an address, or write revoke()")
+
+
+def check_stores(connector: Connector) -> None:
+    """Refuse a connector that does not say what is kept of what it tells, and what for. Raises `PluginRefused`."""
+    id_, names = connector.id, set[str]()
+    for stored in connector.stores:
+        if not isinstance(stored, Stored):
+            raise PluginRefused(f"the stores of {id_} hold a {type(stored).__name__}, which is not an oo_sdk.Stored: tell its author")
+        if isinstance(stored.fields, str) or not all(isinstance(field, str) and field for field in stored.fields):
+            raise PluginRefused(f"the fields that {id_} stores of a {stored.name} must be a list of names")
+        if len(stored.what.split()) < 2 or len(stored.purpose.split()) < 2:
+            raise PluginRefused(f"{id_} does not say in words what it stores of a {stored.name}, and what for: a person reads them")
+        if stored.name in names:
+            raise PluginRefused(f"{id_} declares twice what it stores of a {stored.name}: leave one")
+        names.add(stored.name)
+    tells = type(connector).fetch_signals is not Connector.fetch_signals or isinstance(connector, Hears | Takes)
+    if tells and not names:
+        raise PluginRefused(f"{id_} declares nothing that it stores: say in `stores` what is kept of each event, and what for")
 
 
 def check_sink(sink: object) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from oo_apple_health.archive import Export, opened
 from oo_apple_health.meaning import Meaning
 from oo_apple_health.records import Records
 from oo_apple_health.routes import electrocardiogram
-from oo_sdk import Checkpoint, Connector, Cursor, Told, Unreadable, Upload
+from oo_apple_health.stored import STORES
+from oo_sdk import Checkpoint, Connector, Cursor, Stored, Told, Unreadable, Upload
 
 #: How far a file is read from one checkpoint to the next (bytes).
 STRIDE: Final = 8 * 1024 * 1024
@@ -20,6 +21,7 @@ class AppleHealth(Connector):
 
     id = "apple_health"
     title = "Apple Health"
+    stores: Sequence[Stored] = STORES
     takes = (".zip", ".xml")
 
     def parse(self, upload: Upload, since: Cursor | None) -> Iterator[Told]:

@@ -12,6 +12,7 @@ from oo_google_calendar.cursor import Place, Places
 from oo_google_calendar.meaning import gone, read_calendar, read_entry, subject
 from oo_google_calendar.refusals import Forbidden, Invalid, NotThere, meaning
 from oo_google_calendar.shapes import Listed, Page
+from oo_google_calendar.stored import STORES
 from oo_sdk import (
     Action,
     ActionKind,
@@ -42,6 +43,7 @@ from oo_sdk import (
     Scope,
     Sign,
     Signal,
+    Stored,
     StoredCredential,
     Subscription,
     Unreadable,
@@ -77,6 +79,7 @@ class GoogleCalendar(Connector):
         Scope(READ, "See what is in your calendars, with guests and places, and when you change it."),
         Scope(WRITE, "Add, change, move and delete entries, and answer invitations, when you ask for it.", "write", required=False),
     )
+    stores: Sequence[Stored] = STORES
     # The project's console has the figures that hold.
     limits: Sequence[RateLimit] = (
         RateLimit(600, per="minute", of="user"),

@@ -27,6 +27,7 @@ from oo_sdk.revocation import Revocation, Revoked
 from oo_sdk.sandbox import Sandbox
 from oo_sdk.session import Placeholder, Response, Session, Sign
 from oo_sdk.sinks import Sink
+from oo_sdk.stored import Stored
 from oo_sdk.structs import Raw, Struct, decode
 from oo_sdk.subscriptions import Address, Subscribes, Subscription
 from oo_sdk.uploads import Occurrences, Takes, Told, Upload
@@ -102,6 +103,7 @@ __all__ = [
     "SignedScheme",
     "Sink",
     "Stamp",
+    "Stored",
     "StoredCredential",
     "Struct",
     "Subscribes",

@@ -14,6 +14,7 @@ from oo_sdk.events import Cursor, Signal
 from oo_sdk.flow import Flow, Redirect, StoredCredential
 from oo_sdk.revocation import Revocation, Revoked
 from oo_sdk.session import Placeholder, Response, Sign
+from oo_sdk.stored import Stored
 from oo_sdk.structs import Struct
 from oo_sdk.webhooks import Hears
 
@@ -28,6 +29,7 @@ class Connector:
     id: str
     title: str = ""  #: the provider's name as people know it
     scopes: Sequence[Scope] = ()
+    stores: Sequence[Stored] = ()  #: what is kept of the events that it tells, and what for; everything else is dropped
     auth: OAuth2 | None = None  #: None: nothing to sign in to
     hosts: Sequence[str] = ()  #: the only hosts its credential is ever sent to, "name" or "name:port", besides the addresses of `auth`
     limits: Sequence[RateLimit] = ()

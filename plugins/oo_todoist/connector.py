@@ -42,6 +42,7 @@ from oo_sdk import (
     Sign,
     Signal,
     SignInAgain,
+    Stored,
     StoredCredential,
     Unreadable,
     decode,
@@ -50,6 +51,7 @@ from oo_sdk.vocabulary import Task
 from oo_todoist.actions import ACTIONS, command, refused, result
 from oo_todoist.meaning import KINDS, TASKS, read, utc
 from oo_todoist.shapes import Account, Page, Push, Synced
+from oo_todoist.stored import STORES
 
 T = TypeVar("T")
 
@@ -78,6 +80,7 @@ class Todoist(Connector):
         Scope("data:read", "See everything in your Todoist, such as tasks, projects and comments, and when you change it."),
         Scope("data:read_write", "Complete and change your tasks and projects when you ask for it.", "write", required=False),
     )
+    stores: Sequence[Stored] = STORES
     # 100 full syncs in the same time are allowed too, but nothing makes us want that many. REST has no published limit.
     limits: Sequence[RateLimit] = (RateLimit(1000, per="quarter", of="user"),)
     errors: Mapping[int, type[ConnectorError]] = {410: ApiRetired}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from oo_sdk import Change, Connector, ConnectorBug, Delivery, Event, News, Scheme, decode
+from oo_sdk import Change, Connector, ConnectorBug, Delivery, Event, News, Scheme, Stored, decode
 from oo_sdk.vocabulary import Record
 from oo_webhook.expression import pick
 from oo_webhook.mapping import KNOWN, Mapping
@@ -31,6 +31,10 @@ class Webhook(Connector):
     id = "webhook"
     title = "Webhooks"
     webhooks: Scheme | None = None  #: each source has its own
+    # Which members of a body that is, the mapping of the source says: all of them, unless it names some.
+    stores: Sequence[Stored] = (
+        Stored("*", "what its sender posts, as far as the source's mapping takes it", "hand it on to those who read events", ("fields",)),
+    )
 
     class Options(Mapping):
         """What its maker says of a source."""

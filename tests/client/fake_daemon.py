@@ -582,9 +582,11 @@ def running(daemon: FakeDaemon) -> Iterator[FakeDaemon]:
 def plugin(**changes: Any) -> Json:
     """Give a plugin as the API shows it."""
     scope = {"id": "data:read", "sentence": "See your tasks.", "access": "read", "required": True}
+    stored = {"name": "task", "what": "your tasks", "purpose": "show them elsewhere", "fields": ["title"]}
     whole = {"id": "todoist", "title": "Todoist", "name": changes.get("id", "todoist"), "distribution": "oo-integrations"}
     whole |= {"version": "0.1.0", "state": "loaded", "strikes": 0}
-    return {**whole, "reason": "", "scopes": [scope], "hosts": ["api.todoist.com"], "sinks": [], "actions": [], **changes}
+    rest = {"reason": "", "scopes": [scope], "stores": [stored], "hosts": ["api.todoist.com"], "sinks": [], "actions": []}
+    return {**whole, **rest, **changes}
 
 
 def sink(**changes: Any) -> Json:

@@ -27,6 +27,7 @@ from oo_sdk import (
     RateLimit,
     Scope,
     Signal,
+    Stored,
     StoredCredential,
     Struct,
     Subscription,
@@ -74,6 +75,7 @@ class Notes(Connector):
     title = "Notes"
     auth = OAuth2(authorize="https://notes.example/authorize", token="https://notes.example/token", revoke="https://notes.example/revoke")
     scopes: Sequence[Scope] = [Scope("read", "See your notes."), Scope("write", "Add notes for you.", "write", required=False)]
+    stores: Sequence[Stored] = [Stored("note", "your notes", "show them elsewhere", ["title", "text"])]
     hosts: Sequence[str] = ["api.notes.example"]
     limits = (RateLimit(60, per="minute"),)
     errors: Mapping[int, type[ConnectorError]] = {410: CursorExpired}

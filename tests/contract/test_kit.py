@@ -37,6 +37,7 @@ from oo_sdk import (
     Sign,
     Signal,
     SignInAgain,
+    Stored,
     StoredCredential,
     Subscription,
     decode,
@@ -77,6 +78,18 @@ class NoSentence(Notes):
 
 class NoTitle(Notes):
     title = ""
+
+
+class NoPurpose(Notes):
+    stores = (Stored("note", "notes", "", ("title",)),)
+
+
+class NothingDeclared(Notes):
+    stores = ()
+
+
+class TellsMore(Notes):
+    stores = (Stored("note", "the texts of your notes", "show them elsewhere", ("text",)),)
 
 
 class ForgetsState(Notes):
@@ -342,6 +355,9 @@ class DoesNotSayWhatRemains(Notes):
 BROKEN: Sequence[tuple[type[Connector], str, str]] = (
     (NoSentence, "declares_what_people_and_the_daemon_need", "a sentence for each scope"),
     (NoTitle, "declares_what_people_and_the_daemon_need", "name as people know it"),
+    (NoPurpose, "stores_only_what_it_declares", "words that a person can read"),
+    (NothingDeclared, "stores_only_what_it_declares", "a note to be declared"),
+    (TellsMore, "stores_only_what_it_declares", "declared fields only in a note"),
     (ForgetsState, "signs_in_with_state_and_pkce", "state of the flow"),
     (NoChallenge, "signs_in_with_state_and_pkce", "code_challenge of the flow"),
     (ExchangesTwice, "signs_in_with_state_and_pkce", "exactly once"),

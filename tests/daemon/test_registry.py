@@ -158,7 +158,7 @@ def test_ours_come_first(site: Site) -> None:
 
 # --- quarantine ------------------------------------------------------------------------------------------------------
 
-HEAD = "from oo_sdk import Connector, OAuth2, Revocation, Revoked, Sandbox, Scope, Struct, hookimpl\n"
+HEAD = "from oo_sdk import Connector, OAuth2, Revocation, Revoked, Sandbox, Scope, Stored, Struct, hookimpl\n"
 
 
 def connector(body: str, *, offers: str = "[Acme()]") -> str:
@@ -217,6 +217,26 @@ BROKEN = {
     "a scope without a sentence": (
         connector(f"id = 'acme'\nhosts = ['a.example']\n{AUTH}\nscopes = [Scope('notes.read', 'notes')]"),
         "the scope notes.read of acme has no sentence that a person could read: write one",
+    ),
+    "nothing said of what it stores": (
+        connector("id = 'acme'\nasync def fetch_signals(self, ctx, since):\n    yield 1"),
+        "acme declares nothing that it stores: say in `stores` what is kept of each event, and what for",
+    ),
+    "stored without a purpose": (
+        connector("id = 'acme'\nstores = [Stored('note', 'your notes', '', ['title'])]"),
+        "acme does not say in words what it stores of a note, and what for: a person reads them",
+    ),
+    "stored is no list of fields": (
+        connector("id = 'acme'\nstores = [Stored('note', 'your notes', 'show them', 'title')]"),
+        "the fields that acme stores of a note must be a list of names",
+    ),
+    "stored twice": (
+        connector("id = 'acme'\nstores = [Stored('note', 'your notes', 'show them', ['title'])] * 2"),
+        "acme declares twice what it stores of a note: leave one",
+    ),
+    "stored is something else": (
+        connector("id = 'acme'\nstores = ['note']"),
+        "the stores of acme hold a str, which is not an oo_sdk.Stored: tell its author",
     ),
     "settings of no shape": (connector("id = 'acme'\nSettings = dict"), "TypeError while it was loaded ("),
     "settings that cannot be set": (

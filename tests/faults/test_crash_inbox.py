@@ -15,6 +15,7 @@ import pytest
 from daemon.store.inbox_contract import furnish
 from daemon.store.world import signed_in
 from daemon.virtual import FixedChance, Notes, VirtualClock, settle
+from declared import everything
 from faults.crash_disk import POINTS, SOME, Crash, Disk, hunt
 
 from oo_daemon.host import SameLoop
@@ -45,6 +46,7 @@ class Acme(Connector):
     """Makes of a delivery what its id says."""
 
     id = "acme"
+    stores = everything(Task)
     webhooks = HmacScheme(header="X-Sign")
 
     def __init__(self) -> None:
@@ -114,7 +116,7 @@ class Parts:
             metrics=metrics,
             log=log,
             owner="me",
-            make_draft=wire.draft,
+            make_draft=wire.declared_draft,
             nudged=nudged,
         )
         self.worker = Worker(

@@ -165,7 +165,7 @@ class House:
             metrics=self.metrics,
             log_for=lambda connection, provider: self.log,
             limits=self.limits,
-            make_draft=wire.draft,
+            make_draft=wire.declared_draft,
             connection_event=own.connection_event,
         )
         self.dispatcher = Dispatcher(
@@ -188,7 +188,7 @@ class House:
             metrics=self.metrics,
             log=self.log,
             owner="me",
-            make_draft=wire.draft,
+            make_draft=wire.declared_draft,
             nudged=self.dispatcher.tick,
         )
         self.webhooks = Webhooks(

@@ -1,10 +1,13 @@
 """The main job: sign in at Todoist, sync, read events from the outbox."""
 
+from dataclasses import replace
+
 import pytest
 from journeys.house import House
 
 from oo_client import Client, Event, Refused
 from oo_daemon.cli.stage import Browser
+from oo_todoist import Todoist
 
 
 def latest(events: list[Event]) -> dict[tuple[str, str], Event]:
@@ -213,3 +216,23 @@ async def test_positions_ahead_of_the_log(house: House) -> None:
             with pytest.raises(Refused) as refused:
                 await client.page(after=position)
             assert refused.value.code == code
+
+
+@pytest.mark.rows("F11")
+async def test_what_is_not_declared_is_kept_nowhere(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page says what is kept and what for; a field that is not declared is dropped before anything is written."""
+    fewer = [replace(each, fields=tuple(name for name in each.fields if name != "description")) for each in Todoist.stores]
+    monkeypatch.setattr(Todoist, "stores", fewer)
+    house.change({"type": "item_add", "args": {"content": "Kept", "description": "canary-undeclared"}})
+    await connected(house)
+    page = house.pages[0]
+    assert "Your tasks: what to do, by when, how much it matters, where it belongs, who is to do it, and whether it is done, to" in page
+    assert "What Todoist pushes to oO, as it came and for 7 days after" in page
+    assert any((event.payload or {}).get("title") == "Kept" for event in await house.events())
+    async with house.client as client:
+        (shown,) = [each for each in await client.plugins() if each.id == "todoist"]
+    assert [stored.name for stored in shown.stores] == ["task", "project", "section", "label", "comment", "reminder"]
+    assert "description" not in shown.stores[0].fields
+    await house.stop()
+    assert not any(b"canary-undeclared" in file.read_bytes() for file in house.folder.rglob("*") if file.is_file())
+    await house.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
+from declared import everything
 from simulation.provider import GRACE, Provider
 
 from oo_sdk import (
@@ -90,6 +91,7 @@ class Simulated(Connector):
     """Reads and writes at a simulated provider, and hears it."""
 
     webhooks = HmacScheme(header="x-signature", id_header="x-delivery")
+    stores = everything(Task)
     actions = (ActionKind(name="make_thing", sentence="Make a thing.", arguments=Wish),)
 
     def __init__(self, provider: Provider, rotation: str, *, ordered: bool) -> None:

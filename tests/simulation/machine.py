@@ -416,7 +416,7 @@ def build(
         metrics=metrics,
         log_for=lambda connection, provider: log,
         limits=Limits(batch=3, interval=interval, lease=60, heartbeat=15, run_limit=120),
-        make_draft=wire.draft,
+        make_draft=wire.declared_draft,
         connection_event=own.connection_event,
         line=line,
     )
@@ -441,7 +441,7 @@ def build(
         metrics=metrics,
         log=log,
         owner=owner,
-        make_draft=wire.draft,
+        make_draft=wire.declared_draft,
         nudged=dispatcher.tick,
     )
     actions = Actions(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from oo_client import ActionKind, DaemonNotRunning, Plugin, Scope, Sink
+from oo_client import ActionKind, DaemonNotRunning, Plugin, Scope, Sink, Stored
 from oo_daemon import registry
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
@@ -112,6 +112,7 @@ def _installed(call: Call) -> Iterator[Plugin]:
                 reason=package.reason,
                 strikes=counted.get(package.key, 0),
                 scopes=tuple(Scope(id=it.id, sentence=it.sentence, access=it.access, required=it.required) for it in connector.scopes),
+                stores=tuple(Stored(name=it.name, what=it.what, purpose=it.purpose, fields=tuple(it.fields)) for it in connector.stores),
                 hosts=tuple(connector.hosts),
                 actions=tuple(
                     ActionKind(name=it.name, sentence=it.sentence, scope=it.scope, arguments=msgspec.json.schema(it.arguments))
@@ -131,6 +132,7 @@ def _installed(call: Call) -> Iterator[Plugin]:
                 reason=package.reason,
                 strikes=counted.get(package.key, 0),
                 scopes=(),
+                stores=(),
                 hosts=(),
                 actions=(),
                 sinks=sinks,

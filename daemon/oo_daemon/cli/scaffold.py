@@ -84,7 +84,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from oo_sdk import Change, Checkpoint, Connector, Context, Cursor, CursorExpired, Event, OAuth2, Scope, Signal, Struct, hookimpl
+from oo_sdk import Change, Checkpoint, Connector, Context, Cursor, CursorExpired, Event, OAuth2, Scope, Signal, Stored, Struct, hookimpl
 from oo_sdk.vocabulary import Document
 
 API = "https://api.$host/v1"
@@ -111,6 +111,7 @@ class $name(Connector):
         revoke="https://$host/oauth/revoke",
     )
     scopes = (Scope("notes.read", "See your notes and when you change them."),)
+    stores = (Stored("note", "the titles of your notes", "show them where you look for them", ("title",)),)
     hosts = ("api.$host", "$host")
     errors = {410: CursorExpired}
 
@@ -158,7 +159,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oo_sdk import Change, Connector, ConnectorBug, Delivery, Event, HmacScheme, News, Struct, Unreadable, decode, hookimpl
+from oo_sdk import Change, Connector, ConnectorBug, Delivery, Event, HmacScheme, News, Stored, Struct, Unreadable, decode, hookimpl
 from oo_sdk.vocabulary import Document
 
 
@@ -171,6 +172,7 @@ class $name(Connector):
     id = "$id"
     title = "$title"
     webhooks = HmacScheme(header="X-Signature", prefix="sha256=", id_header="X-Delivery")
+    stores = (Stored("message", "your messages", "show them where you look for them", ("title",)),)
 
     async def route(self, delivery: Delivery) -> Sequence[str]:
         raise ConnectorBug("each address belongs to one connection")
@@ -206,7 +208,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oo_sdk import Change, Checkpoint, Connector, Cursor, Event, Told, Unreadable, Upload, hookimpl
+from oo_sdk import Change, Checkpoint, Connector, Cursor, Event, Stored, Told, Unreadable, Upload, hookimpl
 from oo_sdk.vocabulary import Document
 
 #: Lines from one checkpoint to the next.
@@ -217,6 +219,7 @@ class $name(Connector):
     id = "$id"
     title = "$title"
     takes = (".tsv",)
+    stores = (Stored("line", "the lines of your file", "show them where you look for them", ("title",)),)
 
     def parse(self, upload: Upload, since: Cursor | None) -> Iterator[Told]:
         with upload.open() as file:

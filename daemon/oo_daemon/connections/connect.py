@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from oo_daemon.connections import bounds, token_endpoint
+from oo_daemon.connections import bounds, kept, token_endpoint
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.session import Client, SignedSession
@@ -102,6 +102,7 @@ class Offer:
     user_label: str
     account: str
     scopes: tuple[Asked, ...]
+    kept: tuple[str, ...]  #: what is stored and what for, in sentences
     provider_origin: str  #: where the button leads
     expires_at: datetime
 
@@ -239,6 +240,7 @@ class Connect:
             user_label=sign_in.user,
             account=sign_in.account,
             scopes=_offered(connector, sign_in),
+            kept=kept.sentences(connector),
             provider_origin=bounds.origin(auth.authorize),
             expires_at=moment(sign_in.expires_at),
         )

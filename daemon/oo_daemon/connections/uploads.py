@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.kept import sentences
 from oo_daemon.ports import SECOND, Chance, Clock
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections, schedule, uploads
@@ -186,6 +187,11 @@ class Uploads:
         """How the names of the files end that a provider's connector takes."""
         connector = self.registry.connectors.get(provider)
         return tuple(connector.takes) if isinstance(connector, Takes) else ()
+
+    def kept(self, provider: str) -> tuple[str, ...]:
+        """What a provider's connector stores and what for, in sentences."""
+        connector = self.registry.connectors.get(provider)
+        return sentences(connector) if connector else ()
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 

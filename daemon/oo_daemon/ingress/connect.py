@@ -163,6 +163,7 @@ class _Connect:
             account="" if offer.account == "default" else offer.account,
             sees=[asked for asked in offer.scopes if asked.access == "read"],
             changes=[asked for asked in offer.scopes if asked.access == "write"],
+            kept=offer.kept,
             expires_at=offer.expires_at,
             now=moment(self._clock.now()),
             cookie_missing=cookie_missing,

@@ -111,6 +111,7 @@ class ImportPages:
             provider=held.title,
             user=held.connection.user,
             endings=self.uploads.endings(held.connection.provider),
+            kept=self.uploads.kept(held.connection.provider),
             state=upload.state,
             name=upload.name,
             size=upload.size,

@@ -95,11 +95,12 @@ def offer(
     account: str,
     sees: Collection[Asked],
     changes: Collection[Asked],
+    kept: Collection[str],
     expires_at: datetime,
     now: datetime,
     cookie_missing: bool = False,
 ) -> str:
-    """What a person is asked to agree to. `account` is empty where it has no name of its own.
+    """What a person is asked to agree to. `account` is empty where it has no name of its own; `kept` are sentences.
 
     `cookie_missing` says that the button was pressed and our cookie did not come with it.
     """
@@ -111,6 +112,7 @@ def offer(
         account=account,
         sees=sees,
         changes=changes,
+        kept=kept,
         expires_at=expires_at,
         lasts=lasting(expires_at - now),
         cookie_missing=cookie_missing,
@@ -227,6 +229,7 @@ def import_(
     provider: str,
     user: str,
     endings: Collection[str],
+    kept: Collection[str],
     state: str,
     name: str,
     size: int | None,
@@ -246,6 +249,7 @@ def import_(
         provider=provider,
         user=user,
         endings=endings,
+        kept=kept,
         state=state,
         name=name,
         size=size,

@@ -62,6 +62,9 @@ class Takes(Protocol):
     def endings(self, provider: str) -> tuple[str, ...]:
         """How the names of the files end that a provider's connector takes."""
 
+    def kept(self, provider: str) -> tuple[str, ...]:
+        """What a provider's connector stores and what for, in sentences."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadRoutes:

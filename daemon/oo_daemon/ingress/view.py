@@ -45,7 +45,7 @@ def plugin(found: Plugin, sinks: list[dict[str, Any]], *, strikes: int, released
         "strikes": strikes,
     }
     entries = [{"id": connector.id, "title": connector.title, **common, **_declared(connector)} for connector in found.connectors]
-    first, *others = entries or [{"id": found.name, "title": "", **common, "scopes": [], "hosts": [], "actions": []}]
+    first, *others = entries or [{"id": found.name, "title": "", **common, "scopes": [], "stores": [], "hosts": [], "actions": []}]
     return [first | {"sinks": sinks}, *(other | {"sinks": []} for other in others)]
 
 
@@ -69,7 +69,10 @@ def _declared(connector: Connector) -> dict[str, Any]:
         {"name": kind.name, "sentence": kind.sentence, "scope": kind.scope, "arguments": msgspec.json.schema(kind.arguments)}
         for kind in connector.actions
     ]
-    return {"scopes": scopes, "hosts": list(connector.hosts), "actions": actions}
+    stores = [
+        {"name": stored.name, "what": stored.what, "purpose": stored.purpose, "fields": list(stored.fields)} for stored in connector.stores
+    ]
+    return {"scopes": scopes, "stores": stores, "hosts": list(connector.hosts), "actions": actions}
 
 
 def scope(known: Scope) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from oo_daemon.ports import SECOND, micros
 from oo_daemon.store.accept import DELETED, OCCURRED, Draft, event_id, tombstone_digest
 from oo_daemon.store.connections import Connection
-from oo_sdk import Change, ConnectorBug, Event, Unreadable, cloudevents, events
+from oo_sdk import Change, Connector, ConnectorBug, Event, Unreadable, cloudevents, events
 from oo_sdk.events import NormalizedEvent
+from oo_sdk.stored import drop_undeclared
 
 #: Raised when the bytes of an unchanged payload would differ from before; an equal version then restamps the digest silently.
 FORMAT = 1
@@ -30,8 +31,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _TYPE_URL = "type.googleapis.com/"
 
 
+def declared_draft(connector: Connector, event: Event) -> Draft:
+    """What a connector yielded, as far as it declares to keep it, ready for the waist. Raises as `draft` does."""
+    if isinstance(event.payload, Message):
+        drop_undeclared(connector, event.name, event.payload)
+    return draft(connector.id, event)
+
+
 def draft(provider: str, event: Event) -> Draft:
-    """What a connector yielded, ready for the waist.
+    """An event, ready for the waist.
 
     Raises `ConnectorBug` when it breaks the contract, and `Unreadable` when it keeps it but is too large to be carried.
     """
@@ -119,7 +127,7 @@ def encode(connection: Connection, event: Draft, event_id: str, revision: int, o
     return message.SerializeToString(deterministic=True)
 
 
-def occurrences(connection: Connection, name: str, observed_at: int) -> Callable[[str, int, Message], bytes]:
+def occurrences(connector: Connector, connection: Connection, name: str, observed_at: int) -> Callable[[str, int, Message], bytes]:
     """Makes events of one name that merely occurred, by the million: what they share is made into bytes once.
 
     What it gives is called with the subject, when it began in whole seconds since 1970, and the payload. Raises `ConnectorBug`, also when
@@ -143,6 +151,8 @@ def occurrences(connection: Connection, name: str, observed_at: int) -> Callable
     def encode(subject: str, at: int, payload: Message) -> bytes:
         if not subject or len(subject) > LONGEST_SUBJECT // 4 or not _is_text(subject):
             raise ConnectorBug(f"the subject of a {name} must be text of at most {LONGEST_SUBJECT // 4} characters, and not empty")
+        if isinstance(payload, Message):
+            drop_undeclared(connector, name, payload)
         message, value = _serialized(name, payload)
         if len(value) > LARGEST - WRAPPING:
             raise Unreadable(f"a {name} is too large for an event: {len(value)} bytes", subject=subject)

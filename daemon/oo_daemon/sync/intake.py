@@ -25,7 +25,8 @@ from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.inbox import Claimed, DeliveryDone, Nudged, Pushed
 from oo_daemon.store.storage import Lane, Storage
 from oo_daemon.sync.plan import backoff
-from oo_sdk import ConnectorBug, ConnectorError, Delivery, Event, Hears, Log, Nudge, RetryLater, Unreadable
+from oo_daemon.sync.taken import MakeDraft
+from oo_sdk import Connector, ConnectorBug, ConnectorError, Delivery, Event, Hears, Log, Nudge, RetryLater, Unreadable
 
 T = TypeVar("T")
 
@@ -134,7 +135,7 @@ class Intake:
     metrics: Metrics
     log: Log
     owner: str  #: names this process in leases
-    make_draft: Callable[[str, Event], Draft]
+    make_draft: MakeDraft
     nudged: Callable[[], Awaitable[None]]  #: called when connections have become due
     keep_bodies: int = inbox.KEEP_BODIES  #: microseconds
     keep_ids: int = inbox.KEEP_IDS
@@ -340,14 +341,15 @@ class Intake:
             raise ConnectorBug(sentence(error)) from None
         return drafts
 
-    async def _read(self, connector: Hears, delivery: Claimed, told: Delivery) -> tuple[list[Draft], bool]:
+    async def _read(self, connector: Connector, delivery: Claimed, told: Delivery) -> tuple[list[Draft], bool]:
         """What the connector makes of it: events, and whether there is a nudge. Runs on the guests' loop."""
+        assert isinstance(connector, Hears)
         drafts, nudge = [], False
         keep_until = delivery.received_at + self.keep_ids
         for item in _several(await connector.read(told)):
             match item:
                 case Event():
-                    draft = self.make_draft(delivery.provider, item)
+                    draft = self.make_draft(connector, item)
                     drafts.append(replace(draft, keep_key_until=keep_until) if draft.change == OCCURRED else draft)
                 case Nudge():
                     nudge = True

@@ -31,8 +31,9 @@ MOST_PARTS = 100
 #: How many unreadable items of a run are named with their reason; all are counted.
 NAMED = 5
 
-#: (connector id, event) → the event as the waist takes it. Raises `ConnectorBug`, and `Unreadable` for one to set aside.
-MakeDraft = Callable[[str, Event], Draft]
+#: (connector, event) → the event as the waist takes it, without what is not to be kept. Raises `ConnectorBug`, and `Unreadable` for one to
+#: set aside.
+MakeDraft = Callable[[Connector, Event], Draft]
 
 
 class GaveWay(Exception):
@@ -123,7 +124,7 @@ class Taken:
 
     async def _take_event(self, event: Event) -> None:
         try:
-            draft = self.make_draft(self.connection.provider, event)
+            draft = self.make_draft(self.connector, event)
         except Unreadable as item:
             self._set_aside(item, event.subject)
             return

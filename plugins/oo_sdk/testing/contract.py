@@ -22,16 +22,18 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
+from google.protobuf.message import Message
 
 from oo_sdk.actions import Action
 from oo_sdk.auth import OAuth2
 from oo_sdk.connector import Connector
 from oo_sdk.context import Context
-from oo_sdk.errors import ConnectorError, CursorExpired, QuotaSpent, RetryLater, SignInAgain, Unreadable
+from oo_sdk.errors import ConnectorBug, ConnectorError, CursorExpired, QuotaSpent, RetryLater, SignInAgain, Unreadable
 from oo_sdk.events import Checkpoint, Cursor, Event, Listing
 from oo_sdk.flow import StoredCredential
 from oo_sdk.revocation import Revoked
 from oo_sdk.session import Placeholder, Response
+from oo_sdk.stored import undeclared
 from oo_sdk.subscriptions import Address, Subscribes, Subscription
 from oo_sdk.testing.book import Book, plain
 from oo_sdk.testing.provider import Provider, Request, Tape, json_answer
@@ -301,6 +303,49 @@ class ConnectorContract:
                 )
         if made.auth.revoke is None and type(made).revoke is Connector.revoke:
             raise Broken("a way to give the grant back", "there is none", "give `auth.revoke` the provider's address, or write `revoke`")
+
+    def test_stores_only_what_it_declares(self) -> None:
+        """Each event is declared, with what is kept of it and what for, and has no field that is not."""
+        made = self._made()
+        for stored in made.stores:
+            if len(stored.what.split()) < 2 or len(stored.purpose.split()) < 2:
+                remedy = 'let `what` continue "oO keeps", and `purpose` "to": the person reads them as one sentence'
+                raise Broken("words that a person can read", f"{stored.name} has {stored.what!r} and {stored.purpose!r}", remedy)
+        for name, payload in self._payloads(made):
+            try:
+                dropped = set(undeclared(made, name, payload.DESCRIPTOR))
+            except ConnectorBug:
+                remedy = f'add `Stored("{name}", …)` to `stores`: what is kept of it, what for, and the fields'
+                raise Broken(f"a {name} to be declared in `stores`", "it is not, and would be refused", remedy) from None
+            if lost := sorted(dropped & {field.name for field, _ in payload.ListFields()}):
+                remedy = "name it among the fields if it is needed, else leave it out: it is dropped before anything is kept"
+                raise Broken(f"declared fields only in a {name}", f"it has {', '.join(lost)} too", remedy)
+
+    def _payloads(self, made: Connector) -> Iterator[tuple[str, Message]]:
+        """Everything that it tells in these tests."""
+        told: list[tuple[str, Message | None]] = []
+
+        class Noted(Book):
+            def take(self, signal: Any) -> None:
+                if isinstance(signal, Event):
+                    told.append((signal.name, signal.payload))
+                super().take(signal)
+
+        if not self._only_hears_or_takes():
+            self._whole(Noted(), self.provider())
+        if isinstance(made, Hears):
+            for delivery in self.deliveries:
+                told += [(each.name, each.payload) for each in self._run(made.read(delivery)) if isinstance(each, Event)]
+        yield from ((name, payload) for name, payload in told if payload is not None)
+        if not isinstance(made, Takes):
+            return
+        for upload in self.uploads:
+            for each in made.parse(upload, None):
+                match each:
+                    case Event(payload=Message() as payload):
+                        yield each.name, payload
+                    case Occurrences():
+                        yield from ((each.name, each.payload(row)) for _, _, row in each.rows)
 
     # --- signing in ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from oo_sdk import (
     News,
     OAuth2,
     Signal,
+    Stored,
     Struct,
     hookimpl,
 )
@@ -49,6 +50,7 @@ class Feed(Connector):
 
     id = "bench_feed"
     title = "Feed"
+    stores = (Stored("task", "your tasks", "measure something", ("title", "description", "labels", "project")),)
     auth = OAuth2(authorize="https://feed.example/authorize", token="https://feed.example/token", revoke="https://feed.example/revoke")
 
     class Settings(Struct):
@@ -86,6 +88,7 @@ class Idle(Connector):
 
     id = "bench_idle"
     title = "Idle"
+    stores = (Stored("nothing", "nothing at all", "measure something", ()),)
 
     async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
         """End at once."""
@@ -99,6 +102,7 @@ class Hook(Connector):
 
     id = "bench_hook"
     title = "Hook"
+    stores = (Stored("nothing", "nothing at all", "measure something", ()),)
     auth = OAuth2(authorize="https://hook.example/authorize", token="https://hook.example/token", revoke="https://hook.example/revoke")
     hosts = ("hook.example",)
     webhooks = HmacScheme(header="x-signature", key="webhook_secret", encoding="hex", id_header="x-delivery")

@@ -18,7 +18,7 @@ from oo_sdk.testing import ConnectorContract
 TOKEN = "a-real-access-token"
 SOURCE = """
 from __future__ import annotations
-from oo_sdk import Change, Checkpoint, Connector, Event, OAuth2, Scope, Struct, hookimpl
+from oo_sdk import Change, Checkpoint, Connector, Event, OAuth2, Scope, Stored, Struct, hookimpl
 from oo_sdk.vocabulary import Document
 
 class Note(Struct):
@@ -34,6 +34,7 @@ class Notes(Connector):
     title = "Notes"
     auth = OAuth2(authorize="https://a.example/a", token="https://a.example/t", revoke="https://a.example/r")
     scopes = (Scope("read", "See all of your notes."),)
+    stores = (Stored("note", "the titles of your notes", "show them", ("title",)),)
     hosts = ("127.0.0.1:PORT",)
 
     async def fetch_signals(self, ctx, since):

@@ -22,6 +22,7 @@ def an_offer(text: str = "Todoist", *, account: str = "default", scopes: tuple[A
             Asked(id="read", sentence="See your tasks and when you complete them.", access="read"),
             Asked(id="change", sentence="Complete a task.", access="write", optional=True),
         ),
+        kept=("Your tasks, to show them elsewhere.",),
         provider_origin="https://app.todoist.example",
         expires_at=NOW + timedelta(minutes=12, seconds=30),
     )

@@ -80,6 +80,7 @@ def an_offer(text: str) -> str:
         account=text,
         sees=[Asked(id="a", sentence=text, access="read"), Asked(id="b", sentence=text, access="read", optional=True)],
         changes=[Asked(id="c", sentence=text, access="write", optional=True, ticked=False)],
+        kept=[text],
         expires_at=NOW + timedelta(minutes=3),
         now=NOW,
         cookie_missing=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -18,7 +19,7 @@ from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND, micros, moment
 from oo_daemon.store.accept import Draft, event_id
 from oo_daemon.store.connections import Connection
-from oo_sdk import Change, ConnectorBug, Event, Unreadable
+from oo_sdk import Change, Connector, ConnectorBug, Event, Stored, Unreadable
 from oo_sdk.vocabulary import Document, HealthSample, Record, Task
 
 NOW = 1_700_000_000 * SECOND
@@ -62,6 +63,46 @@ def stranger(**fields: str) -> Message:
     pool.Add(file)
     message: Message = message_factory.GetMessageClass(pool.FindMessageTypeByName("stranger.Odd"))(**fields)
     return message
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+class Acme(Connector):
+    """Keeps the titles of notes, and of anything else the numbers."""
+
+    id = "acme"
+    stores: Sequence[Stored] = (
+        Stored("note", "the titles of your notes", "show them", ("title",)),
+        Stored("*", "what was measured", "show it", ("value", "unit", "title")),
+    )
+
+
+@pytest.mark.rows("F11")
+def test_what_is_not_declared_is_dropped() -> None:
+    """Fields that a connector does not declare are in no event, and change none: with another text the digest is the same."""
+    told = wire.declared_draft(Acme(), note(payload=Document(title="A", text="canary", url="https://canary.example")))
+    assert told == wire.draft("acme", note(payload=Document(title="A")))
+    assert b"canary" not in encoded(told)
+    other = wire.declared_draft(Acme(), note(name="reading", payload=HealthSample(value=7, unit="kg", device="canary")))
+    assert other == wire.draft("acme", note(name="reading", payload=HealthSample(value=7, unit="kg")))
+    sample = HealthSample(value=7, device="canary")
+    body = wire.occurrences(Acme(), CONNECTION, "reading", NOW)("s1", 1, sample)
+    assert b"canary" not in body
+    assert wire.decode(body).payload.value == HealthSample(value=7).SerializeToString()
+
+
+@pytest.mark.rows("F11")
+def test_what_nothing_is_declared_of_is_refused() -> None:
+    """An event that a connector does not declare is refused, in words for its author; that something is gone may always be told."""
+    connector = Acme()
+    connector.stores = Acme.stores[:1]
+    with pytest.raises(ConnectorBug, match="acme tells a task, which it does not declare in `stores`"):
+        wire.declared_draft(connector, note(name="task", payload=Task(title="A")))
+    gone = note(name="task", change=Change.DELETED, payload=None)
+    assert wire.declared_draft(connector, gone) == wire.draft("acme", gone)
+    with pytest.raises(ConnectorBug, match="must be a protobuf message"):
+        wire.declared_draft(connector, note(payload="text"))
 
 
 # --- there and back --------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from daemon.virtual import FixedChance, Notes, Stopped, VirtualClock, settle
+from declared import everything
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ class Acme(Connector):
     """Does what a body says, in JSON."""
 
     id = "acme"
+    stores = everything(Document)
     webhooks = HmacScheme(header="X-Sign")
 
     def __init__(self) -> None:
@@ -125,7 +127,7 @@ class World:
             metrics=self.metrics,
             log=self.log,
             owner=owner,
-            make_draft=wire.draft,
+            make_draft=wire.declared_draft,
             nudged=nudged,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from daemon.virtual import FixedChance, Notes, VirtualClock
+from declared import everything
 
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.host import SameLoop
@@ -48,6 +49,7 @@ class Scripted(Connector):
     """Does with each sync what it was told to; the last script for ever."""
 
     id = PROVIDER
+    stores = everything(Document)
 
     def __init__(self, *scripts: Sequence[Any]) -> None:
         self.scripts = list(scripts)
@@ -78,6 +80,7 @@ class Feed(Connector):
     """A provider with an append-only feed: the cursor says how much of it was read, with a checkpoint after every few changes."""
 
     id = PROVIDER
+    stores = everything(Document)
 
     def __init__(self, changes: Sequence[Event], every: int) -> None:
         self.changes = changes
@@ -162,7 +165,7 @@ class Hub:
             metrics=self.metrics,
             log_for=lambda connection, provider: self.log,
             limits=self.limits,
-            make_draft=wire.draft,
+            make_draft=wire.declared_draft,
             connection_event=own.connection_event,
             **changes,
         )

@@ -22,6 +22,7 @@ from oo_sdk import (
     OAuth2,
     Scope,
     Signal,
+    Stored,
     Struct,
     decode,
     hookimpl,
@@ -46,6 +47,7 @@ class Lab(Connector):
     title = "Lab"
     auth = OAuth2(authorize="https://lab.example/authorize", token="https://lab.example/token", revoke="https://lab.example/revoke")
     scopes = (Scope("read", "Read your notes."),)
+    stores = (Stored("note", "your notes", "try things out", ("title",)), Stored("message", "your messages", "try things out", ("title",)))
     hosts = ("lab.example",)
     webhooks = HmacScheme(header="X-Lab-Signature", id_header="X-Lab-Delivery")
 

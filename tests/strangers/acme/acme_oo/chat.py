@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acme_oo.message_pb2 import Message
-from oo_sdk import Change, Connector, Delivery, Event, Flow, HmacScheme, OAuth2, Scope, StoredCredential, Struct, decode, hookimpl
+from oo_sdk import Change, Connector, Delivery, Event, Flow, HmacScheme, OAuth2, Scope, Stored, StoredCredential, Struct, decode, hookimpl
 
 API = "https://api.acme.example/v1"
 
@@ -30,6 +30,7 @@ class AcmeChat(Connector):
         revoke="https://acme.example/oauth/revoke",
     )
     scopes = [Scope("chat.read", "Read the messages that you are sent.")]
+    stores = [Stored("message", "the messages that you are sent", "show them where you read", ["text"])]
     hosts = ["api.acme.example"]
     webhooks = HmacScheme(header="X-Acme-Signature", prefix="sha256=", id_header="X-Acme-Delivery")
 

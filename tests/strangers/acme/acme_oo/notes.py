@@ -3,7 +3,22 @@
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-from oo_sdk import Change, Checkpoint, Connector, Context, Cursor, CursorExpired, Event, OAuth2, RateLimit, Scope, Signal, Struct, hookimpl
+from oo_sdk import (
+    Change,
+    Checkpoint,
+    Connector,
+    Context,
+    Cursor,
+    CursorExpired,
+    Event,
+    OAuth2,
+    RateLimit,
+    Scope,
+    Signal,
+    Stored,
+    Struct,
+    hookimpl,
+)
 from oo_sdk.vocabulary import Document
 
 API = "https://api.acme.example/v1"
@@ -32,6 +47,7 @@ class AcmeNotes(Connector):
         revoke="https://acme.example/oauth/revoke",
     )
     scopes = [Scope("notes.read", "See your notes and when you change them.")]
+    stores = [Stored("note", "the titles of your notes", "show them where you look for them", ["title"])]
     hosts = ["api.acme.example"]
     limits = [RateLimit(60, per="minute", of="user")]
     errors = {410: CursorExpired}
