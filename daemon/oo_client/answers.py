@@ -48,7 +48,8 @@ class ErasedPart(Struct, frozen=True, kw_only=True):
     provider: str
     state: Literal["pending", "done"]
     revoked: Literal["pending", "fully", "partly", "unsupported", "failed"]
-    reason: str  #: why it failed
+    reason: str  #: why it failed, or is tried again
+    tried_at: datetime | None  #: when the provider was told, or that was last tried
     remains: str  #: what could not be revoked
     manual_url: str  #: where the person can end the rest
 
@@ -95,12 +96,13 @@ class Erasure(Struct, frozen=True, kw_only=True):
 
     id: str
     kind: Literal["user", "connection"]
+    cause: Literal["asked", "withdrawn"]  #: asked for here, or the person took the access back at the provider
     state: Literal["running", "waiting", "done"]
     waits_for: str  #: whom or what, in words; empty where it does not wait
     connections: tuple[ErasedPart, ...]
     erased: Mapping[str, int]  #: rows, by table
     physical: Literal["pending", "done"]  #: whether nothing of it is left in the file either
-    consumers: Mapping[str, datetime]  #: who has read the event that tells of it, and when that was seen
+    consumers: Mapping[str, datetime | None]  #: who is to read the event that tells of it; when that was seen, None before
     created_at: datetime
     erased_at: datetime | None
     finished_at: datetime | None

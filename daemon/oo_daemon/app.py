@@ -232,6 +232,7 @@ async def build(
             public_url=public_url,
             link_life=settings.oauth.link_ttl,
             flow_life=settings.oauth.flow_ttl,
+            pushes_kept=settings.retention.deliveries,
             connection_event=own.connection_event,
             return_to=frozenset(settings.oauth.return_to),
             log=out,
@@ -327,6 +328,7 @@ async def build(
             owner=owner,
             make_draft=wire.declared_draft,
             nudged=dispatcher.tick,
+            withdrawn=lambda connection: erasing.of_connection(connection, "withdrawn"),
             keep_bodies=int(settings.retention.deliveries * ports.SECOND),
             keep_ids=int(settings.retention.delivery_ids * ports.SECOND),
             poisoned=strikes.poisoned,
@@ -401,6 +403,7 @@ async def build(
         )
         stack.push_async_callback(imports.stop)
         taking = Uploads(
+            pushes_kept=settings.retention.deliveries,
             storage=storage,
             registry=registry,
             files=files,

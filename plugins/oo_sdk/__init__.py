@@ -46,6 +46,7 @@ from oo_sdk.webhooks import (
     SignedScheme,
     Stamp,
     TokenScheme,
+    Withdrawn,
 )
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
     "Told",
     "Unreadable",
     "Upload",
+    "Withdrawn",
     "decode",
     "hookimpl",
 ]

@@ -128,8 +128,18 @@ class NoScheme(Scheme):
     """Nothing proves anything: whoever knows the address is believed."""
 
 
-#: What `read` gives: things that happened, or that something did.
-News: TypeAlias = Event | Nudge
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """The person took oO's access back at the provider, which tells us so: their connection there and all that is kept of it are erased.
+
+    Not for a token that no longer works: that can have many reasons, and only asks the person to sign in again.
+    """
+
+    at: datetime | None = None  #: when, as the provider says; a sign-in after that stays. None: when the delivery came
+
+
+#: What `read` gives: things that happened, that something did, or that the access was taken back.
+News: TypeAlias = Event | Nudge | Withdrawn
 
 
 @runtime_checkable

@@ -715,12 +715,12 @@ def upload(**changes: Any) -> Json:
 def erasure(id_: str, **changes: Any) -> Json:
     """Give an erasure that is done."""
     part = {
-        "connection": "c-7f3a", "provider": "todoist", "state": "done", "revoked": "partly", "reason": "",
+        "connection": "c-7f3a", "provider": "todoist", "state": "done", "revoked": "partly", "reason": "", "tried_at": NOW,
         "remains": "remove oO at Todoist", "manual_url": "https://app.todoist.com/",
     }  # fmt: skip
     return {
-        "id": id_, "kind": "user", "state": "done", "waits_for": "", "connections": [part], "erased": {"outbox": 7}, "physical": "done",
-        "consumers": {"reader": NOW}, "created_at": NOW, "erased_at": NOW, "finished_at": NOW, **changes,
+        "id": id_, "kind": "user", "cause": "asked", "state": "done", "waits_for": "", "connections": [part], "erased": {"outbox": 7},
+        "physical": "done", "consumers": {"reader": NOW, "slow": None}, "created_at": NOW, "erased_at": NOW, "finished_at": NOW, **changes,
     }  # fmt: skip
 
 

@@ -106,13 +106,13 @@ class Disk:
             yield Crash(point, "torn", {name: _torn(durable.get(name, b""), pending.get(name, []), chance) for name in live})
 
 
-async def hunt(disk: Disk, count: int, check: Callable[[Crash, Path], Awaitable[str]], what: str) -> list[str]:
-    """Crash so often, and check the file that is left each time; gives what was wrong, and prints the figures."""
+async def hunt(disk: Disk, count: int, check: Callable[[Crash, Path], Awaitable[str]], what: str, *, start: int = 0) -> list[str]:
+    """Crash so often from some operation on, and check the file that is left each time; gives what was wrong, and prints the figures."""
     began, tried, wrong = time.perf_counter(), 0, []
     # In memory where there is such a folder: what is tested is what SQLite makes of the files.
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         place = Path(folder)
-        for crash in disk.crashes(count):
+        for crash in disk.crashes(count, start=start):
             tried += 1
             for name, content in crash.files.items():
                 (place / name).write_bytes(content)

@@ -107,6 +107,9 @@ class Parts:
         async def nudged() -> None:
             """Nobody syncs here."""
 
+        async def nothing_withdrawn(_: Connection) -> None:
+            """Nobody takes anything back here."""
+
         self.intake = Intake(
             storage=self.storage,
             registry=Registry(plugins=(), connectors={"acme": Acme()}),
@@ -117,6 +120,7 @@ class Parts:
             log=log,
             owner="me",
             make_draft=wire.declared_draft,
+            withdrawn=nothing_withdrawn,
             nudged=nudged,
         )
         self.worker = Worker(

@@ -179,6 +179,10 @@ class House:
             lease=self.limits.lease,
             chance=chance,
         )
+
+        async def nothing_withdrawn(_: Connection) -> None:
+            """Google tells nobody that access was taken back."""
+
         self.intake = Intake(
             storage=self.storage,
             registry=registry,
@@ -189,6 +193,7 @@ class House:
             log=self.log,
             owner="me",
             make_draft=wire.declared_draft,
+            withdrawn=nothing_withdrawn,
             nudged=self.dispatcher.tick,
         )
         self.webhooks = Webhooks(

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -56,9 +57,18 @@ class Acme:
         )
         return app
 
+    async def remove_app(self, url: str) -> int:
+        """The person removes our app here: every token ends, and we are told."""
+        self.access.clear()
+        self.refresh.clear()
+        return await self._post(url, "d-removed", {"message": "app_removed", "text": "", "sent_at": datetime.now(UTC).isoformat()})
+
     async def push(self, url: str, delivery: str, text: str, *, secret: str = WEBHOOK_SECRET) -> int:
         """Send a webhook; gives the status of the answer."""
-        body = json.dumps({"account": ACCOUNT, "message": f"m-{text}", "text": text, "sent_at": WHEN}).encode()
+        return await self._post(url, delivery, {"message": f"m-{text}", "text": text, "sent_at": WHEN}, secret=secret)
+
+    async def _post(self, url: str, delivery: str, told: dict[str, str], *, secret: str = WEBHOOK_SECRET) -> int:
+        body = json.dumps({"account": ACCOUNT, **told}).encode()
         signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
         headers = {"X-Acme-Signature": f"sha256={signature}", "X-Acme-Delivery": delivery, "Content-Type": "application/json"}
         async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as answer:

@@ -88,7 +88,7 @@ async def test_everything_is_handed_out(house: House) -> None:
             pass
         (use,) = await client.uses(connection.id)
         assert (f"http://{use.host}", use.uses > 2) == (house.address, True)
-        assert await client.uses(connection.id, days=0) == (use,)
+        assert [each.host for each in await client.uses(connection.id, days=0)] == [use.host]
         whole = zipfile.ZipFile(io.BytesIO(await client.export("ada")))
         nobody = zipfile.ZipFile(io.BytesIO(await client.export("nobody")))
     lines = {f"{part}.jsonl" for part in ("deliveries", "runs", "actions", "uploads", "uses", "events")}
@@ -101,7 +101,7 @@ async def test_everything_is_handed_out(house: House) -> None:
     assert (delivery["delivery_id"], "item:added" in delivery["body"]) == ("d-1", True)
     assert whole.read("runs.jsonl").count(b'"outcome":"done"') >= 1
     (shown,) = map(json.loads, whole.read("uses.jsonl").splitlines())
-    assert (shown["connection"], shown["host"], shown["uses"]) == (connection.id, use.host, use.uses)
+    assert (shown["connection"], shown["host"], shown["uses"] >= use.uses) == (connection.id, use.host, True)
     everything = b"".join(whole.read(name) for name in whole.namelist())
     assert not any(token.text.encode() in everything for token in house.sandbox.world.grants.tokens.values())
     assert nobody.read("events.jsonl") == b""

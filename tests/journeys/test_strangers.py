@@ -167,13 +167,14 @@ async def test_from_end_to_end(here: Stage, acme: Acme, capsys: pytest.CaptureFi
         await _delivered(client, file)
         last = (await _events(client))[-1]
         assert (last.type, last.connection) == ("connection.disconnected", notes.id)
+        await _removed(client, chat, acme)
 
     for line in ("acme_notes", "acme_chat", "acme_file"):
         assert line in await here.oo("plugins")
     with capsys.disabled():
         counts = {name: lines_of(name) for name in ("notes", "chat", "file")}
         print(f"\nA stranger's lines, without blank ones: {', '.join(f'{name}.py {count}' for name, count in counts.items())}", end=" ")
-    assert counts["notes"] < 60
+    assert counts["notes"] < 65
 
 
 def lines_of(module: str) -> int:
@@ -271,6 +272,19 @@ async def _heard(client: Client, chat: Connection, acme: Acme, url: str) -> None
     ]
     assert heard[0].payload == {"@type": "type.googleapis.com/acme.chat.v1.Message", "text": "hello"}
     assert len(await _events(client, type="acme_chat.message")) == 2
+
+
+async def _removed(client: Client, chat: Connection, acme: Acme) -> None:
+    """The person removes our app at the provider, which says so: the same happens as if they had asked to be forgotten here."""
+    (url,) = [each.webhook_url for each in await client.registrations() if each.id == "acme_chat"]
+    assert await acme.remove_app(url or "") == 200
+    async with asyncio.timeout(20):
+        while not (found := await client.erasures()) or found[0].state != "done":
+            await asyncio.sleep(0.02)
+    (erasure,) = found
+    assert (erasure.cause, erasure.kind, [part.connection for part in erasure.connections]) == ("withdrawn", "connection", [chat.id])
+    assert [event.type for event in await _events(client) if event.connection == chat.id] == ["connection.erased"]
+    assert await client.connections(provider="acme_chat") == ()
 
 
 async def _delivered(client: Client, file: Path) -> None:

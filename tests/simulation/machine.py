@@ -58,6 +58,10 @@ DISPATCH = MISSED * 0.9
 GRACE = 20.0
 
 
+async def _nothing_withdrawn(connection: Connection) -> None:
+    """No provider here says that access was taken back."""
+
+
 async def _nothing_to_end(connector: Connector, connection: Connection) -> bool:
     """No provider here pushes for a while only."""
     return True
@@ -442,6 +446,7 @@ def build(
         log=log,
         owner=owner,
         make_draft=wire.declared_draft,
+        withdrawn=_nothing_withdrawn,
         nudged=dispatcher.tick,
     )
     actions = Actions(

@@ -23,6 +23,7 @@ PARTS = (
     Column(title="Provider"),
     Column(title="State"),
     Column(title="Revoked"),
+    Column(title="Last tried (UTC)"),
     Column(title="What remains", gives=True),
 )
 
@@ -56,16 +57,17 @@ def show_erasure(found: Erasure) -> None:
         [
             ("Erasure", found.id),
             ("State", found.state if not found.waits_for else f"{found.state}: {found.waits_for}"),
-            ("Asked for", moment(found.created_at)),
+            ("Taken back at the provider" if found.cause == "withdrawn" else "Asked for", moment(found.created_at)),
             ("Not to be found since", moment(found.erased_at)),
             ("In the file", "nothing is left" if found.physical == "done" else "physical pending: until the file is packed"),
             ("Erased", ", ".join(f"{table} {count}" for table, count in sorted(found.erased.items()))),
-            ("Read by", ", ".join(f"{name} ({moment(at)})" for name, at in sorted(found.consumers.items()))),
+            ("Read by", ", ".join(f"{name} ({moment(at)})" for name, at in sorted(found.consumers.items()) if at)),
+            ("Not yet read by", ", ".join(sorted(name for name, at in found.consumers.items() if not at))),
         ]
     )
     if found.connections:
         terminal.show("")
         terminal.show_table(
             PARTS,
-            ((it.connection, it.provider, it.state, it.revoked, it.remains or it.reason) for it in found.connections),
+            ((it.connection, it.provider, it.state, it.revoked, moment(it.tried_at), it.remains or it.reason) for it in found.connections),
         )

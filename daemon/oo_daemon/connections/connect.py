@@ -148,6 +148,7 @@ class Connect:
     flow_life: float  #: seconds
     connection_event: ConnectionEvent
     return_to: frozenset[str] = frozenset()  #: the only addresses that an outcome page may lead to
+    pushes_kept: float = 7 * 86_400.0  #: seconds for which the body of a webhook is kept
     log: Log | None = None  #: what the operator learns of a sign-in that failed
     _under_way: set[asyncio.Future[None]] = field(default_factory=set, init=False, repr=False)
 
@@ -240,7 +241,7 @@ class Connect:
             user_label=sign_in.user,
             account=sign_in.account,
             scopes=_offered(connector, sign_in),
-            kept=kept.sentences(connector),
+            kept=kept.sentences(connector, self.pushes_kept),
             provider_origin=bounds.origin(auth.authorize),
             expires_at=moment(sign_in.expires_at),
         )

@@ -138,7 +138,7 @@ class Disconnect:
         now = self.clock.now()
         self.metrics.count("revocations", provider=connection.provider, revoked=result["revoked"])
         if connection.state == "erasing":  # whoever erases it tells of it, and keeps what became of the grant
-            told = erasures.Told(connection=connection.number, revocation={**result, "reason": reason})
+            told = erasures.Told(connection=connection.number, revocation={**result, "reason": reason}, now=now)
             return Ended(state=state, result=result, reason=reason, marks=[_Erased(connection=connection.number), told])
         return Ended(
             state=state,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from oo_daemon.ports import SECOND
-from oo_daemon.store import inbox
+import math
+
 from oo_sdk import Connector, Hears
 
-_DAY = 86_400 * SECOND
+_DAY = 86_400.0
 
 
-def sentences(connector: Connector) -> tuple[str, ...]:
-    """One for each thing that it declares, and one for what its provider pushes."""
+def sentences(connector: Connector, pushes: float) -> tuple[str, ...]:
+    """One for each thing that it declares, and one for what its provider pushes: kept for so many seconds after it became events."""
     declared = tuple(stored.sentence for stored in connector.stores)
     if not isinstance(connector, Hears):
         return declared
-    days = inbox.KEEP_BODIES // _DAY
-    pushed = f"What {connector.title or connector.id} pushes to oO, as it came and for {days} days after, to try again what failed."
-    return (*declared, pushed)
+    days = math.ceil(pushes / _DAY)
+    lasts = f"{days} days" if days > 1 else "a day"
+    return (*declared, f"What {connector.title or connector.id} pushes to oO, as it came and for {lasts} after, to try again what failed.")

@@ -14,7 +14,7 @@ from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ingress.view import time
 from oo_daemon.ports import Clock
-from oo_daemon.store import connections
+from oo_daemon.store import connections, consumers
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.erasures import Erasure, Part
 from oo_daemon.store.storage import Storage
@@ -64,7 +64,7 @@ class PrivacyRoutes:
     @needs("admin")
     async def erase_user(self, request: web.Request) -> web.Response:
         """202: from now on nothing new of this user is emitted."""
-        return answer(_shown(await self.erasures.of_user(request.match_info["user"])), status=202)
+        return answer(await self._shown(await self.erasures.of_user(request.match_info["user"])), status=202)
 
     @needs("admin")
     async def erase_connection(self, request: web.Request) -> web.Response:
@@ -72,12 +72,12 @@ class PrivacyRoutes:
         connection = await self.storage.read(connections.by_id, request.match_info["id"])
         if connection is None:
             raise Refused(404, "not_found", "There is no such connection.", "See `oo connections`.")
-        return answer(_shown(await self.erasures.of_connection(connection)), status=202)
+        return answer(await self._shown(await self.erasures.of_connection(connection)), status=202)
 
     @needs("read")
     async def list_erasures(self, request: web.Request) -> web.Response:
         """Newest first."""
-        return answer({"erasures": [_shown(each) for each in await self.erasures.listed()]})
+        return answer({"erasures": [await self._shown(each) for each in await self.erasures.listed()]})
 
     @needs("read")
     async def show_erasure(self, request: web.Request) -> web.Response:
@@ -86,7 +86,7 @@ class PrivacyRoutes:
         while True:
             found = await self.erasures.status(request.match_info["id"])
             if found.state == "done" or self.clock.monotonic() >= deadline:
-                return answer(_shown(found))
+                return answer(await self._shown(found))
             await self.clock.sleep(LOOK)
 
     @needs("admin", noted=True)
@@ -102,17 +102,22 @@ class PrivacyRoutes:
             await response.write_eof()
         return response
 
+    async def _shown(self, erasure: Erasure) -> dict[str, Any]:
+        told = {} if erasure.tombstone is None else await self.storage.read(consumers.known_by, erasure.created_at)
+        return _receipt(erasure, {**dict.fromkeys(told), **erasure.acks})
 
-def _shown(erasure: Erasure) -> dict[str, Any]:
+
+def _receipt(erasure: Erasure, readers: Mapping[str, int | None]) -> dict[str, Any]:
     return {
         "id": erasure.id,
         "kind": erasure.kind,
+        "cause": erasure.cause,
         "state": erasure.state,
         "waits_for": _waits_for(erasure),
         "connections": [_part(part) for part in erasure.parts],
         "erased": dict(erasure.counts),
         "physical": "pending" if erasure.physical_at is None else "done",
-        "consumers": {name: time(at) for name, at in erasure.acks.items()},
+        "consumers": {name: time(at) for name, at in sorted(readers.items())},
         "created_at": time(erasure.created_at),
         "erased_at": None if erasure.erased_at is None else time(erasure.erased_at),
         "finished_at": None if erasure.finished_at is None else time(erasure.finished_at),
@@ -127,6 +132,7 @@ def _part(part: Part) -> dict[str, Any]:
         "state": "done" if part.ended else "pending",
         "revoked": told.get("revoked", "pending"),
         "reason": told.get("reason", ""),
+        "tried_at": time(part.tried_at),
         "remains": told.get("remains", ""),
         "manual_url": told.get("manual_url", ""),
     }

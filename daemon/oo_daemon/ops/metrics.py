@@ -49,6 +49,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
         "subscription_failures": "Looks at a connection's subscriptions that failed, by provider.",
         "subscriptions_made": "Subscriptions made or renewed, by provider.",
         "syncs": "Syncs that came to an end, by provider and outcome.",
+        "withdrawals": "Connections erased because the person took the access back at the provider, by provider.",
         "webhooks": "Webhooks answered, by provider and outcome.",
     }
 )

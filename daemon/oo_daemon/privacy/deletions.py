@@ -24,6 +24,8 @@ class DeletionLog:
         """Note these, through to the disk: before anybody is told that they will be erased. Raises `OSError`."""
         text = "".join(f"{now} {id_}\n" for id_ in connections)
         new = not self.path.exists()
+        if not new and self._is_torn():
+            text = f"\n{text}"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.write(descriptor, text.encode())
@@ -36,6 +38,14 @@ class DeletionLog:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+    def _is_torn(self) -> bool:
+        """A power cut has left a line without its end: what is added must not become a part of it."""
+        with self.path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
 
     def read(self) -> dict[str, int]:
         """Random id → when it was last erased (microseconds). A line that was cut off by a power cut is passed over."""

@@ -81,16 +81,18 @@ class Erasures:
             return running
         return await self._begin("user", user, lambda database: connections.listed(database, user=user))
 
-    async def of_connection(self, connection: Connection) -> Erasure:
+    async def of_connection(self, connection: Connection, cause: erasures.Cause = "asked") -> Erasure:
         """Erase one connection and everything of it. Raises `CannotStore`."""
         running = await self.storage.read(erasures.of_connection, connection.number)
         if running is not None:
             return running
         return await self._begin(
-            "connection", connection.user, lambda database: [each] if (each := connections.by_id(database, connection.id)) else []
+            "connection", connection.user, lambda database: [each] if (each := connections.by_id(database, connection.id)) else [], cause
         )
 
-    async def _begin(self, kind: erasures.Kind, user: str, which: Callable[[Database], list[Connection]]) -> Erasure:
+    async def _begin(
+        self, kind: erasures.Kind, user: str, which: Callable[[Database], list[Connection]], cause: erasures.Cause = "asked"
+    ) -> Erasure:
         now = self.clock.now()
         id_ = self.chance.token_bytes(16).hex()
         known = [each for each in await self.storage.read(which) if each.state != "erasing"]
@@ -100,12 +102,12 @@ class Erasures:
         def begin(database: Database) -> Erasure:
             of = [each for each in which(database) if each.state != "erasing"]
             job_ids = [f"{id_}-{number}" for number in range(len(of))]
-            return erasures.begin(database, id_=id_, kind=kind, user=user, of=of, job_ids=job_ids, now=now)
+            return erasures.begin(database, id_=id_, kind=kind, user=user, of=of, job_ids=job_ids, now=now, cause=cause)
 
         begun = await self.storage.write(begin)
         await self.closed()
         self.metrics.count("erasures_begun", kind=kind)
-        self.log.info("erasure_begun", erasure=id_, connections=len(begun.parts))
+        self.log.info("erasure_begun", erasure=id_, cause=cause, connections=len(begun.parts))
         self.wake_jobs()
         return begun
 
@@ -216,10 +218,11 @@ class Erasures:
     async def _look_at_consumers(self) -> None:
         """Note which consumers have read the tombstones: the evidence that they were told."""
         now = self.clock.now()
-        known = await self.storage.read(consumers.listed)
         for erasure in await self.storage.read(erasures.listed):
             if erasure.tombstone is None or now - erasure.created_at > WATCHED * SECOND:
                 continue
-            past = {each.name for each in known if each.position >= erasure.tombstone} - erasure.acks.keys()
+            # Who came later has no copies.
+            told = await self.storage.read(consumers.known_by, erasure.created_at)
+            past = {name for name, position in told.items() if position >= erasure.tombstone} - erasure.acks.keys()
             if past:
                 await self.storage.write(erasures.note, erasure.id, acks={**erasure.acks, **dict.fromkeys(sorted(past), now)})

@@ -81,7 +81,7 @@ class Offline:
                 batch = waist.Batch(connection=last, observed_at=now, drafts=[draft], marks=marks, erasing=True)
                 waist.accept(database, batch, self.encode)
             for connection in of:
-                erasures.told(database, connection.number, LOST)
+                erasures.told(database, connection.number, LOST, now)
                 erasures.end_connection(database, connection.number)
             erasures.note(database, id_, physical_at=now)
             erasures.finish(database, id_, now)

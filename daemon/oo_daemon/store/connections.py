@@ -161,6 +161,16 @@ def at_accounts(database: Database, provider: str, accounts: Sequence[str]) -> l
     return _found(database, where, provider, *accounts, *accounts) if accounts else []
 
 
+def withdrawn_from(database: Database, provider: str, accounts: Sequence[str], registration: str, at: int) -> list[Connection]:
+    """Connections of these accounts through a registration that were signed in to before then, whether or not they still work."""
+    these = f"({', '.join('?' * len(accounts))})"
+    where = (
+        f"provider = ? AND provider_account IN {these} AND registration = ? AND signed_in_at <= ? "
+        "AND state NOT IN ('disconnected', 'erasing')"
+    )
+    return _found(database, where, provider, *accounts, registration, at) if accounts else []
+
+
 def put(database: Database, signed_in: SignedIn, now: int) -> Connection:
     """Make the connection, or make the one there is active again: cursor, settings and id stay, and a pause does, too."""
     known = of(database, signed_in.user, signed_in.provider, signed_in.account)
@@ -172,6 +182,7 @@ def put(database: Database, signed_in: SignedIn, now: int) -> Connection:
         "label": signed_in.label,
         "scopes": " ".join(signed_in.scopes),
         "meta": msgspec.json.encode(signed_in.meta).decode(),
+        "signed_in_at": now,
         "changed_at": now,
     }
     if known is None:

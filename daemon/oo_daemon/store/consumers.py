@@ -94,6 +94,11 @@ def add(database: Database, name: str, start: Start, wanted: Filter, most_tries:
     return bool(rows)
 
 
+def known_by(database: Database, at: int) -> dict[str, int]:
+    """How far the consumers are that there were by then: name → position."""
+    return dict(database.rows("SELECT name, position FROM consumer WHERE created_at <= ? ORDER BY name", (at,)))
+
+
 def remove(database: Database, name: str) -> Consumer | None:
     """Forget a consumer and its dead letters; gives what it was."""
     known = of(database, name)

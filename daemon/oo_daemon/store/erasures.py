@@ -18,6 +18,7 @@ from oo_daemon.store.database import Database, Row
 from oo_daemon.store.errors import LeaseLost
 
 Kind = Literal["user", "connection"]
+Cause = Literal["asked", "withdrawn"]
 State = Literal["running", "waiting", "done"]
 
 #: Rows of one statement: with a full disk there is room for little at a time.
@@ -60,7 +61,8 @@ class Part:
     number: int
     id: str
     provider: str
-    revocation: Mapping[str, str]  #: what the provider was told: revoked, remains, manual_url, reason; empty while it is to be told
+    revocation: Mapping[str, str]  #: what the provider was told: revoked, remains, manual_url, reason; while it is to be told a reason only
+    tried_at: int | None  #: when it was told, or that was last tried
     ended: bool  #: its row is gone
 
 
@@ -70,6 +72,7 @@ class Erasure:
 
     id: str
     kind: Kind
+    cause: Cause  #: asked for here, or the access was taken back at the provider
     user: str | None  #: None once it is done
     parts: tuple[Part, ...]
     counts: Mapping[str, int]  #: rows erased, by table
@@ -88,21 +91,32 @@ class Erasure:
         return "running" if self.erased_at is None else "waiting"
 
 
-_COLUMNS = 'id, kind, "user", counts, tombstone, acks, created_at, erased_at, physical_at, finished_at'
+_COLUMNS = 'id, kind, cause, "user", counts, tombstone, acks, created_at, erased_at, physical_at, finished_at'
 
 
 def _value(database: Database, row: Row) -> Erasure:
-    id_, kind, user, counts, tombstone, acks, created_at, erased_at, physical_at, finished_at = row
+    id_, kind, cause, user, counts, tombstone, acks, created_at, erased_at, physical_at, finished_at = row
     parts = database.rows(
-        "SELECT connection, id, provider, revocation, ended FROM erasure_part WHERE erasure = ? ORDER BY connection", (id_,)
+        "SELECT p.connection, p.id, p.provider, p.revocation, COALESCE(p.told_at, j.tried_at), j.reason, p.ended FROM erasure_part p "
+        "LEFT JOIN job j ON j.connection = p.connection AND j.kind = 'revoke' AND j.state = 'queued' "
+        "WHERE p.erasure = ? ORDER BY p.connection",
+        (id_,),
     )
     return Erasure(
         id=id_,
         kind=kind,
+        cause=cause,
         user=user,
         parts=tuple(
-            Part(number=number, id=of, provider=provider, revocation=msgspec.json.decode(revocation), ended=bool(ended))
-            for number, of, provider, revocation, ended in parts
+            Part(
+                number=number,
+                id=of,
+                provider=provider,
+                revocation=msgspec.json.decode(revocation) or ({"reason": reason} if reason else {}),
+                tried_at=tried_at,
+                ended=bool(ended),
+            )
+            for number, of, provider, revocation, tried_at, reason, ended in parts
         ),
         counts=msgspec.json.decode(counts),
         tombstone=tombstone,
@@ -139,10 +153,21 @@ def of_connection(database: Database, number: int) -> Erasure | None:
     return by_id(database, rows[0][0]) if rows else None
 
 
-def begin(database: Database, *, id_: str, kind: Kind, user: str, of: Sequence[Connection], job_ids: Sequence[str], now: int) -> Erasure:
+def begin(
+    database: Database,
+    *,
+    id_: str,
+    kind: Kind,
+    user: str,
+    of: Sequence[Connection],
+    job_ids: Sequence[str],
+    now: int,
+    cause: Cause = "asked",
+) -> Erasure:
     """Suppress these connections and note that they are to be erased. `job_ids` are for their revocations, one each."""
     database.rows(
-        "INSERT INTO erasure (id, kind, \"user\", counts, acks, created_at) VALUES (?, ?, ?, '{}', '{}', ?)", (id_, kind, user, now)
+        "INSERT INTO erasure (id, kind, cause, \"user\", counts, acks, created_at) VALUES (?, ?, ?, ?, '{}', '{}', ?)",
+        (id_, kind, cause, user, now),
     )
     for connection, job_id in zip(of, job_ids, strict=True):
         schedule.stop(database, connection.number, now)
@@ -225,10 +250,11 @@ def erase_deliveries(database: Database, erasure: str, connection: Connection) -
     return len(rows)
 
 
-def told(database: Database, number: int, revocation: Mapping[str, str]) -> None:
+def told(database: Database, number: int, revocation: Mapping[str, str], now: int) -> None:
     """Note what became of a connection's grant."""
     database.rows(
-        "UPDATE erasure_part SET revocation = ? WHERE connection = ? AND ended = 0", (msgspec.json.encode(revocation).decode(), number)
+        "UPDATE erasure_part SET revocation = ?, told_at = ? WHERE connection = ? AND ended = 0",
+        (msgspec.json.encode(revocation).decode(), now, number),
     )
 
 
@@ -267,10 +293,11 @@ class Told:
 
     connection: int
     revocation: Mapping[str, str]
+    now: int
 
     def apply(self, database: Database) -> None:
         """Write it."""
-        told(database, self.connection, self.revocation)
+        told(database, self.connection, self.revocation, self.now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

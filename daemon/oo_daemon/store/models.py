@@ -61,6 +61,7 @@ class ConnectionRow(Table):
     scopes = TextField()
     meta = TextField()
     created_at = IntegerField()
+    signed_in_at = IntegerField(default=0)
     changed_at = IntegerField()
     version = IntegerField()
 

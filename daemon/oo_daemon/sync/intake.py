@@ -10,14 +10,14 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 from oo_daemon.connections.guest import sentence
-from oo_daemon.ports import SECOND, Chance, Clock, Guests, Metrics, moment
+from oo_daemon.ports import SECOND, Chance, Clock, Guests, Metrics, micros, moment
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, inbox
+from oo_daemon.store import connections, inbox, sources
 from oo_daemon.store.accept import OCCURRED, Batch, Draft, Mark
 from oo_daemon.store.connections import Connection, StillActive
 from oo_daemon.store.database import Database
@@ -26,7 +26,7 @@ from oo_daemon.store.inbox import Claimed, DeliveryDone, Nudged, Pushed
 from oo_daemon.store.storage import Lane, Storage
 from oo_daemon.sync.plan import backoff
 from oo_daemon.sync.taken import MakeDraft
-from oo_sdk import Connector, ConnectorBug, ConnectorError, Delivery, Event, Hears, Log, Nudge, RetryLater, Unreadable
+from oo_sdk import Connector, ConnectorBug, ConnectorError, Delivery, Event, Hears, Log, Nudge, RetryLater, Unreadable, Withdrawn
 
 T = TypeVar("T")
 
@@ -73,6 +73,15 @@ class Senseless:
     """The connector says that it cannot be read."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a connector makes of a delivery."""
+
+    drafts: Sequence[Draft] = ()
+    nudge: bool = False
+    withdrawn: Withdrawn | None = None
 
 
 Outcome: TypeAlias = Told | Awaiting | Failed | Senseless
@@ -137,6 +146,7 @@ class Intake:
     owner: str  #: names this process in leases
     make_draft: MakeDraft
     nudged: Callable[[], Awaitable[None]]  #: called when connections have become due
+    withdrawn: Callable[[Connection], Awaitable[object]]  #: erases a connection whose access the person has taken back
     keep_bodies: int = inbox.KEEP_BODIES  #: microseconds
     keep_ids: int = inbox.KEEP_IDS
     poisoned: Callable[[str], bool] = lambda item: False  #: says of "delivery {number}" that it ended the process each time
@@ -285,6 +295,7 @@ class Intake:
         if not isinstance(connector, Hears):
             return Failed(reason=f"the connector {delivery.provider} is not loaded, or takes no webhooks: see `oo plugins`")
         try:
+            accounts: list[str] = []
             own = None if delivery.connection is None else await self.storage.read(connections.by_number, delivery.connection)
             told = arrived(delivery, own)
             if own is not None:
@@ -296,10 +307,14 @@ class Intake:
                 if not accounts:
                     return await self._done(delivery)
                 there = await self.storage.read(connections.at_accounts, delivery.provider, accounts)
+            if not there:
+                return Awaiting(reason="no connection")
+            said = await self._ask(self._read(connector, delivery, told), connector, _item(delivery))
+            if said.withdrawn is not None:
+                return await self._withdraw(delivery, said.withdrawn, accounts)
             active = [connection for connection in there if connection.state == "active"]
             if not active:
-                return Awaiting(reason="no connection that works" if there else "no connection")
-            drafts, nudge = await self._ask(self._read(connector, delivery, told), connector, _item(delivery))
+                return Awaiting(reason="no connection that works")
         except (LeaseLost, CannotStore, _TookTooLong):
             raise
         except Unreadable as error:
@@ -308,7 +323,7 @@ class Intake:
             return Failed(reason=sentence(error), after=error.after.total_seconds() if isinstance(error.after, timedelta) else None)
         except Exception as error:  # a guest's own: whatever it raises, the rest goes on
             return Failed(reason=sentence(error))
-        return await self._tell(delivery, there, drafts, nudge)
+        return await self._tell(delivery, there, said.drafts, said.nudge)
 
     async def rehearse(self, connection: Connection, headers: Mapping[str, str], body: bytes, id_: str) -> list[Draft]:
         """What a delivery to a connection's own address would become. Nothing is kept.
@@ -332,19 +347,19 @@ class Intake:
             received_at=now,
         )
         try:
-            drafts, _ = await self._ask(self._read(connector, delivery, arrived(delivery, connection)), connector)
+            said = await self._ask(self._read(connector, delivery, arrived(delivery, connection)), connector)
         except _TookTooLong:
             raise ConnectorBug(f"the connector did not answer within {ANSWER_WITHIN:.0f} s") from None
         except (ConnectorError, CannotStore):
             raise
         except Exception as error:  # a guest's own
             raise ConnectorBug(sentence(error)) from None
-        return drafts
+        return list(said.drafts)
 
-    async def _read(self, connector: Connector, delivery: Claimed, told: Delivery) -> tuple[list[Draft], bool]:
-        """What the connector makes of it: events, and whether there is a nudge. Runs on the guests' loop."""
+    async def _read(self, connector: Connector, delivery: Claimed, told: Delivery) -> Said:
+        """What the connector makes of it. Runs on the guests' loop."""
         assert isinstance(connector, Hears)
-        drafts, nudge = [], False
+        drafts, nudge, withdrawn = list[Draft](), False, None
         keep_until = delivery.received_at + self.keep_ids
         for item in _several(await connector.read(told)):
             match item:
@@ -353,9 +368,28 @@ class Intake:
                     drafts.append(replace(draft, keep_key_until=keep_until) if draft.change == OCCURRED else draft)
                 case Nudge():
                     nudge = True
+                case Withdrawn(at=at) if at is None or (isinstance(at, datetime) and at.tzinfo is not None):
+                    withdrawn = item
+                case Withdrawn():
+                    raise ConnectorBug("when the access was taken back must be a datetime with a zone")
                 case _:
-                    raise ConnectorBug(f"{delivery.provider} read a {type(item).__name__}, which is neither an event nor a nudge")
-        return drafts, nudge
+                    raise ConnectorBug(f"{delivery.provider} read a {type(item).__name__}, which is no news")
+        return Said(drafts=drafts, nudge=nudge, withdrawn=withdrawn)
+
+    async def _withdraw(self, delivery: Claimed, withdrawn: Withdrawn, accounts: Sequence[str]) -> Outcome:
+        """Have the connections erased from which the person took our access back, through the registration that was told so.
+
+        Repeated, it finds what is left to be erased; a connection that was signed in to since is another decision of theirs.
+        """
+        source = await self.storage.read(sources.by_id, delivery.source)
+        if source is None or source.registration is None:
+            return Senseless(reason="nobody gave access to this address that could be taken back")
+        at = delivery.received_at if withdrawn.at is None else min(micros(withdrawn.at), delivery.received_at)
+        for connection in await self.storage.read(connections.withdrawn_from, delivery.provider, accounts, source.registration, at):
+            self.log.info("access_withdrawn", provider=delivery.provider)
+            self.metrics.count("withdrawals", provider=delivery.provider)
+            await self.withdrawn(connection)
+        return await self._done(delivery)
 
     async def _tell(self, delivery: Claimed, there: Sequence[Connection], drafts: Sequence[Draft], nudge: bool) -> Outcome:
         """Write the events to each connection that works, and the mark with the last of them.

@@ -146,7 +146,7 @@ class World:
                 job = jobs.latest(self.database, "revoke", part.number)
                 if job is not None and job.state == "queued":
                     self.database.rows("UPDATE job SET state = 'done', next_try_at = NULL WHERE number = ?", (job.number,))
-                    erasures.told(self.database, part.number, {"revoked": "fully", "reason": ""})
+                    erasures.told(self.database, part.number, {"revoked": "fully", "reason": ""}, NOW)
 
     def counts(self) -> dict[str, int]:
         """Rows of each table."""
@@ -201,6 +201,11 @@ async def test_everything_of_a_user_goes(world: World) -> None:
     assert consumers.advance(world.database, "reader", 0, done.tombstone or 0, NOW)
     await erasing.tick()
     assert list((await erasing.status(begun.id)).acks) == ["reader"]
+    await world.clock.advance(1)
+    consumers.join(world.database, "later", world.clock.now())
+    assert consumers.advance(world.database, "later", 0, done.tombstone or 0, world.clock.now())
+    await erasing.tick()
+    assert list((await erasing.status(begun.id)).acks) == ["reader"], "who came later has no copies, and is not asked"
 
 
 @pytest.mark.rows("F1")
@@ -354,6 +359,19 @@ async def test_an_older_database_is_erased_again(world: World, tmp_path: Path) -
     reconnected = connections.put(world.database, signed_in("9" * 32, user="ada"), world.clock.now() + 1)
     assert await world.erasing().again() == 0
     assert connections.by_id(world.database, reconnected.id) is not None
+
+
+@pytest.mark.rows("F4")
+@pytest.mark.parametrize("torn", ["", "17", "1700000000000000 0123456789abcdef", f"1700000000000000 {'0' * 32}"])
+def test_a_line_that_a_power_cut_tore_spoils_no_other(tmp_path: Path, torn: str) -> None:
+    """What is noted after a power cut begins on a line of its own."""
+    log = DeletionLog(tmp_path / "deletions.log")
+    log.add(["1" * 32], 7)
+    log.path.write_text(log.path.read_text() + torn)
+    log.add(["2" * 32, "3" * 32], 8)
+    log.add(["4" * 32], 9)
+    known = {**dict.fromkeys(["1" * 32], 7), **dict.fromkeys(["2" * 32, "3" * 32], 8), "4" * 32: 9}
+    assert {id_: at for id_, at in log.read().items() if id_ in known} == known
 
 
 @pytest.mark.rows("F3", "F7")

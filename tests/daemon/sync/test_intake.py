@@ -23,7 +23,7 @@ from oo_daemon.connections import pause as pausing
 from oo_daemon.host import SameLoop
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import wire
-from oo_daemon.ports import SECOND
+from oo_daemon.ports import SECOND, moment
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections, inbox, outbox, registrations, schedule, sources
 from oo_daemon.store.accept import Batch
@@ -36,7 +36,7 @@ from oo_daemon.store.sources import Source
 from oo_daemon.store.storage import InlineStorage, Storage, open_database
 from oo_daemon.sync import intake as room
 from oo_daemon.sync.intake import LEASE, LOOKS, TRIES, WAITS, Again, Awaiting, Dead, Failed, Intake, Senseless, next_step
-from oo_sdk import Change, Connector, ConnectorBug, Delivery, Event, HmacScheme, News, Nudge, RetryLater, Unreadable
+from oo_sdk import Change, Connector, ConnectorBug, Delivery, Event, HmacScheme, News, Nudge, RetryLater, Unreadable, Withdrawn
 from oo_sdk.events import NormalizedEvent
 from oo_sdk.vocabulary import Document
 from oo_vault import Sealed
@@ -87,6 +87,8 @@ class Acme(Connector):
                 return answer
             case "nudge":
                 return [Nudge()]
+            case "withdrawn":
+                return [Withdrawn(at=moment(asked["at"]) if "at" in asked else None)]
             case "both":
                 return [note("n1"), Nudge(), Nudge()]
             case "sample":
@@ -112,11 +114,15 @@ class World:
     log: Notes = field(default_factory=Notes)
     metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
     nudges: list[int] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
     sent: int = 0
 
     def intake(self, *, owner: str = "me", storage: Storage | None = None, connectors: dict[str, Connector] | None = None) -> Intake:
         async def nudged() -> None:
             self.nudges.append(self.clock.now())
+
+        async def withdrawn(connection: Connection) -> None:
+            self.withdrawn.append(connection.id)
 
         return Intake(
             storage=storage or self.storage,
@@ -128,6 +134,7 @@ class World:
             log=self.log,
             owner=owner,
             make_draft=wire.declared_draft,
+            withdrawn=withdrawn,
             nudged=nudged,
         )
 
@@ -154,6 +161,9 @@ class World:
     async def state(self, connection: Connection, state: State) -> None:
         change = StateChanged(number=connection.number, state=state, reason="", now=self.clock.now())
         await self.storage.accept(Batch(connection=connection, observed_at=self.clock.now(), marks=(change,)))
+
+    async def set(self, column: str, value: str, name: str) -> None:
+        await self.storage.write(lambda database: database.rows(f"UPDATE connection SET {column} = ? WHERE id = ?", (value, name)))
 
     async def receive(self, body: dict[str, Any] | bytes = b"{}", *, to: str = "acme", **more: Any) -> str:
         self.sent += 1
@@ -374,7 +384,7 @@ async def test_what_cannot_be_read_is_dead_at_once(world: World) -> None:
         ({"read": "bug"}, "this is not what it was written for"),
         ({"read": "nonsense", "give": "text"}, "answered with a str"),
         ({"read": "nonsense", "give": None}, "answered with a NoneType"),
-        ({"read": "nonsense", "give": [1]}, "neither an event nor a nudge"),
+        ({"read": "nonsense", "give": [1]}, "which is no news"),
         ({"to": "a-1"}, "answered with a str"),
         ({"to": [""]}, "empty or no text"),
         ({"to": [7]}, "empty or no text"),
@@ -560,6 +570,61 @@ async def test_a_nudge_does_not_wait_for_the_signed_out(world: World) -> None:
     await world.receive(read="nudge")
     await world.work()
     assert await world.states() == ["done"]
+
+
+@pytest.mark.rows("F14")
+async def test_access_that_was_taken_back(world: World) -> None:
+    """Every connection of that account through that registration is erased, whether or not it still works, and no other; once."""
+    for name, account in (("c1", "a-1"), ("c2", "a-1"), ("c3", "a-2"), ("c4", "a-1")):
+        connection = await world.connect(name, account)
+        of = "acme" if name != "c4" else "other"
+        await world.set("registration", of, name)
+        if name == "c2":
+            await world.state(connection, "needs_sign_in")
+    await world.receive(read="withdrawn")
+    await world.work()
+    assert (world.withdrawn, await world.states(), await world.told()) == (["c1", "c2"], ["done"], [])
+    assert world.metrics.values()[("withdrawals_total", (("provider", "acme"),))] == 2
+    for name in world.withdrawn:
+        await world.set("state", "erasing", name)
+    await world.receive(read="withdrawn")
+    await world.receive(read="withdrawn", to="other")
+    await world.work()
+    assert (world.withdrawn, await world.states()) == (["c1", "c2", "c4"], ["done"] * 3)
+
+
+@pytest.mark.rows("F14")
+async def test_who_signed_in_again_is_not_erased(world: World) -> None:
+    """A notice that is late, or comes again, says nothing of a sign-in after it; and one from the future is held against when it came."""
+    await world.connect()
+    await world.set("registration", "acme", "c1")
+    now = world.clock.now()
+    await world.receive(read="withdrawn", at=now - 1)
+    await world.work()
+    assert (world.withdrawn, await world.states()) == ([], ["done"])
+    await world.receive(read="withdrawn", at=now + 3600 * SECOND)
+    await world.clock.advance(60)
+    await world.connect()
+    await world.set("registration", "acme", "c1")
+    await world.work()
+    assert (world.withdrawn, await world.states()) == ([], ["done", "done"])
+    await world.receive(read="withdrawn", at=now + 3600 * SECOND)
+    await world.work()
+    assert world.withdrawn == ["c1"]
+
+
+@pytest.mark.rows("F14")
+async def test_nobody_takes_back_what_nobody_gave(world: World) -> None:
+    """At an address of one connection's own there is no access, and what an author gives wrongly is told to them."""
+    connection = await world.connect()
+    await world.storage.write(
+        lambda database: database.rows("UPDATE source SET registration = NULL, connection = ? WHERE id = 'acme'", (connection.number,))
+    )
+    await world.receive(read="withdrawn")
+    await world.work()
+    (entry,) = (await world.entries()).values()
+    assert (entry.state, world.withdrawn) == ("dead", [])
+    assert "could be taken back" in entry.reason
 
 
 @pytest.mark.rows("F2")

@@ -19,7 +19,7 @@ STATEMENTS = (
         registration TEXT REFERENCES registration (id),
         state TEXT NOT NULL, reason TEXT NOT NULL,
         provider_account TEXT NOT NULL, label TEXT NOT NULL, scopes TEXT NOT NULL, meta TEXT NOT NULL,
-        created_at {int} NOT NULL, changed_at {int} NOT NULL, version {int} NOT NULL,
+        created_at {int} NOT NULL, signed_in_at {int} NOT NULL DEFAULT 0, changed_at {int} NOT NULL, version {int} NOT NULL,
         UNIQUE ("user", provider, account))""",
     "CREATE INDEX connection_by_state ON connection (state, number)",
     "CREATE INDEX connection_by_provider_account ON connection (provider, provider_account)",
@@ -65,7 +65,7 @@ STATEMENTS = (
     """CREATE TABLE job (
         number {serial}, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
         connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, "key" TEXT NOT NULL,
-        body TEXT NOT NULL, state TEXT NOT NULL, result TEXT, reason TEXT NOT NULL, tries {int} NOT NULL, next_try_at {int},
+        body TEXT NOT NULL, state TEXT NOT NULL, result TEXT, reason TEXT NOT NULL, tries {int} NOT NULL, next_try_at {int}, tried_at {int},
         lease_owner TEXT, lease_until {int}, fence {int} NOT NULL, created_at {int} NOT NULL, finished_at {int},
         UNIQUE (kind, connection, "key"))""",
     "CREATE INDEX job_due ON job (next_try_at) WHERE next_try_at IS NOT NULL",
@@ -149,11 +149,11 @@ STATEMENTS = (
     "CREATE INDEX upload_waiting ON upload (created_at) WHERE state IN ('queued', 'running')",
     # What was asked to be forgotten, how far that is, and the receipt.
     """CREATE TABLE erasure (
-        id TEXT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, "user" TEXT, counts TEXT NOT NULL, tombstone {int}, acks TEXT NOT NULL,
-        created_at {int} NOT NULL, erased_at {int}, physical_at {int}, finished_at {int})""",
+        id TEXT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, cause TEXT NOT NULL, "user" TEXT, counts TEXT NOT NULL,
+        tombstone {int}, acks TEXT NOT NULL, created_at {int} NOT NULL, erased_at {int}, physical_at {int}, finished_at {int})""",
     """CREATE TABLE erasure_part (
         erasure TEXT NOT NULL REFERENCES erasure (id) ON DELETE CASCADE, connection {int} NOT NULL, id TEXT NOT NULL,
-        provider TEXT NOT NULL, revocation TEXT NOT NULL, ended {int} NOT NULL, PRIMARY KEY (erasure, connection))""",
+        provider TEXT NOT NULL, revocation TEXT NOT NULL, told_at {int}, ended {int} NOT NULL, PRIMARY KEY (erasure, connection))""",
     "CREATE INDEX erasure_part_by_connection ON erasure_part (connection)",
     # What administrators did, each entry chained to the one before it and vouched for by a key; whom it was about is said by a random id.
     """CREATE TABLE audit (

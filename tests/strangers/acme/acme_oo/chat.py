@@ -4,7 +4,23 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acme_oo.message_pb2 import Message
-from oo_sdk import Change, Connector, Delivery, Event, Flow, HmacScheme, OAuth2, Scope, Stored, StoredCredential, Struct, decode, hookimpl
+from oo_sdk import (
+    Change,
+    Connector,
+    Delivery,
+    Event,
+    Flow,
+    HmacScheme,
+    News,
+    OAuth2,
+    Scope,
+    Stored,
+    StoredCredential,
+    Struct,
+    Withdrawn,
+    decode,
+    hookimpl,
+)
 
 API = "https://api.acme.example/v1"
 
@@ -42,8 +58,10 @@ class AcmeChat(Connector):
     async def route(self, delivery: Delivery) -> Sequence[str]:
         return [decode(delivery.body, Pushed).account]
 
-    async def read(self, delivery: Delivery) -> Sequence[Event]:
+    async def read(self, delivery: Delivery) -> Sequence[News]:
         pushed = decode(delivery.body, Pushed)
+        if pushed.message == "app_removed":
+            return [Withdrawn(at=pushed.sent_at)]
         return [Event("message", pushed.message, Change.OCCURRED, at=pushed.sent_at, payload=Message(text=pushed.text))]
 
 
