@@ -20,7 +20,7 @@ from oo_daemon.store.storage import Storage
 README = """\
 Everything that oO keeps of {user}, as of {at:%Y-%m-%d %H:%M} UTC.
 
-connections.json   the accounts that were connected: provider, state, what was allowed
+connections.json   the accounts that were connected: provider, state, what was allowed, how far each was read
 events.jsonl       what happened in them, one event a line, oldest first
 deliveries.jsonl   what providers pushed to us about them, as it arrived, as far as it is still kept
 runs.jsonl         when each account was read, and how that ended
@@ -28,7 +28,11 @@ actions.jsonl      what was changed in them through oO
 uploads.jsonl      files that were handed in, and what became of each
 uses.jsonl         how often the access that was given to us was used, in which hour and at which host
 
-Times are in UTC. The access that providers gave us is not in here: it is sealed, and shown to nobody.
+Times are in UTC, in microseconds since 1970 where they are numbers.
+
+Not in here: the access that providers gave us, which is sealed and shown to nobody; the files that were handed in, which are not kept once
+they are imported unless whoever runs this place says so, and then lie in its folder uploads; digests by which oO knows what is new; and
+backups.
 """
 #: Rows that are read at once.
 SOME = 500

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from oo_daemon.store import audit, connections, credentials, jobs, retention, schedule
+from oo_daemon.store import audit, connections, credentials, inbox, jobs, retention, schedule
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.database import Database, Row
@@ -232,18 +232,16 @@ def erase_some(database: Database, erasure: str, number: int) -> int:
 
 
 def erase_deliveries(database: Database, erasure: str, connection: Connection) -> int:
-    """Erase the bodies of some deliveries that name the account at the provider; gives how many.
+    """Erase the bodies of some deliveries that name the account at the provider, or a subscription there; gives how many.
 
     One that is still to become events is left until it has: others may be in it, too. One that waits for a connection has none any more.
     """
-    if not connection.provider_account:
-        return 0
-    holds = "position(? in body) > 0" if database.dialect == "postgresql" else "instr(body, ?) > 0"
     rows = database.rows(
         "UPDATE delivery SET headers = '{}', body = NULL, state = CASE WHEN state = 'received' THEN 'dead' ELSE state END, "
         "next_try_at = NULL, waiting = 0, reason = '' WHERE number IN (SELECT d.number FROM delivery d JOIN source s ON s.id = d.source "
-        f"WHERE s.provider = ? AND d.body IS NOT NULL AND (d.state <> 'received' OR d.waiting = 1) AND {holds} LIMIT ?) RETURNING number",
-        (connection.provider, connection.provider_account.encode(), SOME),
+        f"WHERE s.provider = ? AND d.body IS NOT NULL AND (d.state <> 'received' OR d.waiting = 1) AND ({inbox.names(database)}) LIMIT ?) "
+        "RETURNING number",
+        (connection.provider, *inbox.named(connection), SOME),
     )
     if rows:
         _count(database, erasure, "delivery", len(rows))

@@ -9,8 +9,36 @@ from typing import Any
 
 import msgspec
 
-from oo_daemon.store import connections
+from oo_daemon.store import connections, inbox
 from oo_daemon.store.database import Database, Row
+
+#: Every table that is handed out, and under which name. A test holds this against the schema.
+HANDED_OUT: Mapping[str, str] = {
+    "connection": "connections",
+    "schedule": "connections",
+    "subscription": "connections",
+    "outbox": "events",
+    "delivery": "deliveries",
+    "run": "runs",
+    "job": "actions",
+    "upload": "uploads",
+    "credential_use": "uses",
+}
+#: What is kept of a person, and not handed out.
+LEFT_OUT: Mapping[str, str] = {
+    "credential": "the access itself: sealed, and shown to nobody",
+    "object": "digests and numbers, to tell what is new; what they are of is in the events",
+    "occurrence": "likewise",
+    "occurrence_day": "likewise",
+    "source": "addresses that webhooks are posted to, with their secrets",
+    "flow": "sign-ins under way; gone within a day",
+    "subscriber": "when subscriptions are looked at next",
+    "audit": "what administrators did; of a user only a random id is in it",
+    "audit_subject": "which random id stands for whom",
+    "consumer": "readers are the operator's, also one that reads the events of one user only",
+    "erasure": "receipts: whose they are is not kept once they are done",
+    "erasure_part": "likewise",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +62,7 @@ def of_user(database: Database, user: str) -> Held:
     uploads: list[dict[str, Any]] = []
     uses: list[dict[str, Any]] = []
     for connection in known:
-        deliveries += _named(database, connection.id, _DELIVERIES, (connection.number, *_names(database, connection)))
+        deliveries += _named(database, connection.id, _DELIVERIES, (connection.number, connection.provider, *inbox.named(connection)))
         runs += _named(database, connection.id, _RUNS, (connection.number,))
         actions += _named(database, connection.id, _ACTIONS, (connection.number,))
         uploads += _named(database, connection.id, _UPLOADS, (connection.number,))
@@ -51,6 +79,7 @@ def of_user(database: Database, user: str) -> Held:
                 "account_at_provider": each.provider_account,
                 "allowed": list(each.scopes),
                 "meta": each.meta,
+                **_place(database, each.number),
                 "created_at": each.created_at,
                 "changed_at": each.changed_at,
             }
@@ -62,6 +91,16 @@ def of_user(database: Database, user: str) -> Held:
         uploads=uploads,
         uses=uses,
     )
+
+
+def _place(database: Database, number: int) -> dict[str, Any]:
+    """How far a connection was read, and what its provider pushes."""
+    cursors = database.rows("SELECT cursor FROM schedule WHERE connection = ?", (number,))
+    topics = database.rows("SELECT topic FROM subscription WHERE connection = ? AND state <> 'ended' ORDER BY topic", (number,))
+    return {
+        "cursor": msgspec.json.decode(cursors[0][0]) if cursors and cursors[0][0] else None,
+        "pushes": [topic for (topic,) in topics],
+    }
 
 
 def events(database: Database, user: str, after: int, limit: int) -> list[tuple[int, bytes]]:
@@ -76,7 +115,7 @@ def events(database: Database, user: str, after: int, limit: int) -> list[tuple[
 _DELIVERIES = (
     "SELECT d.delivery_id, s.provider, d.state, d.received_at, d.done_at, d.headers, d.body "
     "FROM delivery d JOIN source s ON s.id = d.source "
-    "WHERE d.body IS NOT NULL AND (s.connection = ? OR (s.provider = ? AND {holds})) ORDER BY d.number",
+    "WHERE d.body IS NOT NULL AND (s.connection = ? OR (s.provider = ? AND ({names}))) ORDER BY d.number",
     ("delivery_id", "provider", "state", "received_at", "done_at", "headers", "body"),
 )
 _RUNS = (
@@ -95,15 +134,9 @@ _UPLOADS = (
 _USES = ("SELECT hour, host, uses FROM credential_use WHERE connection = ? ORDER BY hour, host", ("hour", "host", "uses"))
 
 
-def _names(database: Database, connection: connections.Connection) -> tuple[Any, ...]:
-    # An account without a name is named by no body: an empty text would be in every one.
-    return connection.provider, (connection.provider_account or "\0none\0").encode()
-
-
 def _named(database: Database, id_: str, query: tuple[str, Sequence[str]], values: Sequence[Any]) -> list[dict[str, Any]]:
     sql, names = query
-    holds = "position(? in d.body) > 0" if database.dialect == "postgresql" else "instr(d.body, ?) > 0"
-    return [{"connection": id_, **_shown(names, row)} for row in database.rows(sql.replace("{holds}", holds), values)]
+    return [{"connection": id_, **_shown(names, row)} for row in database.rows(sql.replace("{names}", inbox.names(database)), values)]
 
 
 def _shown(names: Sequence[str], row: Row) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import msgspec
 
 from oo_daemon.ports import SECOND
 from oo_daemon.store import schedule
+from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database, Row
 from oo_daemon.store.errors import LeaseLost
 
@@ -323,6 +324,21 @@ def drop(database: Database, which: Which, now: int, limit: int) -> list[int]:
         (now, *values, limit),
     )
     return sorted(number for (number,) in rows)
+
+
+def names(database: Database) -> str:
+    """True for a delivery `d` that names a connection: its account at the provider in the body, or one of its subscriptions in a header.
+
+    Its values come from `named`.
+    """
+    holds = "position(? in d.body) > 0" if database.dialect == "postgresql" else "instr(d.body, ?) > 0"
+    header = "position(u.id in d.headers) > 0" if database.dialect == "postgresql" else "instr(d.headers, u.id) > 0"
+    return f"{holds} OR EXISTS (SELECT 1 FROM subscription u WHERE u.connection = ? AND {header})"
+
+
+def named(connection: Connection) -> tuple[bytes, int]:
+    """The values that `names` is asked with. An account without a name is named by no body: an empty text would be in every one."""
+    return (connection.provider_account or "\0none\0").encode(), connection.number
 
 
 def forget_bodies(database: Database, now: int, limit: int, keep: int = KEEP_BODIES) -> int:

@@ -19,7 +19,7 @@ from oo_daemon.ports import SECOND
 from oo_daemon.privacy.deletions import DeletionLog
 from oo_daemon.privacy.erase import Erasures
 from oo_daemon.privacy.offline import Offline
-from oo_daemon.store import backup, connections, consumers, credentials, erasures, flows, jobs, outbox, schedule
+from oo_daemon.store import backup, connections, consumers, credentials, erasures, export, flows, inbox, jobs, outbox, schedule
 from oo_daemon.store.accept import Batch, accept
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import SqliteDatabase
@@ -176,6 +176,99 @@ def test_every_table_is_accounted_for(world: World) -> None:
     for table in erasures.WITH_THE_ROW:
         ((sql,),) = world.database.rows("SELECT sql FROM sqlite_schema WHERE name = ?", (table,))
         assert re.search(r"REFERENCES (connection|source) \(\w+\) ON DELETE CASCADE", sql), table
+
+
+@pytest.mark.rows("F13")
+def test_every_table_is_handed_out_or_says_why_not(world: World) -> None:
+    """A new table that holds something of a person cannot be left out of what is handed out without a word."""
+    of_persons = set(erasures.OF_A_CONNECTION) | erasures.WITH_THE_ROW | {"connection", "flow"}
+    assert of_persons <= export.HANDED_OUT.keys() | export.LEFT_OUT.keys()
+    assert not export.HANDED_OUT.keys() & export.LEFT_OUT.keys()
+    assert export.HANDED_OUT.keys() | export.LEFT_OUT.keys() <= world.counts().keys()
+
+
+@pytest.mark.rows("F3")
+async def test_nothing_is_left_of_any_column(world: World) -> None:
+    """Every text and every blob of every row that is hers, filled with words of its own: none is left in the file, its log or beside it."""
+    canaries: list[str] = []
+    numbers = [each.number for each in connections.listed(world.database, user="ada")]
+    world.database.rows(
+        "INSERT INTO source (id, provider, connection, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at) "
+        "VALUES ('hers', 'webhook', ?, 'canary-token', 'k', 'canary-sealed', 0, 'canary-scheme', 1, 0)",
+        (numbers[0],),
+    )
+    canaries += ["canary-token", "canary-sealed", "canary-scheme"]
+    for table in sorted((erasures.WITH_THE_ROW | erasures.OF_A_CONNECTION.keys()) - {"source"}):
+        columns = world.database.rows(f"PRAGMA table_info({table})")
+        names, values = [], []
+        for _, name, kind, _, _, _ in columns:
+            canary = f"canary-{table}-{name}-4711"
+            if name in {"connection", "source"}:
+                value: object = numbers[0] if name == "connection" else "hers"
+            elif name == "number":
+                continue
+            elif kind == "INTEGER":
+                value = NOW
+            elif name in {"kind", "state"}:
+                value = "done"
+            else:
+                canaries.append(canary)
+                value = f'{{"canary": "{canary}"}}' if name in {"meta", "cursor", "body", "result", "summary", "headers"} else canary
+                value = str(value).encode() if kind == "BLOB" else value
+            names.append(f'"{name}"')
+            values.append(value)
+        places = ", ".join("?" * len(names))
+        world.database.rows(f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({places})", tuple(values))
+    world.database.rows(
+        "UPDATE connection SET label = 'canary-label', meta = '{\"canary\": \"canary-meta\"}', provider_account = 'canary-account', "
+        "scopes = 'canary-scope' WHERE number = ?",
+        (numbers[0],),
+    )
+    canaries += ["canary-label", "canary-meta", "canary-account", "canary-scope"]
+    world.database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = world.path.read_bytes()
+    assert len(canaries) > 40
+    assert not [canary for canary in canaries if canary.encode() not in before]
+    erasing = world.erasing()
+    begun = await erasing.of_user("ada")
+    for _ in range(3):
+        await erasing.tick()
+        world.tell_providers()
+    assert (await erasing.status(begun.id)).state == "done"
+    world.database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    left = b"".join(path.read_bytes() for path in sorted(world.path.parent.iterdir()) if path.is_file())
+    assert [canary for canary in canaries if canary.encode() in left] == []
+
+
+@pytest.mark.rows("F1", "F13")
+async def test_pushes_that_name_a_subscription(world: World) -> None:
+    """A push that says only by its header whose it is, is handed out, and goes with the connection; another one stays."""
+    connection = connections.listed(world.database, user="ada", provider="acme")[0]
+    world.database.rows(
+        "INSERT INTO source (id, provider, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at) "
+        "VALUES ('acme', 'acme', 'h', 'k', 's', 0, '', 1, 0)"
+    )
+    world.database.rows(
+        "INSERT INTO subscription (id, connection, topic, handle, state, changed_at) "
+        "VALUES ('channel-of-ada', ?, 'notes', 'x', 'standing', 0)",
+        (connection.number,),
+    )
+    for name, channel in (("d1", "channel-of-ada"), ("d2", "channel-of-grace")):
+        inbox.put(
+            world.database,
+            inbox.Arrival(source="acme", delivery_id=name, weak=False, headers={"x-channel": channel}, body=b"{}", received_at=NOW),
+        )
+    world.database.rows("UPDATE delivery SET state = 'done', done_at = ?", (NOW,))
+    held = export.of_user(world.database, "ada")
+    assert [each["delivery_id"] for each in held.deliveries] == ["d1"]
+    assert held.connections[0]["pushes"] == ["notes"]
+    erasing = world.erasing()
+    await erasing.of_user("ada")
+    await erasing.tick()
+    assert world.database.rows("SELECT delivery_id, headers FROM delivery ORDER BY delivery_id") == [
+        ("d1", "{}"),
+        ("d2", '{"x-channel":"channel-of-grace"}'),
+    ]
 
 
 @pytest.mark.rows("F1", "F6", "F7")
