@@ -13,7 +13,7 @@ from daemon.outbox.test_relay import World
 
 from oo_daemon.ops.health import ConsumersRead
 from oo_daemon.ops.metrics import MemoryMetrics
-from oo_daemon.outbox import wire
+from oo_daemon.outbox import own, wire
 from oo_daemon.outbox.retention import Keep, Retention, why
 from oo_daemon.ports import SECOND
 from oo_daemon.store import consumers, erasures, outbox
@@ -143,6 +143,22 @@ async def test_a_consumer_is_waited_for_but_not_for_ever(world: World) -> None:
     assert world.log.said("events_expired_early") == [{"unread": 3, "size": 0, "events": 3}]
     given = await it.take("dead", 10, 60, 0)
     assert ([event.position for event in given.events], given.missing) == ([5], 3)  # the gap is told
+
+
+@pytest.mark.rows("F6")
+async def test_the_word_that_somebody_was_erased_is_waited_for(world: World) -> None:
+    """A consumer that was off for forty days is given it, also where nothing else of that time is left; after ninety it is gone."""
+    kept, it = Kept(world), asking(world)
+    await it.add("off", "beginning", Filter(), 10)
+    await occur(world, "1")
+    now = world.clock.now()
+    draft = own.erased_event("user", "ada", "e1", now)
+    await world.storage.accept(lambda database: Batch(connection=world.connection(database), observed_at=now, drafts=[draft]))
+    assert await kept.after(40) == [2]
+    given = await it.take("off", 10, 60, 0)
+    assert [wire.decode(event.body).type for event in given.events if event.body] == ["user.erased"]
+    assert await kept.after(49.5) == [2]
+    assert await kept.after(0.8) == []
 
 
 @pytest.mark.rows("B9")
