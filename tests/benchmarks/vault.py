@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,15 @@ from benchmarks.harness import Results, Shown, Side, interleaved, once, ours, se
 from benchmarks.side import timed
 
 if TYPE_CHECKING:
+    from oo_client import Client
     from oo_daemon.app import App
     from oo_daemon.store.connections import Connection
 
 TITLE = "Seal, open, rotate, sign"
 OO, BARE = "oO", "bare"
 PLAIN = os.urandom(500)
+#: Questions before those that count.
+WARM = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ def bench(size: Size, tell: Callable[[str], None]) -> Results:
     results.aim("CPU to seal, of PyNaCl", results.ratio("seal_us", OO, BARE), 1.3, "less", stable=True)
     results.aim("CPU to open, of PyNaCl", results.ratio("open_us", OO, BARE), 1.3, "less", stable=True)
     results.aim("rotation/s of cryptography alone", results.ratio("rotate_per_s", OO, BARE), 0.7, "more")
+    results.aim("p99 of an answer beside a rotation, of before", results.median(OO, "p99_beside"), 1.2, "less")
     results.aim("CPU of a signed request, of bare aiohttp", results.ratio("request_us", OO, BARE), 1.05, "less", stable=True)
     results.shown = [Shown(figure="open_us", title="CPU to open a credential; less is better", unit="µs")]
     return results
@@ -100,17 +103,33 @@ async def _daemon(rows: int, requests: int, address: str) -> dict[str, float]:
             connection = await connect(app, "bench_feed", now=time.time_ns() // 1000, due=None)
             figures["request_us"] = await _requests(app, connection, requests, address)
             await app.storage.write(many_credentials, app.settings.vault.key_file, rows)
+            await _answers(client, WARM)
+            quiet = await _answers(client, requests)
             add_key(app.settings.vault.key_file)
             cpu, began = time.process_time(), time.perf_counter()
-            state = await client.rotate_keys(wait=30)
-            while state.rotation.running:
-                await asyncio.sleep(0.1)
-                state = await client.vault()
+            await app.keys.begin()
+            beside = await _answers(client, None, until=lambda: app.keys.idle)
+            figures["p99_beside"] = _p99(beside) / _p99(quiet)
+            state = await client.vault()
             figures["rotate_per_s"] = state.rotation.rate
             figures["rotate_us"] = (time.process_time() - cpu) / rows * 1e6
             figures["rotate_s"] = time.perf_counter() - began
             assert state.rotation.done >= rows, state
     return figures
+
+
+async def _answers(client: Client, count: int | None, until: Callable[[], bool] = lambda: False) -> list[float]:
+    """Seconds that each of some questions took, one after another."""
+    took: list[float] = []
+    while (count is None or len(took) < count) and not until():
+        began = time.perf_counter()
+        await client.status()
+        took.append(time.perf_counter() - began)
+    return took
+
+
+def _p99(took: Sequence[float]) -> float:
+    return sorted(took)[len(took) * 99 // 100]
 
 
 async def _requests(app: App, connection: Connection, requests: int, address: str) -> float:

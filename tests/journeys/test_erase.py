@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -68,6 +69,10 @@ async def test_a_provider_that_is_down(house: House) -> None:
         while (found := await client.erasure(begun.id, wait=1)).state == "running":
             pass
         assert (found.state, "todoist to be told" in found.waits_for) == ("waiting", True)
+        async with asyncio.timeout(20):
+            while not (part := (await client.erasure(begun.id)).connections[0]).reason:
+                pass
+        assert (part.revoked, part.tried_at is not None) == ("pending", True)
         assert [event.type for event in await house.events()] == ["connection.erased"]
         with pytest.raises(Refused) as refused:
             await client.connect(provider="todoist", user="ada")

@@ -13,7 +13,7 @@ def test_it_shows_a_receipt(oo: Oo, daemon: FakeDaemon) -> None:
     """What the provider was told, what went, who has read of it."""
     ended = oo("erase", "--user", "ada", "--yes")
     assert ended.exit_code == 0
-    for words in ("done", "outbox 7", "nothing is left", "reader", "remove oO at Todoist"):
+    for words in ("done", "outbox 7", "nothing is left", "reader (2026", "Not yet read by", "slow", "remove oO at Todoist", "Last tried"):
         assert words in ended.stdout
     assert len(daemon.asked("DELETE /v1/users/{user}")) == 1
 
@@ -33,6 +33,9 @@ def test_the_list_and_one_of_it(oo: Oo, daemon: FakeDaemon) -> None:
     assert "e-0" in oo("erasures").stdout
     assert json.loads(oo("erasures", "--json").stdout)["erasures"][0]["id"] == "e-0"
     assert "Not to be found since" in oo("erasures", "e-0").stdout
+    assert "Taken back at the provider" not in oo("erasures", "e-0").stdout
+    daemon.erasures[0]["cause"] = "withdrawn"
+    assert "Taken back at the provider  2026-11-22" in oo("erasures", "e-0").stdout
 
 
 def test_export_writes_a_file_that_only_its_owner_reads(oo: Oo, daemon: FakeDaemon, tmp_path: Path) -> None:
