@@ -32,6 +32,7 @@ DOORS = {
 PROTOBUF_DOORS = {
     "plugins/oo_sdk/cloudevents.py",
     "plugins/oo_sdk/events.py",
+    "plugins/oo_sdk/stored.py",
     "plugins/oo_sdk/uploads.py",
     "plugins/oo_sdk/vocabulary.py",
     "plugins/oo_sdk/_schema/",

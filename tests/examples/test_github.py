@@ -119,7 +119,7 @@ def test_its_own_tests(python: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     lines = [code(path.read_text()) for path in (EXAMPLE / "github_oo" / "__init__.py", EXAMPLE / "tests" / "test_contract.py")]
     with capsys.disabled():
         print(f"\nexamples/github: {lines[0]} lines of code, {lines[1]} of its contract test; {said.splitlines()[-1]}")
-    assert lines[0] <= 125
+    assert lines[0] <= 130
     assert lines[1] <= 6
 
 

@@ -26,6 +26,7 @@ from oo_sdk import (
     Scope,
     Sign,
     Signal,
+    Stored,
     StoredCredential,
     Struct,
     hookimpl,
@@ -58,6 +59,15 @@ class GitHub(Connector):
     id = "github"
     title = "GitHub"
     scopes = (Scope("repo", "See your repositories and their issues; GitHub has no smaller permission for private ones."),)
+    stores = (
+        Stored("repository", "the names of your repositories", "show your issues where they belong", ("title",)),
+        Stored(
+            "issue",
+            "your issues: title, text and whether each is open",
+            "show and plan them",
+            ("title", "description", "completed", "project"),
+        ),
+    )
     limits = (RateLimit(5000, per="hour"),)
     manual_revocation = "https://github.com/settings/applications"
 
