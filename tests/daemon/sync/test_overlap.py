@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from daemon.sync.world import PROVIDER, Hub, Scripted, gone, note
+from declared import everything
 
 from oo_daemon.store.schedule import TRAIL
 from oo_sdk import Checkpoint, Connector, Context, Cursor, CursorExpired, Event, Signal
+from oo_sdk.vocabulary import Document
 
 
 @dataclass
@@ -17,6 +19,7 @@ class Late(Connector):
     """A provider whose list of changes by time shows some of them only a while later."""
 
     id = PROVIDER
+    stores = everything(Document)
     changes: list[tuple[int, Event]] = field(default_factory=list)  #: when it happened, what
     asked: list[int | None] = field(default_factory=list)
 
