@@ -38,17 +38,25 @@ class Stored:
         return f"{self.what[:1].upper()}{self.what[1:]}, to {self.purpose}."
 
 
-@lru_cache(maxsize=4096)
-def undeclared(connector: Connector, name: str, message: Descriptor) -> tuple[str, ...]:
+def undeclared(connector: Connector, name: str, payload: Message) -> tuple[str, ...]:
     """The fields of a payload that are not kept. Raises `ConnectorBug` for events that nothing is declared of."""
-    known = {each.name: each for each in connector.stores}
-    stored = known.get(name) or known.get(ANY)
+    stored = None
+    for each in connector.stores:
+        if each.name == name:
+            return _others(tuple(each.fields), payload.DESCRIPTOR)
+        if each.name == ANY:
+            stored = each
     if stored is None:
         raise ConnectorBug(f"{connector.id} tells a {name}, which it does not declare in `stores`: say what is kept of it, and what for")
-    return tuple(sorted(set(message.fields_by_name) - set(stored.fields)))
+    return _others(tuple(stored.fields), payload.DESCRIPTOR)
+
+
+@lru_cache(maxsize=1024)
+def _others(fields: tuple[str, ...], message: Descriptor) -> tuple[str, ...]:
+    return tuple(sorted(set(message.fields_by_name) - set(fields)))
 
 
 def drop_undeclared(connector: Connector, name: str, payload: Message) -> None:
     """Take out of a payload what is not kept. Raises `ConnectorBug`."""
-    for field in undeclared(connector, name, payload.DESCRIPTOR):
+    for field in undeclared(connector, name, payload):
         payload.ClearField(field)

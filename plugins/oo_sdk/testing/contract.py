@@ -312,7 +312,7 @@ class ConnectorContract:
                 raise Broken("words that a person can read", f"{stored.name} has {stored.what!r} and {stored.purpose!r}", remedy)
         for name, payload in self._payloads(made):
             try:
-                dropped = set(undeclared(made, name, payload.DESCRIPTOR))
+                dropped = set(undeclared(made, name, payload))
             except ConnectorBug:
                 remedy = f'add `Stored("{name}", …)` to `stores`: what is kept of it, what for, and the fields'
                 raise Broken(f"a {name} to be declared in `stores`", "it is not, and would be refused", remedy) from None
