@@ -8,11 +8,11 @@ import random
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from oo_daemon.ports import Guests
 from oo_daemon.strikes import AtWork
@@ -82,6 +82,7 @@ class GuestLoop(Guests):
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(_tell_kind)
         self.loop.set_task_factory(self._task)  # type: ignore[arg-type]  # typeshed's takes generators, too: asyncio has no more of them
+        self._there = self._back = _Crossing(self.loop)
         self._patience = patience
         self._named = named
         self._names: dict[int, str] = {}
@@ -126,32 +127,26 @@ class GuestLoop(Guests):
 
     async def run(self, work: Coroutine[Any, Any, T], *, of: object = None, item: str = "") -> T:
         """Run it there and wait; cancelling the wait cancels it there, and still waits for its end."""
-        there: Future[asyncio.Task[T]] = Future()
         context = copy_context()
         context.run(_OWNER.set, (self._name(of) if of is not None else "", item))
-        ended: Future[T] = Future()
-        # Never cancelled itself, as the future of run_coroutine_threadsafe would be, which then ends before the guest does.
-        ended.set_running_or_notify_cancel()
-
-        def begin() -> None:
-            task = self.loop.create_task(_contained(work), context=context)
-            task.add_done_callback(lambda task: _copy(task, ended))
-            task.add_done_callback(lambda _: work.close())  # which it had not begun, where it was cancelled at once
-            there.set_result(task)
-
+        home = asyncio.get_running_loop()
+        if self._back.loop is not home:
+            self._back = _Crossing(home)
+        visit: _Visit[T] = _Visit(back=self._back, ended=home.create_future())
         try:
-            self.loop.call_soon_threadsafe(begin)
+            self._there.bring(lambda: visit.begin(self.loop, work, context))
         except RuntimeError:  # the loop is closed: say so, and not that a coroutine was never awaited
             work.close()
             raise
-        here = asyncio.wrap_future(ended)
         try:
-            return await asyncio.shield(here)
+            return await visit.ended
         except asyncio.CancelledError:
-            here.add_done_callback(lambda here: here.exception())  # nobody waits for it any more
+            if visit.is_over():
+                raise
+            visit.left = home.create_future()
             with suppress(RuntimeError):  # the loop is closed, and the guest was left behind
-                self.loop.call_soon_threadsafe(lambda: there.result().cancel())  # it has begun by then: calls keep their order
-            await asyncio.wait({here}, timeout=self._patience)
+                self._there.bring(visit.cancel)
+            await asyncio.wait({visit.left}, timeout=self._patience)
             raise
 
     async def stop(self) -> None:
@@ -170,6 +165,78 @@ class GuestLoop(Guests):
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 2 * self._patience)
         if not self._thread.is_alive():
             self.loop.close()
+
+
+class _Crossing:
+    """The way into a loop from another thread. What comes at the same time crosses together: to wake a loop costs more than most calls."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._calls: deque[Callable[[], None]] = deque()
+        self._rung = False
+
+    def bring(self, call: Callable[[], None]) -> None:
+        """Have it called there, in order. It must not raise. Raises `RuntimeError` where the loop is closed."""
+        self._calls.append(call)
+        if not self._rung:
+            self._rung = True
+            try:
+                self.loop.call_soon_threadsafe(self._arrive)
+            except RuntimeError:
+                self._rung = False
+                raise
+
+    def _arrive(self) -> None:
+        self._rung = False  # before the first: who comes from now on rings again
+        while self._calls:
+            self._calls.popleft()()
+
+
+class _Visit(Generic[T]):
+    """A coroutine on the guests' loop, and who waits for it at home. `begin` and `cancel` are called there, the rest at home."""
+
+    def __init__(self, *, back: _Crossing, ended: asyncio.Future[T]) -> None:
+        self.ended = ended  #: cancelled where nobody waits any more
+        self.left: asyncio.Future[None] | None = None  #: done at the end, where that came after
+        self._back = back
+        self._task: asyncio.Task[T] | None = None
+        self._over = False
+
+    def begin(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], context: Context) -> None:
+        self._task = loop.create_task(_contained(work), context=context)
+        self._task.add_done_callback(lambda task: self._end(work))
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def is_over(self) -> bool:
+        if not self.ended.cancelled():
+            self.ended.exception()  # seen: it would be told of as one that nobody has met
+            return True
+        return self._over
+
+    def _end(self, work: Coroutine[Any, Any, T]) -> None:
+        work.close()  # likewise what `_contained` had not begun
+        assert self._task is not None
+        if not self._task.cancelled():
+            self._task.exception()  # seen, as above
+        with suppress(RuntimeError):  # the loop at home is closed: nobody waits
+            self._back.bring(self._tell)
+
+    def _tell(self) -> None:
+        self._over = True
+        assert self._task is not None
+        if self.left is not None:
+            self.left.set_result(None)
+        elif self.ended.cancelled():
+            pass
+        elif self._task.cancelled():
+            self.ended.set_exception(asyncio.CancelledError())
+        elif error := self._task.exception():
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(self._task.result())
 
 
 class _Turns(Coroutine[Any, Any, T]):
@@ -218,15 +285,6 @@ async def _contained(work: Coroutine[Any, Any, T]) -> T:
         return await work
     except (SystemExit, KeyboardInterrupt) as exit_:  # would end the loop, and with it every other guest
         raise RuntimeError(f"a plugin raised {type(exit_).__name__}") from None
-
-
-def _copy(task: asyncio.Task[T], ended: Future[T]) -> None:
-    if task.cancelled():
-        ended.set_exception(asyncio.CancelledError())
-    elif error := task.exception():
-        ended.set_exception(error)
-    else:
-        ended.set_result(task.result())
 
 
 def _tell_kind(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -102,10 +102,11 @@ class MemoryMetrics:
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add one measurement."""
-        self._add(f"{name}_sum", value, labels)
-        self._add(f"{name}_count", 1, labels)
+        with_labels = _series(name, labels)[1]
         with self._lock:
-            self._buckets[_series(name, labels)][bisect_left(BOUNDS, value)] += 1
+            self._values[f"{name}_sum", with_labels] += value
+            self._values[f"{name}_count", with_labels] += 1
+            self._buckets[name, with_labels][bisect_left(BOUNDS, value)] += 1
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a level."""

@@ -127,6 +127,8 @@ def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
     _hold(database, batch)
     for mark in batch.marks:
         mark.apply(database)
+    if not batch.drafts and batch.sweep is None:
+        return Accepted(events=0, last_position=None)
     generation = _generation(database, number)
     positions = [*_emit(database, batch, batch.drafts, generation, encode)]
     swept = _gone(database, number, batch.sweep, generation) if batch.sweep else []  # the batch's own drafts show objects, too

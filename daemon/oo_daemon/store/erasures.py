@@ -318,8 +318,5 @@ class TombstoneWritten:
 
 def reborn(database: Database, deleted: Mapping[str, int]) -> list[Connection]:
     """Connections that were erased and are there again, as an older database was restored. `deleted`: random id → when it was erased."""
-    return [
-        connection
-        for connection in connections.listed(database)
-        if connection.state != "erasing" and connection.created_at <= deleted.get(connection.id, -1)
-    ]
+    there = [connection for id_ in deleted if (connection := connections.by_id(database, id_)) is not None]
+    return [connection for connection in there if connection.state != "erasing" and connection.created_at <= deleted[connection.id]]

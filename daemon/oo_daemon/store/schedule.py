@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from oo_daemon.store import runs
+from oo_daemon.store import connections, runs
+from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.runs import Tally
@@ -31,6 +32,7 @@ class Run:
     cursor: Mapping[str, Any] | None
     shape: int = 1  #: of the cursor, as the connector numbers them
     unmoved: int = 0  #: runs in a row that asked the provider and left the cursor where it was
+    of: Connection | None = None  #: the connection as it was at the claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,15 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
     rows.sort(key=lambda row: row[:2])  # RETURNING keeps no order
     runs.begin(database, ((row[1], row[2]) for row in rows), now, remembered)
     return [
-        Run(connection=connection, fence=fence, tries=tries, cursor=_cursor(cursor), shape=shape, unmoved=unmoved)
+        Run(
+            connection=connection,
+            fence=fence,
+            tries=tries,
+            cursor=_cursor(cursor),
+            shape=shape,
+            unmoved=unmoved,
+            of=connections.by_number(database, connection),
+        )
         for _, connection, fence, tries, cursor, shape, unmoved in rows
     ]
 

@@ -14,7 +14,7 @@ from oo_daemon.ports import SECOND, Chance, Clock, Guests, Metrics, micros, mome
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections, schedule
 from oo_daemon.store.accept import Batch, Draft, Mark
-from oo_daemon.store.connections import StateChanged
+from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.schedule import CursorMoved, Run, RunEnded
@@ -69,13 +69,10 @@ class Sync:
     line: Line = field(default_factory=Line)
 
     async def run(self, run: Run) -> None:
-        """Run one claimed connection to its end: what goes wrong becomes its outcome.
-
-        Raises `CannotStore` where not even the connection can be read.
-        """
-        connection = await self.storage.read(connections.by_number, run.connection)
+        """Run one claimed connection to its end: what goes wrong becomes its outcome."""
+        connection = run.of
         if connection is None:
-            return  # erased since the claim
+            return  # it was being erased when it was claimed
         began, log = self.clock.monotonic(), self.log_for(connection.id, connection.provider)
         connector = self.registry.connectors.get(connection.provider)
         taken = Taken(
@@ -198,15 +195,16 @@ class Sync:
                     interval=self.limits.interval,
                 )
             planned = step(outcome)
-            current = connections.by_number(database, connection.number)
-            if planned.sign_in and current is not None and current.version != connection.version:
+            if planned.sign_in and _changed(database, connection):
                 # Its owner has signed in again, or is leaving: what this run says is of the grant before.
                 planned = step(plan.Later(reason="the connection was changed during the sync"))
             return self._last(taken, planned, unmoved, stretch, now)
 
         await self.storage.accept(last)
         self.metrics.count("syncs", provider=connection.provider, outcome=planned.outcome)
-        taken.log.info("sync_ended", outcome=planned.outcome, events=taken.events, detail=_detail(taken, planned))
+        # One that found nothing is no news: the run log has it.
+        tell = taken.log.info if taken.events or planned.detail or planned.outcome != "done" else taken.log.debug
+        tell("sync_ended", outcome=planned.outcome, events=taken.events, detail=_detail(taken, planned))
 
     def _last(self, taken: Taken, step: plan.Step, unmoved: int, stretch: int, now: int) -> Batch:
         """The batch that ends the run."""
@@ -230,6 +228,11 @@ class Sync:
             marks.append(StateChanged(number=connection.number, state="needs_sign_in", reason=step.detail, now=now))
             drafts = (self.connection_event(connection, "needs_sign_in", now, reason=step.detail),)
         return Batch(connection=connection, observed_at=now, drafts=drafts, marks=tuple(marks))
+
+
+def _changed(database: Database, connection: Connection) -> bool:
+    current = connections.by_number(database, connection.number)
+    return current is not None and current.version != connection.version
 
 
 def _detail(taken: Taken, step: plan.Step) -> str:

@@ -6,12 +6,13 @@ Truth is the column `next_run_at`; nothing of APScheduler's is kept. A tick that
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
+from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -38,24 +39,24 @@ class SchedulerTicker:
 
     def __init__(self) -> None:
         # In UTC: the host's own zone may be unreadable, and skips hours.
-        self._scheduler = _Scheduler(timezone=UTC)
+        self._scheduler = _Scheduler(timezone=UTC, executors={"default": _AtOnce()})
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self._stopping = False
 
     def every(self, seconds: float, job: Job, name: str) -> None:
         """Call a job at an interval; missed calls are made up for by one, and none begins while the last is under way."""
 
-        async def call() -> None:
-            if name in self._under_way or self._stopping:
-                return
-            # Shielded, because APScheduler's shutdown cancels its own calls in the middle of whatever they do.
-            work = self._under_way[name] = asyncio.ensure_future(job())
-            work.add_done_callback(lambda _: self._under_way.pop(name))
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(work)
+        def call() -> None:
+            if name not in self._under_way and not self._stopping:
+                self._under_way[name] = work = asyncio.ensure_future(job())
+                work.add_done_callback(lambda work: self._ended(name, work))
 
-        # Two instances, of which the second ends at once: APScheduler itself would log a warning each time that a job overruns.
-        self._scheduler.add_job(call, _Every(seconds), id=name, max_instances=2, coalesce=True, misfire_grace_time=None)
+        self._scheduler.add_job(call, _Every(seconds), id=name, coalesce=True, misfire_grace_time=None)
+
+    def _ended(self, name: str, work: asyncio.Future[None]) -> None:
+        del self._under_way[name]
+        if not work.cancelled() and (error := work.exception()) is not None:
+            logging.getLogger(__name__).error("the job %s failed", name, exc_info=error)
 
     def start(self) -> None:
         """Begin, inside a running loop."""
@@ -67,6 +68,17 @@ class SchedulerTicker:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+
+class _AtOnce(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
+    """Calls a job's function, which only begins its work. APScheduler's own wraps each call in a task and three events."""
+
+    def submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        """Call it once, however many times were missed."""
+        self._do_submit_job(job, run_times)
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        job.func()
 
 
 class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
