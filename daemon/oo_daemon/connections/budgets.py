@@ -6,6 +6,7 @@ come to the limit together. A part stays in reserve for calls that somebody wait
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +27,8 @@ PATIENT = 5.0
 LEAST = 0.01
 #: Tokens drawn at once, as a part of the bucket, and seconds for which they are good.
 CHUNK, GOOD = 0.1, 10.0
+#: Seconds for which a door without a limit is not looked at again: another process may have been told to wait meanwhile.
+DOOR = 1.0
 #: Little less than is allowed: clocks and networks are not exact.
 MARGIN = 0.97
 
@@ -69,7 +72,8 @@ class Budgets:
                 self._least[whose] = min(self._least.get(whose, 1.0), drawn.left)
                 if drawn.tokens:
                     held = self._held.setdefault(id_, [0.0, 0.0])
-                    held[:] = [held[0] + drawn.tokens, self.clock.monotonic() + GOOD]
+                    tokens, good = (drawn.tokens, GOOD) if size else (math.inf, DOOR)
+                    held[:] = [held[0] + tokens, self.clock.monotonic() + good]
                 elif drawn.wait <= PATIENT:
                     await self.clock.sleep(max(drawn.wait, LEAST))
                 else:

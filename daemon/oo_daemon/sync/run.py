@@ -202,9 +202,8 @@ class Sync:
 
         await self.storage.accept(last)
         self.metrics.count("syncs", provider=connection.provider, outcome=planned.outcome)
-        # One that found nothing is no news: the run log has it.
-        tell = taken.log.info if taken.events or planned.detail or planned.outcome != "done" else taken.log.debug
-        tell("sync_ended", outcome=planned.outcome, events=taken.events, detail=_detail(taken, planned))
+        if taken.events or planned.detail or planned.outcome != "done":  # else it is no news, and in the run log
+            taken.log.info("sync_ended", outcome=planned.outcome, events=taken.events, detail=_detail(taken, planned))
 
     def _last(self, taken: Taken, step: plan.Step, unmoved: int, stretch: int, now: int) -> Batch:
         """The batch that ends the run."""

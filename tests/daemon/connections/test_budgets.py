@@ -15,10 +15,11 @@ from daemon.store.world import signed_in
 from daemon.virtual import VirtualClock
 
 from oo_daemon.connections.breaker import OPEN, Breaker
-from oo_daemon.connections.budgets import Budgets, bucket
+from oo_daemon.connections.budgets import DOOR, Budgets, bucket
 from oo_daemon.connections.retry_after import asked_wait
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.ports import SECOND
+from oo_daemon.store import budgets as store_budgets
 from oo_daemon.store import connections
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.storage import InlineStorage, open_database
@@ -263,3 +264,22 @@ async def test_the_emptiest_is_measured(world: World) -> None:
     assert metrics.values()[series] == 0.2
     await budgets.tell()
     assert metrics.values()[series] == 1.0
+
+
+async def test_without_a_limit_the_door_is_looked_at_once_a_second(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls to a provider that declares no limit do not each ask the database; what another process was told is kept to within a second."""
+
+    class Unlimited(Connector):
+        id = "acme"
+
+    looks: list[int] = []
+    draw = store_budgets.draw
+    monkeypatch.setattr(store_budgets, "draw", lambda *given, **more: (looks.append(1), draw(*given, **more))[1])
+    connection, budgets = await world.connect("c1", "ada"), world.budgets()
+    for _ in range(1000):
+        await budgets.take(Unlimited(), connection, waited_for=False)
+    assert len(looks) == 1
+    await world.budgets().refused(Unlimited(), connection, timedelta(seconds=100))
+    await world.clock.advance(DOOR + 0.1)
+    with pytest.raises(QuotaSpent):
+        await budgets.take(Unlimited(), connection, waited_for=False)
