@@ -46,9 +46,9 @@ def draft(provider: str, event: Event) -> Draft:
     name, subject = event.name, event.subject
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise ConnectorBug("an event's name must be lower-case letters, digits and _, with a letter first")
-    if not (isinstance(subject, str) and isinstance(event.version, str) and subject and _is_text(subject) and _is_text(event.version)):
+    if (subject_size := _size(subject)) < 1 or (version_size := _size(event.version)) < 0:
         raise ConnectorBug(f"the subject and the version of a {name} must be text, and the subject not empty")
-    if not (isinstance(event.key, str) and _is_text(event.key)) or (event.key and event.change is not Change.OCCURRED):
+    if (key_size := _size(event.key)) < 0 or (key_size and event.change is not Change.OCCURRED):
         raise ConnectorBug(f"the key of a {name} must be text, and only what occurred has one")
     if event.order is not None and not (isinstance(event.order, int) and -(2**63) <= event.order < 2**63):
         raise ConnectorBug(f"the order of a {name} must be a whole number of 64 bits")
@@ -63,9 +63,9 @@ def draft(provider: str, event: Event) -> Draft:
         hasher = blake2b(bytes([event.change, FORMAT]), digest_size=16)
         hasher.update(payload_type.encode() + b"\0" + payload)
         digest = hasher.digest()
-    size = len(payload) + len(subject.encode()) + len(event.version.encode())
-    if size > LARGEST - WRAPPING or max(len(subject.encode()), len(event.key.encode())) > LONGEST_SUBJECT:
-        raise Unreadable(f"a {name} is too large for an event: {size} bytes, of them {len(subject.encode())} of its subject")
+    size = len(payload) + subject_size + version_size
+    if size > LARGEST - WRAPPING or subject_size > LONGEST_SUBJECT or key_size > LONGEST_SUBJECT:
+        raise Unreadable(f"a {name} is too large for an event: {size} bytes, of them {subject_size} of its subject")
     return Draft(
         type=f"{provider}.{name}",
         key=event.key or subject,
@@ -80,12 +80,15 @@ def draft(provider: str, event: Event) -> Draft:
     )
 
 
-def _is_text(text: str) -> bool:
-    """True for what every database and protobuf can hold: no NUL and no half of a surrogate pair."""
+def _size(text: object) -> int:
+    """Bytes of a text that every database and protobuf can hold, with no NUL and no half of a surrogate pair; -1 for anything else."""
+    if not isinstance(text, str):
+        return -1
     try:
-        return b"\0" not in text.encode()
+        data = text.encode()
     except UnicodeEncodeError:
-        return False
+        return -1
+    return -1 if b"\0" in data else len(data)
 
 
 def _serialized(name: str, payload: Message) -> tuple[str, bytes]:
@@ -149,7 +152,7 @@ def occurrences(connector: Connector, connection: Connection, name: str, observe
     own, of = NormalizedEvent(), connection.id
 
     def encode(subject: str, at: int, payload: Message) -> bytes:
-        if not subject or len(subject) > LONGEST_SUBJECT // 4 or not _is_text(subject):
+        if len(subject) > LONGEST_SUBJECT // 4 or _size(subject) < 1:
             raise ConnectorBug(f"the subject of a {name} must be text of at most {LONGEST_SUBJECT // 4} characters, and not empty")
         if isinstance(payload, Message):
             drop_undeclared(connector, name, payload)

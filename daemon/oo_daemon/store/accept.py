@@ -25,9 +25,9 @@ LOOK_UP = 500
 DAY_KEY = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Draft:
-    """An event before it has a revision, an id and a position."""
+    """An event before it has a revision, an id and a position. Nobody changes one; it is not frozen, since that makes making it dear."""
 
     type: str
     key: str  #: what it is the same by, within connection and type

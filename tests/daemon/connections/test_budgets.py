@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon.store.world import signed_in
@@ -272,13 +273,19 @@ async def test_without_a_limit_the_door_is_looked_at_once_a_second(world: World,
     class Unlimited(Connector):
         id = "acme"
 
-    looks: list[int] = []
+    looks = 0
     draw = store_budgets.draw
-    monkeypatch.setattr(store_budgets, "draw", lambda *given, **more: (looks.append(1), draw(*given, **more))[1])
+
+    def look(*given: Any, **more: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return draw(*given, **more)
+
+    monkeypatch.setattr(store_budgets, "draw", look)
     connection, budgets = await world.connect("c1", "ada"), world.budgets()
     for _ in range(1000):
         await budgets.take(Unlimited(), connection, waited_for=False)
-    assert len(looks) == 1
+    assert looks == 1
     await world.budgets().refused(Unlimited(), connection, timedelta(seconds=100))
     await world.clock.advance(DOOR + 0.1)
     with pytest.raises(QuotaSpent):
