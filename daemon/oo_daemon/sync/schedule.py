@@ -115,6 +115,8 @@ class Line:
 MISSED = 10.0
 #: What was missed is made up for within this, or sooner where it is little (seconds).
 CATCH_UP = 300.0
+#: Runs that are begun in one turn of the loop: everybody else waits as long as that takes.
+AT_ONCE = 32
 #: Seconds by which two clocks may differ before one of them was set.
 _SET = 5.0
 #: Rows that one step of catching up takes.
@@ -166,12 +168,14 @@ class Dispatcher:
                 self.log.warning("claim_failed", reason=str(fault))
                 return
             self.line.waiting = len(claimed) == free
-            if self._stopping:
-                return  # `stop` gives them back
-            for run in claimed:
+            for place, run in enumerate(claimed):
+                if self._stopping:
+                    break  # `stop` gives the rest back
                 task = asyncio.ensure_future(self._guarded(run))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
+                if place % AT_ONCE == AT_ONCE - 1:
+                    await asyncio.sleep(0)
             self.metrics.gauge("syncs_running", len(self._running))
 
     def _claim(self, database: Database, hands: int) -> list[Run]:

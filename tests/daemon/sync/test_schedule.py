@@ -19,7 +19,7 @@ from oo_daemon.store import schedule
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
-from oo_daemon.sync.schedule import Dispatcher, Line, SchedulerTicker
+from oo_daemon.sync.schedule import AT_ONCE, Dispatcher, Line, SchedulerTicker
 from oo_sdk import Checkpoint
 
 #: No test waits longer for anything.
@@ -84,6 +84,22 @@ async def test_never_more_than_there_are_hands(hub: Hub) -> None:
         await settle()
     assert runs.begun == [7, 6, 5, 4, 3, 2, 1]
     assert runs.most == 3
+
+
+async def test_others_come_to_their_turn_while_many_begin(hub: Hub) -> None:
+    """Where much is due at once, the loop turns again after a few runs have begun."""
+    for number in range(3 * AT_ONCE):
+        await hub.connect(f"c{number}", user=f"u{number}")
+    runs = Runs(hub)
+    ticking = asyncio.ensure_future(dispatcher(hub, runs, workers=1000).tick())
+    most = before = 0
+    while not ticking.done():
+        await asyncio.sleep(0)
+        most, before = max(most, len(runs.begun) - before), len(runs.begun)
+    assert len(runs.begun) >= 2 * AT_ONCE
+    assert most <= AT_ONCE
+    runs.let_go.set()
+    await settle()
 
 
 @pytest.mark.rows("E4")
