@@ -763,6 +763,17 @@ async def test_a_stop_lets_what_is_in_work_end(world: World) -> None:
     assert await world.states() == ["done", "received"]
 
 
+async def test_a_disk_that_refuses_the_count_and_the_release(world: World) -> None:
+    """Neither ends the intake: the next tick counts, and a lease that could not be given back runs out by itself."""
+    full = CannotStore("the disk is full")
+    counting: Any = Faulty(world.storage, [full], "read")
+    await world.work(world.intake(storage=counting))
+    assert len(world.log.said("inbox_not_counted")) == 1
+    releasing: Any = Faulty(world.storage, [full], "write")
+    await world.clock.until(world.intake(storage=releasing).stop(0))
+    assert len(world.log.said("leases_not_released")) == 1
+
+
 async def test_whoever_wakes_it_need_not_wait(world: World) -> None:
     """A call is enough; calls while it works are heard, and it never works twice beside itself."""
     await world.connect()

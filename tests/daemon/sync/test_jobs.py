@@ -288,3 +288,59 @@ async def test_a_stop_waits_a_while(hub: Hub) -> None:
     assert len(handler.tried) == 2, "it claims nothing more"
     (again,) = await hub.storage.write(jobs.claim, "next", hub.clock.now(), hub.clock.now() + SECOND, 10)
     assert again.id == slow.id
+
+
+async def test_a_disk_that_refuses_the_claim_and_the_release(hub: Hub) -> None:
+    """Neither ends the worker: the next tick claims, and a lease that could not be given back runs out by itself."""
+    storage, full = Observed(hub.storage), [True]
+
+    def refuse(what: str) -> None:
+        if full[0]:
+            raise CannotStore("the disk is full")
+
+    storage.before = refuse
+    handler = Handler([Later(reason="not yet")])
+    worker = a_worker(hub, handler, storage=storage)
+    await put(hub, await hub.connect())
+    await worker.tick()
+    assert (handler.tried, len(hub.log.said("claim_failed"))) == ([], 1)
+    full[0] = False
+    await worker.tick()
+    await settle()
+    assert handler.tried == ["k1"]
+    full[0] = True
+    await hub.clock.until(worker.stop(0))
+    assert len(hub.log.said("leases_not_released")) == 1
+
+
+async def test_a_stop_during_a_claim(hub: Hub) -> None:
+    """What is claimed while the worker is being stopped is given back untried."""
+    job = await put(hub, await hub.connect())
+    stopping: list[asyncio.Future[None]] = []
+
+    async def meanwhile() -> None:
+        stopping.append(asyncio.ensure_future(worker.stop(0)))
+        await asyncio.sleep(0)
+
+    handler = Handler()
+    worker = a_worker(hub, handler, storage=Stopped(hub.storage, meanwhile))
+    await worker.tick()
+    await hub.clock.until(stopping[0])
+    assert handler.tried == []
+    assert ((await found(hub, job)).tries, hub.database.rows("SELECT lease_owner FROM job")) == (0, [(None,)])
+
+
+async def test_a_connection_that_is_erased_after_the_claim(hub: Hub) -> None:
+    """There is nothing to do for it any more."""
+    storage = Observed(hub.storage)
+    await put(hub, await hub.connect())
+
+    def erase(what: str) -> None:
+        hub.database.rows("DELETE FROM connection")
+
+    storage.after = erase
+    handler = Handler()
+    await a_worker(hub, handler, storage=storage).tick()
+    await settle()
+    assert handler.tried == []
+    assert hub.log.said("job_fault") == []

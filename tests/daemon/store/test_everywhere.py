@@ -1,0 +1,325 @@
+"""Queries that few tests ask: each is asked on every dialect, and says the same. The others are in the contracts and the portable tests."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from daemon.store.conftest import PORTABLE
+from daemon.store.inbox_contract import arrival, furnish
+from daemon.store.world import LEASE, NOW, SECOND, Book, connect, encode, occur, signed_in, upsert
+
+from oo_daemon.store import (
+    accept,
+    audit,
+    budgets,
+    connections,
+    credentials,
+    erasures,
+    export,
+    flows,
+    inbox,
+    jobs,
+    levels,
+    outbox,
+    overview,
+    probe,
+    runs,
+    schedule,
+    sealed,
+    subscriptions,
+    uploads,
+    uses,
+    vault_keys,
+)
+from oo_daemon.store.accept import Batch
+from oo_daemon.store.audit import Act
+from oo_daemon.store.budgets import Bucket
+from oo_daemon.store.flows import Found, SignIn
+from oo_daemon.store.subscriptions import Subscriber, SubscriptionRow
+from oo_daemon.store.uploads import Kind
+from oo_vault import Sealed
+
+STORE = Path(accept.__file__).parent
+TESTS = Path(__file__).parent
+HOUR = 3600 * SECOND
+OLD, NEW = Sealed(key_id="k1", blob=b"\x00old"), Sealed(key_id="k2", blob=b"\xffnew")
+
+
+def sign_in(id_: str, created_at: int = NOW) -> SignIn:
+    """A sign-in whose link was just given out."""
+    return SignIn(
+        id=id_,
+        registration="acme",
+        provider="acme",
+        user="ada",
+        account="default",
+        sealed=None,
+        redirect_uri="https://oo.example/oauth/acme/callback",
+        scopes=("notes.read",),
+        asked=(),
+        return_to="",
+        found=None,
+        status="open",
+        reason="",
+        connection=None,
+        browser_hash=None,
+        created_at=created_at,
+        expires_at=created_at + 900 * SECOND,
+    )
+
+
+def pending(book: Book, id_: str) -> None:
+    """A sign-in that holds a grant until somebody says whether the account is the right one."""
+    with book.transaction() as database:
+        flows.open_(database, sign_in(id_), id_.encode())
+        begun = {"state_hash": f"s{id_}".encode(), "browser_hash": b"b", "verifier": OLD, "asked": (), "expires_at": NOW + HOUR}
+        assert flows.begin(database, id_.encode(), NOW, **begun)  # type: ignore[arg-type]  # a dict has one type of values
+        assert flows.use_state(database, f"s{id_}".encode(), NOW) is not None
+        flows.hold(database, id_, NEW, Found(account_id="a-1", label="Ada", scopes=("notes.read",), meta={}), NOW + HOUR)
+
+
+def test_the_audit(book: Book) -> None:
+    """Entries are chained, those about somebody say whom until that is forgotten."""
+    with book.transaction() as database:
+        assert audit.subject(database, "user ada", "r1") == audit.subject(database, "user ada", "r2") == "r1"
+        act = Act(at=NOW, who="uid 0", act="GET /", subject="r1", status=200)
+        first, second = (audit.add(database, act, lambda chain: ("k1", chain[:4])) for _ in range(2))
+        assert first.link != second.link
+        assert [(each.number, each.stands_for) for each in audit.listed(database, 1)] == [(second.number, "user ada")]
+        audit.forget(database, "user ada")
+        assert [(each.number, each.stands_for) for each in audit.after(database, first.number, 9)] == [(second.number, "")]
+
+
+def test_budgets(book: Book) -> None:
+    """A bucket gives what is in it, nothing behind a closed door, and is forgotten."""
+    bucket = Bucket(burst=2, rate=1.0)
+    with book.transaction() as database:
+        assert budgets.draw(database, "b", bucket, want=2, reserve=0.0, now=NOW).tokens == 2
+        assert budgets.draw(database, "b", bucket, want=1, reserve=0.0, now=NOW).wait > 0
+        budgets.close(database, "b", NOW + HOUR, NOW)
+        assert budgets.draw(database, "b", bucket, want=1, reserve=0.0, now=NOW + 60 * SECOND).wait > 3000
+        assert budgets.forget(database, NOW + 1000 * HOUR) == 1
+
+
+def test_connections_and_their_grants(book: Book) -> None:
+    """Pages, grants that are shared, and those that were idle for long."""
+    with book.transaction() as database:
+        furnish(database)
+        made = [connections.put(database, signed_in(name, registration="acme"), NOW) for name in ("c1", "c2", "c3")]
+        assert [each.id for each in connections.page(database, after=made[0].number, limit=1)] == ["c2"]
+        assert connections.page(database, after=0, limit=9, state="paused", words="c") == []
+        for each in made[:2]:
+            credentials.put(database, each.number, 1, OLD, NOW)
+        assert connections.shares_grant(database, made[0])
+        assert not connections.uses_account(database, "acme", "a-2", "acme")
+        assert connections.uses_account(database, "acme", "a-1", "acme")
+        assert [each.id for each in credentials.idle(database, NOW + 1, 1)] == ["c1"]
+        assert credentials.lease(database, "c1", "me", NOW, NOW + LEASE) == 1
+        credentials.rescue(database)
+        assert credentials.read(database, "c1").lease_owner is None
+
+
+def test_the_schedule(book: Book) -> None:
+    """What is overdue is counted and spread, what was planned by a clock that was ahead comes back, and a stop takes the lease."""
+    with book.transaction() as database:
+        one, other = connect(database, "c1"), connect(database, "c2", user="grace")
+        assert schedule.waiting(database, NOW)
+        assert schedule.overdue(database, NOW + 1) == 2
+        assert schedule.spread(database, NOW + 1, NOW + SECOND, 300 * SECOND, 7, 9) == 2
+        assert not schedule.waiting(database, NOW)
+        assert schedule.latest_end(database) == 0
+        assert schedule.set_back(database, NOW - HOUR, HOUR, 0, 9) == other.number
+        assert schedule.set_back(database, NOW - HOUR, HOUR, other.number, 9) is None
+        schedule.pushed(database, one.number, NOW)
+        assert schedule.pushes(database, one.number).heard
+        schedule.poll_again(database, one.number, NOW)
+        assert not schedule.pushes(database, one.number).heard
+        assert len(schedule.claim(database, "me", NOW + HOUR, NOW + HOUR + LEASE, 9)) == 2
+        schedule.begin_anew(database, one.number)
+        assert schedule.rescue(database, NOW) == 1
+        schedule.stop(database, other.number, NOW)
+        assert [logged.outcome for logged in runs.listed(database, connection=other.number)] != []
+        assert runs.trim(database, 0) == 1  # the other has not ended
+
+
+def test_what_was_told(book: Book) -> None:
+    """The latest events, those of a connection, one alone, and where a moment is; and the looks over all of it."""
+    with book.transaction() as database:
+        connection = connect(database)
+        batch = Batch(connection=connection, observed_at=NOW, drafts=[upsert("n1"), occur("o1")])
+        assert accept.accept(database, batch, encode).events == 2
+        assert [stored.position for stored in outbox.latest(database, 99, 9)[0]] == [2, 1]
+        assert [stored.position for stored in outbox.of_connection(database, connection.number, 1)] == [2]
+        assert outbox.at(database, 1) is not None
+        assert outbox.before(database, NOW + 1) == 2
+        assert outbox.before(database, NOW) == 0
+        assert [position for position, _ in export.events(database, "ada", 1, 9)] == [2]
+        assert [each["connection"] for each in export.of_user(database, "ada").connections] == ["c1"]
+        assert levels.looked_at(database).connections == {("acme", "active"): 1}
+        assert overview.looked_at(database, NOW).connections["active"] == 1
+        assert sum(hour.events for hour in overview.hours(database, 2, NOW)) == 2
+        uses.add(database, {(connection.number, "api.acme.example"): 3}, NOW)
+        uses.add(database, {(connection.number, "api.acme.example"): 1}, NOW)
+        assert [use.uses for use in uses.of(database, connection.number, 0)] == [4]
+        assert uses.forget(database, NOW + HOUR) == 1
+        probe.touch(database, NOW)
+
+
+def test_keys_and_what_they_seal(book: Book) -> None:
+    """What is sealed is counted and sealed anew where nothing has changed since; a key that nothing needs is dropped."""
+    with book.transaction() as database:
+        furnish(database)
+        connection = connect(database)
+        credentials.put(database, connection.number, 1, OLD, None)
+        vault_keys.add(database, OLD, NOW)
+        vault_keys.rotation_begun(database, "k1", NOW)
+        assert vault_keys.rotating_since(database) == NOW
+        vault_keys.rotation_ended(database)
+        assert vault_keys.rotating_since(database) is None
+        old = sealed.old_credentials(database, "k2", 0, 9)
+        sealed.replace_credentials(database, [(each, NEW) for each in old])
+        assert credentials.read(database, "c1").sealed == NEW
+        sealed.replace_secrets(database, [("registration", "acme", Sealed(key_id="k1", blob=b"\x00"), NEW)])
+        assert sealed.counted(database) == {"k1": 1, "k2": 2}
+        sealed.replace_secrets(database, [("source", "acme", Sealed(key_id="k1", blob=b"\x00token"), NEW)])
+        assert vault_keys.drop(database, "k1") == 0
+
+
+def test_sign_ins_that_leave_something(book: Book) -> None:
+    """A grant that nobody confirmed is there to be given back, until it is let go."""
+    with book.transaction() as database:
+        furnish(database)
+    pending(book, "f1")
+    with book.transaction() as database:
+        assert [each.id for each in flows.sealing(database)] == ["f1"]
+        assert flows.opened_since(database, "ada", NOW - 1) == 1
+        assert flows.answer(database, "f1", NOW) is not None
+        flows.end(database, "f1", "failed", "another account", left=(NEW, Found(account_id="a-1", label="", scopes=(), meta={})))
+        assert [each.id for each in flows.left(database, NOW)] == ["f1"]
+        flows.let_go(database, "f1")
+        assert flows.left(database, NOW) == []
+
+
+def test_subscriptions(book: Book) -> None:
+    """They are looked at when it is time, renewed together, and forgotten once they have ended."""
+    with book.transaction() as database:
+        furnish(database)
+        number = connections.put(database, signed_in("c1", registration="acme"), NOW).number
+        row = SubscriptionRow(id="s1", connection=number, topic="t", state="standing", changed_at=NOW)
+        subscriptions.put(database, row)
+        assert subscriptions.of(database, number) == [row]
+        assert subscriptions.due(database, ["acme"], NOW, 9) == [number]
+        subscriptions.looked(database, number, Subscriber(look_at=NOW + HOUR, tries=5, reason="no answer"))
+        assert subscriptions.due(database, ["acme"], NOW, 9) == []
+        assert subscriptions.failing(database) == {"acme": 1}
+        subscriptions.renew_all(database, "acme", NOW)
+        found = subscriptions.subscriber(database, number)
+        assert found is not None
+        assert found.look_at == NOW
+        subscriptions.put(database, SubscriptionRow(id="s1", connection=number, topic="t", state="ended", changed_at=NOW))
+        subscriptions.forget_ended(database, number, NOW + 1)
+        assert subscriptions.of(database, number) == []
+
+
+def test_uploads(book: Book) -> None:
+    """From the ticket to the summary, with a rescue between."""
+    with book.transaction() as database:
+        number = connect(database).number
+        made = {"connection": number, "expires_at": NOW + HOUR, "name": "", "size": None, "now": NOW}
+        uploads.add(database, id_="u1", ticket_hash=b"t", **made)  # type: ignore[arg-type]  # a dict has one type of values
+        assert uploads.described(database, "u1", "export.zip", 10)
+        assert uploads.received(database, "u1", 10)
+        assert uploads.queue(database, "u1")
+        claimed = uploads.claim(database, NOW, 1)
+        assert claimed is not None
+        assert uploads.put_back(database, "u1")
+        assert uploads.claim(database, NOW, 1) is not None
+        assert uploads.rescue(database) == 1
+        assert uploads.claim(database, NOW, 1) is not None
+        assert uploads.new_events(database, "u1") == {}
+        assert uploads.end(database, "u1", "done", "", NOW)
+        uploads.summed(database, "u1", {"sample": Kind(records=3, events=2)}, 2)
+        found = uploads.by_ticket(database, b"t")
+        assert found is not None
+        assert found == uploads.by_id(database, "u1")
+        assert (found.name, found.state, found.events, found.kinds["sample"].records) == ("export.zip", "done", 2, 3)
+        assert [each.id for each in uploads.listed(database, user="ada")] == ["u1"]
+        assert uploads.unfinished(database) == []
+
+
+def test_an_erasure(book: Book) -> None:
+    """Everything of a user goes, in parts, and what a restored database has again is known."""
+    with book.transaction() as database:
+        furnish(database)
+        connection = connect(database)
+        accept.accept(database, Batch(connection=connection, observed_at=NOW, drafts=[upsert("n1"), occur("o1")]), encode)
+        inbox.put(database, arrival("d1", body=b'{"account": "a-1"}'))
+        (claimed,) = inbox.claim(database, "me", NOW, NOW + LEASE, 9)
+        inbox.give_up(database, claimed, NOW, "", forget=False)
+    pending(book, "f1")
+    with book.transaction() as database:
+        begun = erasures.begin(database, id_="e1", kind="user", user="ada", of=[connection], job_ids=["j1"], now=NOW)
+        assert begun == erasures.by_id(database, "e1") == erasures.of_user(database, "ada")
+        assert erasures.of_connection(database, connection.number) == begun
+        with pytest.raises(accept.LeaseLost):
+            accept.accept(database, Batch(connection=connection, observed_at=NOW, drafts=[upsert("n2")]), encode)
+        while erasures.erase_some(database, "e1", connection.number):
+            pass
+        assert erasures.erase_deliveries(database, "e1", connection) == 1
+        assert erasures.erase_sign_ins(database, "ada", NOW, NOW) == 1
+        erasures.drop_sign_ins(database, "ada", NOW)
+        erasures.TombstoneWritten(erasure="e1", now=NOW).apply(database)
+        with pytest.raises(accept.LeaseLost):
+            erasures.TombstoneWritten(erasure="e1", now=NOW).apply(database)
+        erasures.told(database, connection.number, {"revoked": "fully"})
+        assert erasures.reborn(database, {"c1": NOW}) == []
+        erasures.end_connection(database, connection.number)
+        erasures.finish(database, "e1", NOW)
+        (done,) = erasures.listed(database)
+        assert (done.state, done.counts) == ("done", {"outbox": 2, "object": 1, "occurrence": 1, "delivery": 1})
+        assert jobs.latest(database, "revoke", connection.number) is None
+
+
+# --- which there are -----------------------------------------------------------------------------------------------------
+
+
+def names(tree: ast.AST, module: str) -> set[tuple[str, str]]:
+    """What code names: `module.query`, and names of its own module."""
+    found = {(node.value.id, node.attr) for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)}
+    return found | {(module, node.id) for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def named(file: Path) -> set[tuple[str, str]]:
+    """What a test names, by the modules of the store from which it takes it."""
+    tree = ast.parse(file.read_text())
+    known: dict[str, tuple[str, str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("oo_daemon.store"):
+            known |= {alias.asname or alias.name: (node.module.rpartition(".")[2], alias.name) for alias in node.names}
+    found = names(tree, "")
+    return {known.get(name, ("", "")) for module, name in found if not module} | {(known.get(of, ("", of))[1], name) for of, name in found}
+
+
+def test_every_query_is_asked_on_every_dialect() -> None:
+    """Each named query is reached from a test that is run on SQLite and on PostgreSQL."""
+    reached: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    queries = set()
+    for file in STORE.glob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                reached[file.stem, node.name] = names(node, file.stem)
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                first = [*node.args.posonlyargs, *node.args.args][:1]
+                if first and isinstance(first[0].annotation, ast.Name) and first[0].annotation.id == "Database":
+                    queries.add((file.stem, node.name))
+    todo = {place for name in ("contract", "inbox_contract", *sorted(PORTABLE)) for place in named(TESTS / f"{name}.py")}
+    seen: set[tuple[str, str]] = set()
+    while todo:
+        place = todo.pop()
+        if place in reached and place not in seen:
+            seen.add(place)
+            todo |= reached[place]
+    assert sorted(queries - seen) == []
+    assert len(queries) > 150
