@@ -8,10 +8,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.disconnect import Disconnect
+from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ports import SECOND
 from oo_daemon.store import accept, credentials, erasures, inbox, jobs, schedule
@@ -92,7 +92,7 @@ def acknowledged_although_the_disk_refused(patch: Patch) -> None:
     async def bold(self: Webhooks, source: Any, arrival: Any) -> bool:
         try:
             return await keep(self, source, arrival)
-        except web.HTTPException:
+        except Refused:
             return True
 
     patch.setattr(Webhooks, "_keep", bold)

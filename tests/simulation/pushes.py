@@ -16,6 +16,8 @@ from simulation.loop import Dead
 from simulation.machine import NoReply
 from simulation.provider import Provider, Thing, shown
 
+from oo_daemon.ingress.server import Refused
+
 if TYPE_CHECKING:
     from simulation.world import World
 
@@ -56,6 +58,14 @@ class Push:
 
 
 async def send(world: World, provider: Provider, account: str, thing: Thing) -> None:
+    """Tell of a change. Nobody waits for a sender, so what it meets unexpectedly is said here."""
+    try:
+        await _send(world, provider, account, thing)
+    except Exception as error:
+        world.watch.broken.append(f"a sender met {type(error).__name__}: {error}")
+
+
+async def _send(world: World, provider: Provider, account: str, thing: Thing) -> None:
     """Tell of a change, as this provider does."""
     difficult = provider.difficult("push")
     if difficult == "push_lost":
@@ -115,7 +125,7 @@ async def _once(world: World, provider: Provider, push: Push) -> bool:
         answer: Any = await machine.ask(machine.webhooks.hear(cast(web.Request, request)), patience=10.0)
     except (Dead, NoReply):
         return False
-    except web.HTTPException as refusal:
+    except Refused as refusal:
         answer = refusal
     if answer.status != 200:
         return False
