@@ -36,6 +36,7 @@ from oo_daemon.store import (
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.audit import Act
 from oo_daemon.store.budgets import Bucket
+from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.flows import Found, SignIn
 from oo_daemon.store.subscriptions import Subscriber, SubscriptionRow
 from oo_daemon.store.uploads import Kind
@@ -96,7 +97,9 @@ def test_budgets(book: Book) -> None:
     """A bucket gives what is in it, nothing behind a closed door, and is forgotten."""
     bucket = Bucket(burst=2, rate=1.0)
     with book.transaction() as database:
+        assert budgets.level(database, "b", bucket, NOW).tokens == 2
         assert budgets.draw(database, "b", bucket, want=2, reserve=0.0, now=NOW).tokens == 2
+        assert budgets.level(database, "b", bucket, NOW + SECOND).tokens == 1
         assert budgets.draw(database, "b", bucket, want=1, reserve=0.0, now=NOW).wait > 0
         budgets.close(database, "b", NOW + HOUR, NOW)
         assert budgets.draw(database, "b", bucket, want=1, reserve=0.0, now=NOW + 60 * SECOND).wait > 3000
@@ -136,7 +139,10 @@ def test_the_schedule(book: Book) -> None:
         assert schedule.pushes(database, one.number).heard
         schedule.poll_again(database, one.number, NOW)
         assert not schedule.pushes(database, one.number).heard
-        assert len(schedule.claim(database, "me", NOW + HOUR, NOW + HOUR + LEASE, 9)) == 2
+        schedule.set_timetable(database, one.number, "0 6 * * *", NOW + SECOND)
+        assert schedule.pushes(database, one.number).timetable == "0 6 * * *"
+        claimed = schedule.claim(database, "me", NOW + HOUR, NOW + HOUR + LEASE, 9)
+        assert [schedule.place_of(database, run, HOUR) for run in claimed] == [None, None]
         schedule.begin_anew(database, one.number)
         assert schedule.rescue(database, NOW) == 1
         schedule.stop(database, other.number, NOW)
@@ -263,7 +269,7 @@ def test_an_erasure(book: Book) -> None:
         begun = erasures.begin(database, id_="e1", kind="user", user="ada", of=[connection], job_ids=["j1"], now=NOW)
         assert begun == erasures.by_id(database, "e1") == erasures.of_user(database, "ada")
         assert erasures.of_connection(database, connection.number) == begun
-        with pytest.raises(accept.LeaseLost):
+        with pytest.raises(LeaseLost):
             accept.accept(database, Batch(connection=connection, observed_at=NOW, drafts=[upsert("n2")]), encode)
         while erasures.erase_some(database, "e1", connection.number):
             pass
@@ -271,7 +277,7 @@ def test_an_erasure(book: Book) -> None:
         assert erasures.erase_sign_ins(database, "ada", NOW, NOW) == 1
         erasures.drop_sign_ins(database, "ada", NOW)
         erasures.TombstoneWritten(erasure="e1", now=NOW).apply(database)
-        with pytest.raises(accept.LeaseLost):
+        with pytest.raises(LeaseLost):
             erasures.TombstoneWritten(erasure="e1", now=NOW).apply(database)
         erasures.told(database, connection.number, {"revoked": "fully"})
         assert erasures.reborn(database, {"c1": NOW}) == []
