@@ -57,6 +57,7 @@ def test_a_batch_is_leased_and_acknowledged(book: Book) -> None:
         assert consumers.ack(database, "app", "t1", 3, NOW)
         assert not consumers.ack(database, "app", "t1", 3, NOW)
         assert consumers.listed_with_end(database)[1].number == 3
+        assert consumers.known_by(database, NOW) == {"app": 3}
 
 
 @pytest.mark.rows("B7")

@@ -118,6 +118,7 @@ def test_connections_and_their_grants(book: Book) -> None:
         assert connections.shares_grant(database, made[0])
         assert not connections.uses_account(database, "acme", "a-2", "acme")
         assert connections.uses_account(database, "acme", "a-1", "acme")
+        assert len(connections.withdrawn_from(database, "acme", ["a-1"], "acme", NOW)) == 3
         assert [each.id for each in credentials.idle(database, NOW + 1, 1)] == ["c1"]
         assert credentials.lease(database, "c1", "me", NOW, NOW + LEASE) == 1
         credentials.rescue(database)
@@ -279,7 +280,7 @@ def test_an_erasure(book: Book) -> None:
         erasures.TombstoneWritten(erasure="e1", now=NOW).apply(database)
         with pytest.raises(LeaseLost):
             erasures.TombstoneWritten(erasure="e1", now=NOW).apply(database)
-        erasures.told(database, connection.number, {"revoked": "fully"})
+        erasures.told(database, connection.number, {"revoked": "fully"}, NOW)
         assert erasures.reborn(database, {"c1": NOW}) == []
         erasures.end_connection(database, connection.number)
         erasures.finish(database, "e1", NOW)
