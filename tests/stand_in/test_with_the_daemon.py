@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from declared import everything
 from journeys.house import House, served
 from stand_in.test_stand_in import PAGE
 
@@ -38,6 +39,7 @@ class MyNotes(Connector):
     id = "my_notes"
     title = "My Notes"
     scopes = (Scope("notes.read", "See your notes and when you change them."),)
+    stores = everything(Document)
 
     class Settings(Connector.Settings):
         authorize: str
