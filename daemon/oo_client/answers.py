@@ -155,14 +155,24 @@ class Stored(Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...]  #: of the payload
 
 
-class Sink(Struct, frozen=True, kw_only=True):
+class SinkKind(Struct, frozen=True, kw_only=True):
     """A plugin that pushes events elsewhere."""
 
     id: str
-    state: Literal["running", "waiting", "off"]
-    reason: str  #: why it does not run
+    runs: tuple[str, ...]  #: under these names, those of its tables in the settings
+
+
+class Sink(Struct, frozen=True, kw_only=True):
+    """A sink under its name, as its table in the settings says."""
+
+    name: str
+    kind: str  #: empty where it is not known
+    state: Literal["running", "waiting", "paused", "off"]
+    reason: str  #: why it waits, or does not run
     position: str
     lag: int  #: how many positions the outbox is ahead of it
+    unread_since: datetime | None  #: when the oldest event came that it has still to take
+    dead_letters: int
 
 
 class ActionKind(Struct, frozen=True, kw_only=True):
@@ -189,7 +199,7 @@ class Plugin(Struct, frozen=True, kw_only=True):
     stores: tuple[Stored, ...]
     hosts: tuple[str, ...]
     actions: tuple[ActionKind, ...]
-    sinks: tuple[Sink, ...]  #: of the whole package; with its first connector
+    sinks: tuple[SinkKind, ...]  #: of the whole package; with its first connector
 
 
 class Registration(Struct, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ from oo_client.answers import (
     Registration,
     Run,
     Sample,
+    Sink,
     Source,
     Status,
     Sync,
@@ -506,6 +507,23 @@ class Client:
         """Forget the dead letters of a consumer; gives how many there were."""
         return (await self._ask("DELETE", f"/v1/consumers/{_segment(name)}/dead-letters", into=_Dropped)).dropped
 
+    async def sinks(self) -> tuple[Sink, ...]:
+        """List the sinks, also those that do not run. Their dead letters are those of the consumer `sink:{name}`."""
+        return (await self._ask("GET", "/v1/sinks", into=_Sinks)).sinks
+
+    async def pause_sink(self, name: str) -> Sink:
+        """Have a sink wait until it is resumed. Refused with code `unknown_sink`, or `sink_off` where it never ran."""
+        return await self._ask("POST", f"/v1/sinks/{_segment(name)}/pause", into=Sink)
+
+    async def resume_sink(self, name: str) -> Sink:
+        """Let a sink go on."""
+        return await self._ask("POST", f"/v1/sinks/{_segment(name)}/resume", into=Sink)
+
+    async def replay_dead_letters(self, name: str, positions: Sequence[str] | None = None) -> int:
+        """Have dead letters given to a sink again, those at these positions or all; gives how many are going to be."""
+        body = {"positions": None if positions is None else list(positions)}
+        return (await self._ask("POST", f"/v1/sinks/{_segment(name)}/replay", into=_Replayed, body=body)).replayed
+
     async def consume(self, name: str, *, size: int = 100, lease: float = 60) -> AsyncGenerator[Event, None]:
         """Read as a consumer, without end: `async with aclosing(client.consume("backend")) as events: async for event in events: …`.
 
@@ -820,6 +838,14 @@ class _DeadLetters(msgspec.Struct, frozen=True):
 
 class _Dropped(msgspec.Struct, frozen=True):
     dropped: int
+
+
+class _Sinks(msgspec.Struct, frozen=True):
+    sinks: tuple[Sink, ...]
+
+
+class _Replayed(msgspec.Struct, frozen=True):
+    replayed: int
 
 
 class _Plugins(msgspec.Struct, frozen=True):

@@ -28,10 +28,11 @@ from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.forward import Forward
 from oo_daemon.connections.give_back import GiveBack
-from oo_daemon.connections.guest import Contexts, LogFor
+from oo_daemon.connections.guest import Contexts, GuestClock, LogFor
 from oo_daemon.connections.keep_alive import KeepAlive
 from oo_daemon.connections.keys import Keys, check
 from oo_daemon.connections.metadata import Published
+from oo_daemon.connections.outlets import Outlets
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.subscriptions import Subscriptions
@@ -52,6 +53,7 @@ from oo_daemon.ingress.imports import ImportPages
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import Listening
+from oo_daemon.ingress.sinks import SinkRoutes
 from oo_daemon.ingress.tokens import Tokens, Vouching, guard
 from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.ingress.view import time
@@ -71,6 +73,7 @@ from oo_daemon.outbox.consumers import Consumers, parsed
 from oo_daemon.outbox.relay import Relay
 from oo_daemon.outbox.retention import EVERY as RETENTION_EVERY
 from oo_daemon.outbox.retention import Keep, Retention
+from oo_daemon.outbox.sinks import Sinks
 from oo_daemon.outbox.tail import Tail
 from oo_daemon.privacy.audit import Audit
 from oo_daemon.privacy.deletions import DeletionLog
@@ -78,7 +81,7 @@ from oo_daemon.privacy.erase import Erasures
 from oo_daemon.privacy.export import Export
 from oo_daemon.reader import Process
 from oo_daemon.registry import Registry, discover
-from oo_daemon.store import credentials, inbox, jobs, lock, runs, schedule, uploads
+from oo_daemon.store import consumers, credentials, inbox, jobs, lock, runs, schedule, uploads
 from oo_daemon.store.accept import event_id
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
@@ -102,6 +105,8 @@ INTAKE_EVERY = 1.0
 ERASING_EVERY = 1.0
 IMPORTS_EVERY = 0.5
 TIDY_EVERY = 3600.0
+#: Bytes of an answer that a sink may read: it is about the status.
+ANSWER_OF_A_RECEIVER = 64 * 1024
 #: How often grants that no connection has are given back.
 GIVE_BACK_EVERY = 10.0
 #: How often a rotation that was cut off is looked for.
@@ -456,7 +461,18 @@ async def build(
             ),
         )
         tail = Tail(storage, clock)
-        relay = Relay(storage=storage, reader=tail, guests=guests, clock=clock, chance=chance, metrics=metrics, log=out)
+        outlets = _outlets(settings, clock)
+        stack.push_async_callback(lambda: guests.run(outlets.close()))
+        relay = Relay(
+            storage=storage,
+            reader=tail,
+            guests=guests,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            log=out,
+            outlet=lambda placed: guests.run(outlets.of(placed.name, placed.terms.reach)),
+        )
         stack.push_async_callback(relay.stop)
         relay.start(registry.sinks.values())
 
@@ -531,6 +547,7 @@ async def build(
                 BackupRoutes(backups=watch.backups),
                 events,
                 ProxyRoutes(storage=storage, registry=registry, guests=guests, forward=forward),
+                SinkRoutes(sinks=Sinks(storage=storage, placed=registry.sinks, aside=registry.sinks_aside, call=relay.call)),
                 AuditRoutes(notes=notes),
                 PrivacyRoutes(
                     storage=storage,
@@ -647,6 +664,7 @@ async def _rescue(storage: Storage, clock: ports.Clock, out: Log) -> None:
     if rescued := await storage.write(uploads.rescue):
         out.warning("imports_rescued", imports=rescued)
     await storage.write(credentials.rescue)
+    await storage.write(consumers.rescue_sinks)
 
 
 class Room(Protocol):
@@ -739,6 +757,21 @@ async def _transport(settings: Settings) -> AiohttpTransport:
     )
 
 
+def _outlets(settings: Settings, clock: ports.Clock) -> Outlets:
+    """What sinks are given to work with."""
+
+    def make(allowed: Callable[[str], bool]) -> AiohttpTransport:
+        return AiohttpTransport(
+            connect_timeout=settings.http.connect_timeout,
+            read_timeout=settings.http.read_timeout,
+            response_limit=ANSWER_OF_A_RECEIVER,
+            user_agent=f"oo-integrations/{oo_daemon.__version__}",
+            allowed=allowed,
+        )
+
+    return Outlets(make=make, clock=GuestClock(clock), log_for=lambda name: log.logger(sink=name))
+
+
 def _tell_plugins(registry: Registry, settings: Settings, strikes: Strikes, out: Log) -> None:
     for name, count in strikes.counted().items():
         out.warning("plugin_has_strikes", plugin=name, strikes=count)
@@ -747,5 +780,5 @@ def _tell_plugins(registry: Registry, settings: Settings, strikes: Strikes, out:
             out.info("plugin_loaded", plugin=plugin.name, distribution=plugin.distribution, version=plugin.version)
         else:
             out.warning("plugin_not_loaded", plugin=plugin.name, distribution=plugin.distribution, state=plugin.state, reason=plugin.reason)
-    for sink in settings.sinks.keys() - registry.sinks.keys():
-        out.warning("sink_not_loaded", sink=sink, reason=f"[sinks.{sink}] is set, but no loaded plugin brings that sink: see `oo plugins`")
+    for sink, reason in registry.sinks_aside.items():
+        out.warning("sink_not_loaded", sink=sink, reason=reason)

@@ -8,17 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import pluggy
 
 from oo_sdk import Connector, Hears, KeySource, Sandbox, Scheme, Sink, Stored, Struct, Takes
 from oo_sdk import hooks as specifications
+
+S = TypeVar("S", bound=Struct)
 
 OURS = "oo-integrations"
 RESERVED = {"connection", "user", "action"}
@@ -50,6 +53,31 @@ class Plugin:
         return f"{_normal(self.distribution)}/{self.name}"
 
 
+class Terms(Struct, kw_only=True):
+    """What the table of any sink can say; what else it holds is the sink's own."""
+
+    kind: str = ""  #: which sink it is; the table's own name where nothing is said
+    start: str = "beginning"  #: where it begins in the outbox, when it is met for the first time
+    user: str | None = None  #: only this user's events
+    provider: str | None = None
+    type: str | None = None
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None  #: events that it is given at once, at most
+    tries: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10  #: of an event that it cannot take
+    reach: tuple[str, ...] = ()  #: addresses and networks that are not of the open internet, and may be reached
+
+
+TERMS = frozenset(item.encode_name for item in msgspec.structs.fields(Terms))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A sink that runs: one table of the settings."""
+
+    name: str
+    sink: Sink
+    terms: Terms = field(default_factory=Terms)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
     """What is installed; of the sinks and key sources those that have a table, since only they are used."""
@@ -57,14 +85,17 @@ class Registry:
     plugins: tuple[Plugin, ...]
     connectors: Mapping[str, Connector] = field(default_factory=lambda: MappingProxyType({}))
     sandboxes: Mapping[str, Sandbox] = field(default_factory=lambda: MappingProxyType({}))
-    sinks: Mapping[str, Sink] = field(default_factory=lambda: MappingProxyType({}))
+    sinks: Mapping[str, Placed] = field(default_factory=lambda: MappingProxyType({}))
+    sinks_aside: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  #: tables of sinks that do not run, and why
     schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
     key_sources: Mapping[str, KeySource] = field(default_factory=lambda: MappingProxyType({}))
 
     def named(self, guest: object) -> str:
         """The key of the plugin that this connector, sink or key source came with."""
         for plugin in self.plugins:
-            if any(guest is one for one in (*plugin.connectors, *plugin.sinks, *plugin.key_sources)):
+            if any(guest is one or (isinstance(guest, Sink) and guest.id == one.id) for one in plugin.sinks):
+                return plugin.key  # one that runs is a copy
+            if any(guest is one for one in (*plugin.connectors, *plugin.key_sources)):
                 return plugin.key
         return ""
 
@@ -110,18 +141,20 @@ def discover(
             plugins.append(replace(plugin, state="quarantined", reason=aside[plugin.key], struck=True))
             continue
         with loading(plugin.key):
-            plugin = _load(plugin, point, settings, connectors, sinks, offered, schemes, key_sources, keeping, sandboxes)
+            plugin = _load(plugin, point, settings, connectors, offered, schemes, key_sources, keeping, sandboxes)
         connectors |= {connector.id: connector for connector in plugin.connectors}
         stand_ins |= {sandbox.id: sandbox for sandbox in plugin.sandboxes if sandbox.id not in stand_ins}
         offered |= {sink.id: sink for sink in plugin.sinks}
         schemes |= plugin.schemes
         keeping |= {source.id: source for source in plugin.key_sources}
         plugins.append(plugin)
+    placed, not_placed = _place(sinks, offered)
     return Registry(
         plugins=tuple(plugins),
         connectors=MappingProxyType(connectors),
         sandboxes=MappingProxyType(stand_ins),
-        sinks=MappingProxyType({id_: sink for id_, sink in offered.items() if id_ in sinks}),
+        sinks=MappingProxyType(placed),
+        sinks_aside=MappingProxyType(not_placed),
         schemes=MappingProxyType(schemes),
         key_sources=MappingProxyType({id_: source for id_, source in keeping.items() if id_ in key_sources}),
     )
@@ -132,7 +165,6 @@ def _load(
     point: EntryPoint,
     settings: Mapping[str, Mapping[str, Any]],
     taken: Mapping[str, Connector],
-    sinks: Mapping[str, Mapping[str, Any]],
     taken_sinks: Mapping[str, Sink],
     taken_schemes: Mapping[str, Scheme],
     key_sources: Mapping[str, Mapping[str, Any]],
@@ -156,8 +188,6 @@ def _load(
             if sink.id in ids:
                 raise PluginRefused(f"there is another sink with the id {sink.id}: uninstall one of the two")
             ids.add(sink.id)
-            if sink.id in sinks:
-                configure(f"[sinks.{sink.id}]", sink, sinks[sink.id])
         check_schemes(schemes, taken_schemes)
         ids = set(taken_key_sources)
         for source in keeping:
@@ -175,6 +205,29 @@ def _load(
         reason = f"{type(error).__name__} while it was loaded ({_short(error)}): update or uninstall {plugin.distribution}"
         return replace(plugin, state="quarantined", reason=reason)
     return replace(plugin, connectors=connectors, sandboxes=stand_ins, sinks=offered, schemes=schemes, key_sources=keeping)
+
+
+def _place(tables: Mapping[str, Mapping[str, Any]], offered: Mapping[str, Sink]) -> tuple[Mapping[str, Placed], Mapping[str, str]]:
+    """The sinks that tables ask for, each a copy of what was offered, and why the others do not run: a wrong table stops no other."""
+    placed: dict[str, Placed] = {}
+    aside: dict[str, str] = {}
+    for name, table in tables.items():
+        place = f"[sinks.{name}]"
+        try:
+            if not _ID.fullmatch(name):
+                raise PluginRefused(f"{name!r} is no name for a sink: use lower-case letters, digits and _")
+            if not isinstance(table, Mapping):
+                raise PluginRefused(f"{place} must be a table of settings: see `oo config show`")
+            terms = _decoded(place, {key: value for key, value in table.items() if key in TERMS}, Terms)
+            kind = terms.kind or name
+            if kind not in offered:
+                raise PluginRefused(f"{place} is set, but no loaded plugin brings the sink {kind}: see `oo plugins`")
+            sink = copy(offered[kind])
+            configure(place, sink, {key: value for key, value in table.items() if key not in TERMS})
+            placed[name] = Placed(name=name, sink=sink, terms=terms)
+        except PluginRefused as refused:
+            aside[name] = str(refused)
+    return placed, aside
 
 
 def _ask(
@@ -297,6 +350,8 @@ def check_sink(sink: object) -> None:
         raise PluginRefused(f"{id_!r} is no id for a sink: use lower-case letters, digits and _")
     if type(sink).deliver is Sink.deliver:
         raise PluginRefused(f"the sink {id_} delivers nothing: write deliver()")
+    if own := sorted(TERMS & {item.encode_name for item in msgspec.structs.fields(type(sink).Settings)}):
+        raise PluginRefused(f"the sink {id_} has a setting {own[0]}, which is one of every sink's: its author must give it another name")
 
 
 def check_schemes(schemes: Mapping[str, Scheme], taken: Mapping[str, Scheme]) -> None:
@@ -329,8 +384,12 @@ def configure(place: str, guest: Connector | Sink | KeySource, table: Mapping[st
     unknown = sorted(set(table) - {item.encode_name for item in msgspec.structs.fields(shape)})
     if unknown:
         raise PluginRefused(f"{place} has no setting {unknown[0]}: see `oo config show`")
+    guest.settings = _decoded(place, table, shape)
+
+
+def _decoded(place: str, table: Mapping[str, Any], shape: type[S]) -> S:
     try:
-        guest.settings = msgspec.convert(dict(table), shape, strict=False)
+        return msgspec.convert(dict(table), shape, strict=False)
     except msgspec.ValidationError as wrong:
         raise PluginRefused(f"{place} is wrong ({wrong}): see `oo config show`") from None
 

@@ -19,14 +19,14 @@ from oo_sdk.errors import (
     SignInAgain,
     Unreadable,
 )
-from oo_sdk.events import Change, Checkpoint, Cursor, Event, Listing, NormalizedEvent, Signal
+from oo_sdk.events import Change, Checkpoint, Cursor, Event, Listing, NormalizedEvent, Signal, as_json
 from oo_sdk.flow import Flow, Redirect, StoredCredential
 from oo_sdk.hooks import hookimpl
 from oo_sdk.key_sources import KeySource
 from oo_sdk.revocation import Revocation, Revoked
 from oo_sdk.sandbox import Sandbox
 from oo_sdk.session import Placeholder, Response, Session, Sign
-from oo_sdk.sinks import Sink
+from oo_sdk.sinks import Outlet, Outward, Sink
 from oo_sdk.stored import Stored
 from oo_sdk.structs import Raw, Struct, decode
 from oo_sdk.subscriptions import Address, Subscribes, Subscription
@@ -83,6 +83,8 @@ __all__ = [
     "Nudge",
     "OAuth2",
     "Occurrences",
+    "Outlet",
+    "Outward",
     "Placeholder",
     "QueryChallenge",
     "QuotaSpent",
@@ -115,6 +117,7 @@ __all__ = [
     "Unreadable",
     "Upload",
     "Withdrawn",
+    "as_json",
     "decode",
     "hookimpl",
 ]

@@ -56,6 +56,7 @@ class FakeDaemon:
     connections: list[Json] = field(default_factory=list)
     events: list[Json] = field(default_factory=list)
     consumers: list[Json] = field(default_factory=list)
+    sinks: list[Json] = field(default_factory=list)
     dead_letters: list[Json] = field(default_factory=list)
     #: Answers to the question how far a person has come, in turn; after the last one the question is left open.
     progress: list[Json] = field(default_factory=list)
@@ -139,6 +140,10 @@ class FakeDaemon:
                 web.delete("/v1/connections/{id}/timetable", self._timetable),
                 web.get("/v1/runs", self._runs),
                 web.get("/v1/events", self._events),
+                web.get("/v1/sinks", self._sinks),
+                web.post("/v1/sinks/{name}/pause", self._move_sink),
+                web.post("/v1/sinks/{name}/resume", self._move_sink),
+                web.post("/v1/sinks/{name}/replay", self._replay_letters),
                 web.get("/v1/consumers", self._consumers),
                 web.post("/v1/consumers", self._add_consumer),
                 web.get("/v1/consumers/{name}", self._consumer),
@@ -382,6 +387,23 @@ class FakeDaemon:
         shown = [each for each in page if _matches(each, request, "user", "provider", "type")]
         return _json({"events": shown, "position": f"1-{end}", "more": end < len(self.events), "missing": 0})
 
+    async def _sinks(self, request: web.Request) -> web.Response:
+        return _json({"sinks": self.sinks})
+
+    async def _move_sink(self, request: web.Request) -> web.Response:
+        for each in self.sinks:
+            if each["name"] == request.match_info["name"]:
+                each["state"] = "paused" if request.path.endswith("pause") else "running"
+                return _json(each)
+        return _error(404, "unknown_sink", "There is no such sink.", "See `oo sinks list`.")
+
+    async def _replay_letters(self, request: web.Request) -> web.Response:
+        positions = (await request.json()).get("positions")
+        for each in self.sinks:
+            if each["name"] == request.match_info["name"]:
+                return _json({"replayed": each["dead_letters"] if positions is None else len(positions)})
+        return _error(404, "unknown_sink", "There is no such sink.", "See `oo sinks list`.")
+
     async def _consumers(self, request: web.Request) -> web.Response:
         return _json({"consumers": self.consumers})
 
@@ -591,7 +613,8 @@ def plugin(**changes: Any) -> Json:
 
 def sink(**changes: Any) -> Json:
     """Give a sink as the API shows it."""
-    return {"id": "acme_file", "state": "running", "reason": "", "position": "1-40", "lag": 2, **changes}
+    whole = {"name": "billing", "kind": "http", "state": "running", "reason": "", "position": "1-40", "lag": 2}
+    return {**whole, "unread_since": None, "dead_letters": 0, **changes}
 
 
 def consumer(**changes: Any) -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from oo_daemon.registry import UNKNOWN, Registry, discover
+from oo_daemon.registry import UNKNOWN, Registry, Terms, discover
 from oo_sdk.hooks import GROUP
 
 _numbers = count()
@@ -49,8 +49,10 @@ def test_a_sink_with_a_table_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A sink whose table stands is there under its id, with its settings decoded; texts of variables mean the same."""
     registry = found(tmp_path, monkeypatch, GOOD, acme={"path": "/x", "lines": "3"})
     (plugin,) = registry.plugins
-    sink = registry.sinks["acme"]
-    assert (plugin.state, plugin.sinks) == ("loaded", (sink,))
+    sink = registry.sinks["acme"].sink
+    assert plugin.state == "loaded"
+    assert [type(each) for each in plugin.sinks] == [type(sink)]
+    assert registry.named(sink) == plugin.key
     assert sink.settings == type(sink).Settings(path="/x", lines=3)
 
 
@@ -67,15 +69,17 @@ def test_a_sink_without_a_table_is_only_shown(tmp_path: Path, monkeypatch: pytes
         ({}, "[sinks.acme] is wrong"),
         ({"path": 1}, "[sinks.acme] is wrong"),
         ({"path": "/x", "bath": 1}, "[sinks.acme] has no setting bath"),
+        ({"path": "/x", "tries": 0}, "[sinks.acme] is wrong"),
+        ({"path": "/x", "kind": "nobody"}, "no loaded plugin brings the sink nobody"),
     ],
 )
 def test_wrong_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: Mapping[str, Any], says: str) -> None:
-    """A table that does not fit sets the plugin aside; its reason names the table and repeats no value."""
-    registry = found(tmp_path, monkeypatch, GOOD, acme=table)
+    """A table that does not fit sets that sink aside and no other; its reason names the table and repeats no value."""
+    registry = found(tmp_path, monkeypatch, GOOD, acme=table, other={"kind": "acme", "path": "/y"})
     (plugin,) = registry.plugins
-    assert (plugin.state, plugin.sinks, registry.sinks) == ("quarantined", (), {})
-    assert says in plugin.reason
-    assert "/x" not in plugin.reason
+    assert (plugin.state, set(registry.sinks), set(registry.sinks_aside)) == ("loaded", {"other"}, {"acme"})
+    assert says in registry.sinks_aside["acme"]
+    assert "/x" not in registry.sinks_aside["acme"]
 
 
 def test_an_id_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +99,7 @@ def test_an_id_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (GOOD.replace("async def deliver(self, events): ...", ""), "delivers nothing"),
         (GOOD.replace("[Acme()]", "[object()]"), "not an oo_sdk.Sink"),
         (GOOD.replace("[Acme()]", "Acme()"), "not a list"),
+        (GOOD.replace("lines: int", "batch: int"), "has a setting batch, which is one of every sink's"),
     ],
 )
 def test_a_sink_that_breaks_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, says: str) -> None:
@@ -103,3 +108,14 @@ def test_a_sink_that_breaks_the_contract(tmp_path: Path, monkeypatch: pytest.Mon
     assert [plugin.state for plugin in registry.plugins] == ["quarantined", "loaded"]
     assert says in registry.plugins[0].reason
     assert set(registry.sinks) == {"acme"}
+
+
+def test_one_sink_under_several_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each table runs on a copy with settings and terms of its own."""
+    tables = {"one": {"kind": "acme", "path": "/1", "user": "ada", "batch": "7"}, "two": {"kind": "acme", "path": "/2", "start": "now"}}
+    registry = found(tmp_path, monkeypatch, GOOD, **tables, Three={"kind": "acme"})
+    one, two = registry.sinks["one"], registry.sinks["two"]
+    assert (one.sink.settings.path, two.sink.settings.path) == ("/1", "/2")  # type: ignore[attr-defined]  # of the settings above
+    assert one.terms == Terms(kind="acme", user="ada", batch=7)
+    assert two.terms == Terms(kind="acme", start="now")
+    assert "'Three' is no name for a sink" in registry.sinks_aside["Three"]

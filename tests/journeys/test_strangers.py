@@ -300,8 +300,8 @@ async def _delivered(client: Client, file: Path) -> None:
 
 
 async def _sink(client: Client) -> dict[str, Any]:
-    (sink,) = [sink for plugin in await client.plugins() for sink in plugin.sinks]
-    return {"id": sink.id, "state": sink.state, "reason": sink.reason, "lag": sink.lag}
+    (sink,) = await client.sinks()
+    return {"id": sink.kind, "state": sink.state, "reason": sink.reason, "lag": sink.lag}
 
 
 async def _disconnected(here: Stage, client: Client, notes: Connection, acme: Acme) -> None:

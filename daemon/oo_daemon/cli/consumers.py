@@ -121,7 +121,7 @@ def dead_letters(call: Call, name: str, drop: bool, limit: int, as_json: bool) -
     if as_json:
         terminal.show_json({"dead_letters": found})
     elif found:
-        terminal.show_table(LETTERS, map(_letter, found))
+        terminal.show_table(LETTERS, map(letter_row, found))
     else:
         terminal.show("There are no dead letters.")
 
@@ -151,6 +151,7 @@ def _row(known: Consumer) -> tuple[str, ...]:
     )
 
 
-def _letter(letter: DeadLetter) -> tuple[str, ...]:
+def letter_row(letter: DeadLetter) -> tuple[str, ...]:
+    """A dead letter as a row of `LETTERS`."""
     type_, subject = (letter.event.type, letter.event.subject) if letter.event else ("(no longer kept)", "")
     return letter.position, type_, subject, str(letter.tries), terminal.moment(letter.at), letter.reason

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from oo_client import ActionKind, DaemonNotRunning, Plugin, Scope, Sink, Stored
+from oo_client import ActionKind, DaemonNotRunning, Plugin, Scope, SinkKind, Stored
 from oo_daemon import registry
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
@@ -24,13 +24,7 @@ COLUMNS = (
     Column(title="Version"),
     Column(title="Reason", gives=True),
 )
-SINKS = (
-    Column(title="Sink"),
-    Column(title="State"),
-    Column(title="Position"),
-    Column(title="Behind", number=True),
-    Column(title="Reason", gives=True),
-)
+SINKS = (Column(title="Sink"), Column(title="Runs as", gives=True))
 
 
 @click.group(invoke_without_command=True)
@@ -62,7 +56,7 @@ def plugins(ctx: click.Context, installed: bool, as_json: bool, quiet: bool) -> 
         terminal.show_table(COLUMNS, ((it.id, it.title, it.state, it.distribution, it.version, _reason(it)) for it in found))
         if sinks := [sink for it in found for sink in it.sinks]:
             terminal.show("")
-            terminal.show_table(SINKS, ((it.id, it.state, it.position, str(it.lag), it.reason) for it in sinks))
+            terminal.show_table(SINKS, ((it.id, ", ".join(it.runs) or "nothing: write [sinks.NAME] into the settings") for it in sinks))
     else:
         terminal.show("No plugins are installed. `pip install` one beside oo-integrations to see it here.")
 
@@ -99,8 +93,9 @@ def _installed(call: Call) -> Iterator[Plugin]:
     settings, strikes = call.settings, _strikes(call)
     counted = strikes.counted()
     found = registry.discover(enabled=settings.plugins.enabled, settings=settings.connectors, sinks=settings.sinks, aside=strikes.aside)
+    running = found.sinks.values()
     for package in found.plugins:
-        sinks = tuple(Sink(id=it.id, state="off", reason="no daemon runs", position="1-0", lag=0) for it in package.sinks)
+        sinks = tuple(SinkKind(id=it.id, runs=tuple(at.name for at in running if at.sink.id == it.id)) for it in package.sinks)
         for connector in package.connectors:
             yield Plugin(
                 id=connector.id,

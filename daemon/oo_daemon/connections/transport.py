@@ -5,9 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -26,6 +27,10 @@ class Request:
 
 class NotSent(Exception):
     """The request surely never reached the provider."""
+
+
+class NotAllowed(NotSent):
+    """The address is one that may not be gone to."""
 
 
 class NoAnswer(Exception):
@@ -57,10 +62,24 @@ class Transport(Protocol):
 
 
 class AiohttpTransport:
-    """The real network. Create and close it on the loop that uses it. Times in seconds, the limit in bytes after decompression."""
+    """The real network. Create and close it on the loop that uses it. Times in seconds, the limit in bytes after decompression.
 
-    def __init__(self, *, connect_timeout: float, read_timeout: float, response_limit: int, user_agent: str) -> None:
+    With `allowed` it goes only to hosts of which every address is allowed, to one of those that it asked about.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+        response_limit: int,
+        user_agent: str,
+        allowed: Callable[[str], bool] | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
         self._limit = response_limit
+        self._allowed = allowed
+        judged = None if allowed is None else _Judged(resolver or aiohttp.ThreadedResolver(), allowed)
         # An answer that trickles for ever stays within the read time-out of each byte, so the whole is bounded too.
         timeout = aiohttp.ClientTimeout(
             total=read_timeout * 4, sock_connect=connect_timeout, connect=connect_timeout, sock_read=read_timeout
@@ -68,7 +87,7 @@ class AiohttpTransport:
         self._patient = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout, connect=connect_timeout, sock_read=read_timeout)
         self._client = aiohttp.ClientSession(
             # A connection that the server is about to close makes it doubtful whether a POST arrived, and a refresh is one.
-            connector=aiohttp.TCPConnector(keepalive_timeout=5),
+            connector=aiohttp.TCPConnector(keepalive_timeout=5, resolver=judged, use_dns_cache=judged is None),
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -86,6 +105,7 @@ class AiohttpTransport:
         """Give the whole answer."""
         fault: NotSent | NoAnswer
         try:
+            self._judge(URL(request.url, encoded=True).host or "")
             async with self._client.request(
                 request.method,
                 URL(request.url, encoded=True),
@@ -97,6 +117,8 @@ class AiohttpTransport:
                 # Equal names are one list (RFC 9110 section 5.3).
                 headers = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
                 return Response(status=answer.status, headers=headers, body=body)
+        except _Forbidden:
+            fault = NotAllowed("the address is one that may not be gone to")
         except _TooLarge:
             fault = NoAnswer(f"the provider's answer is larger than {self._limit} bytes")
         except aiohttp.ConnectionTimeoutError:
@@ -138,6 +160,11 @@ class AiohttpTransport:
             return Incoming(status=answer.status, headers=list(answer.headers.items()), chunk=chunk, close=answer.close)
         raise fault
 
+    def _judge(self, host: str) -> None:
+        """An address that is written out is not looked up, so it is judged here; so is what only looks like one."""
+        if self._allowed is not None and (":" in host or host.replace(".", "").isdigit()) and not self._allowed(host):
+            raise _Forbidden
+
     async def _plain(self, answer: aiohttp.ClientResponse) -> bytes:
         """The body, decompressed as it comes, so that never more than the limit is held."""
         kind = answer.headers.get("Content-Encoding", "identity").strip().lower()
@@ -156,3 +183,26 @@ class AiohttpTransport:
 
 class _TooLarge(Exception):
     """The answer has reached the limit."""
+
+
+class _Forbidden(Exception):
+    """An address may not be gone to."""
+
+
+class _Judged(AbstractResolver):
+    """Looks names up, and gives their addresses only where all of them may be gone to."""
+
+    def __init__(self, resolver: AbstractResolver, allowed: Callable[[str], bool]) -> None:
+        self._resolver = resolver
+        self._allowed = allowed
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+        """Look one up."""
+        found = await self._resolver.resolve(host, port, family)
+        if not all(self._allowed(each["host"]) for each in found):
+            raise _Forbidden
+        return found
+
+    async def close(self) -> None:
+        """Let go of it."""
+        await self._resolver.close()

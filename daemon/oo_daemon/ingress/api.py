@@ -26,13 +26,11 @@ from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import Scope, Tokens, held_to, insist_on_own, needs
 from oo_daemon.ports import SECOND, Clock
 from oo_daemon.registry import Plugin, Registry
-from oo_daemon.store import connections, consumers, inbox, jobs, outbox, runs, schedule, subscriptions
+from oo_daemon.store import connections, inbox, jobs, runs, schedule, subscriptions
 from oo_daemon.store.connections import Connection
-from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.inbox import Which
 from oo_daemon.store.jobs import Job
-from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.storage import Storage
 from oo_daemon.strikes import Strikes
@@ -69,6 +67,8 @@ STATUS_OF = {
     "key_newest": 409,
     "key_in_use": 409,
     "not_found": 404,
+    "unknown_sink": 404,
+    "sink_off": 409,
     "no_imports": 404,
     "busy": 409,
     "offset": 409,
@@ -286,13 +286,10 @@ class Api:
     @needs("read")
     async def list_plugins(self, request: web.Request) -> web.Response:
         """All plugins, also those set aside."""
-        known, end = await self.storage.read(_consumers_and_end)
 
         def sinks(plugin: Plugin) -> list[dict[str, Any]]:
-            return [
-                view.sink(sink.id, runs=sink.id in self.registry.sinks, consumer=known.get(consumers.of_sink(sink.id)), end=end)
-                for sink in plugin.sinks
-            ]
+            running = self.registry.sinks.values()
+            return [{"id": sink.id, "runs": [it.name for it in running if it.sink.id == sink.id]} for sink in plugin.sinks]
 
         counted, aside = self.strikes.counted(), self.strikes.aside
         return answer(
@@ -714,10 +711,6 @@ def _delivery(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise Refused(404, "not_found", "There is no such delivery.", "See `oo inbox list`.")
     return int(text)
-
-
-def _consumers_and_end(database: Any) -> tuple[dict[str, Consumer], Position]:
-    return {each.name: each for each in consumers.listed(database)}, outbox.end(database)
 
 
 def _shown(database: Any, now: int, *, user: str | None, provider: str | None) -> list[dict[str, Any]]:

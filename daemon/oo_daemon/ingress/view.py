@@ -15,11 +15,9 @@ from oo_daemon.ports import SECOND, moment
 from oo_daemon.registry import Plugin
 from oo_daemon.store.api_tokens import ApiToken
 from oo_daemon.store.connections import Connection
-from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.flows import SignIn
 from oo_daemon.store.inbox import Entry
 from oo_daemon.store.jobs import Job
-from oo_daemon.store.outbox import Position
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.runs import Logged
 from oo_daemon.store.schedule import Schedule
@@ -47,20 +45,6 @@ def plugin(found: Plugin, sinks: list[dict[str, Any]], *, strikes: int, released
     entries = [{"id": connector.id, "title": connector.title, **common, **_declared(connector)} for connector in found.connectors]
     first, *others = entries or [{"id": found.name, "title": "", **common, "scopes": [], "stores": [], "hosts": [], "actions": []}]
     return [first | {"sinks": sinks}, *(other | {"sinks": []} for other in others)]
-
-
-def sink(id_: str, *, runs: bool, consumer: Consumer | None, end: Position) -> dict[str, Any]:
-    """One sink, and how far behind the outbox it is, in positions."""
-    state = "off" if not runs else "waiting" if consumer and consumer.tries else "running"
-    reason = {"off": f"write [sinks.{id_}] into the settings to let it run", "waiting": consumer.reason if consumer else ""}.get(state, "")
-    at = consumer.position if consumer else 0
-    return {
-        "id": id_,
-        "state": state,
-        "reason": reason,
-        "position": str(Position(epoch=end.epoch, number=at)),
-        "lag": end.number - at,
-    }
 
 
 def _declared(connector: Connector) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.registry import Registry
-from oo_daemon.store import probe, retention, subscriptions
+from oo_daemon.store import consumers, probe, retention, subscriptions
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import Storage
 from oo_sdk import Log
@@ -150,6 +150,24 @@ class ConsumersRead:
         if held.bytes > self.size:
             says.append(f"the events kept take {held.bytes // MIB} MiB, more than retention.size: what is still so does not go")
         return Finding(well=not says, warning=True, says="; ".join(says)) if says else Finding(well=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinksTake:
+    """Sinks take what they are given; one that waits, was set aside, or has dead letters is worth a word, and holds up nothing else."""
+
+    storage: Storage
+    registry: Registry
+
+    async def __call__(self) -> Finding:
+        """Look."""
+        known = {each.name: each for each in await self.storage.read(consumers.listed)}
+        running = {name: known[at] for name in self.registry.sinks if (at := consumers.of_sink(name)) in known}
+        says = [f"{name} waits ({each.reason})" for name, each in running.items() if each.reason and not each.paused]
+        says += [f"{name} is paused" for name, each in running.items() if each.paused]
+        says += [f"{name} has dead letters: {each.dead_letters}" for name, each in running.items() if each.dead_letters]
+        says += [f"{name} does not run" for name in self.registry.sinks_aside]
+        return Finding(well=not says, warning=True, says=f"{'; '.join(says)}: see `oo sinks list`") if says else Finding(well=True)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -82,6 +82,7 @@ HISTOGRAMS: Final[Mapping[str, str]] = MappingProxyType(
         "commit_seconds": "How long commits take, the disk's sync included.",
         "loop_lag_seconds": "How late the main loop is.",
         "import_seconds": "How long imports take from when they were begun, by provider.",
+        "sink_seconds": "How long a sink takes for one delivery, by sink.",
         "sync_seconds": "How long syncs take, by provider.",
         "webhook_seconds": "How long a webhook waits for its answer, from its headers on.",
     }

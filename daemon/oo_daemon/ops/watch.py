@@ -19,6 +19,7 @@ from oo_daemon.ops.health import (
     Look,
     LoopTurns,
     PluginsLoaded,
+    SinksTake,
     SourcesVerify,
     SubscriptionsStand,
     WriterWrites,
@@ -86,6 +87,7 @@ class Watch:
             "plugins_turn": plugins,
             "sources": SourcesVerify(sources=sources),
             "subscriptions": SubscriptionsStand(storage=storage),
+            "sinks": SinksTake(storage=storage, registry=registry),
             "consumers": ConsumersRead(storage=storage, clock=clock, unread=settings.retention.unread, size=settings.retention.size),
         }
         return cls(

@@ -1,30 +1,40 @@
 """The relay: carries events from the outbox to sinks, each in order, at least once, and at its own pace.
 
-Each sink is a consumer `sink:{id}` and has a task of its own: one that is slow, fails or never answers holds up nobody else. A position
-moves only after the sink has taken what lies before it.
+Each sink is a consumer `sink:{name}` and has a task of its own: one that is slow, fails or never answers holds up nobody else. It is held
+under a token that ends by itself, so that of several processes one serves it. A position moves only after the sink has taken what lies
+before it. Where a sink cannot take an event, it is found out which, and that one goes to the dead letters after some tries.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
+from oo_daemon.connections.errors import Declined
 from oo_daemon.outbox import wire
-from oo_daemon.ports import Chance, Clock, Guests, Metrics
+from oo_daemon.outbox.consumers import starting
+from oo_daemon.ports import SECOND, Chance, Clock, Guests, Metrics
+from oo_daemon.registry import Placed
 from oo_daemon.store import consumers
+from oo_daemon.store.consumers import Consumer
+from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore
-from oo_daemon.store.outbox import Filter, Page
+from oo_daemon.store.outbox import Filter, Page, Stored
 from oo_daemon.store.storage import Storage
-from oo_sdk import ConnectorError, Log, RetryLater, Sink
+from oo_sdk import ConnectorError, Log, Outlet, RetryLater
 
-#: Events that a sink is given at once, at most.
-BATCH: Final = 100
+T = TypeVar("T")
+
 #: Seconds for which a reader waits for news before it looks again by itself.
 LOOK: Final = 30.0
-#: Seconds that a sink gets for one delivery.
+#: Seconds that a sink gets for one delivery or to make ready, and to let go.
 LIMIT: Final = 60.0
+CLOSE: Final = 5.0
+#: Seconds for which a sink is held: longer than anything that is done in between.
+HOLD: Final = 2 * (LOOK + LIMIT)
 #: Back-off: full jitter over a window that doubles from the base to the cap (seconds); a sink that names a time is believed up to a day.
 BASE, CAP, LONGEST = 1.0, 300.0, 86_400.0
 
@@ -32,13 +42,39 @@ BASE, CAP, LONGEST = 1.0, 300.0, 86_400.0
 class Reader(Protocol):
     """Reads pages of the outbox, and waits for what comes next."""
 
-    async def page(self, after: int, limit: int, wanted: Filter, wait: float) -> Page:
+    async def page(self, after: int, limit: int, wanted: Filter, wait: float, present_until: int = 0) -> Page:
         """A page of events after a position; an empty one only after `wait` seconds."""
+
+
+class PositionTaken(Exception):
+    """Another process serves the sink, or somebody has put it elsewhere: look again where it is."""
+
+    def __init__(self) -> None:
+        super().__init__("another process serves this sink, or it was put elsewhere")
+
+
+def is_about_the_event(error: Exception) -> bool:
+    """Whether a failure may be the event's, so that its tries are counted; what is not in anybody's hand here only waits."""
+    return not isinstance(error, RetryLater | CannotStore | PositionTaken | Declined | OSError | TimeoutError)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Served:
+    """One sink at work."""
+
+    placed: Placed
+    consumer: str
+    token: str
+    called: asyncio.Event = field(default_factory=asyncio.Event)  #: somebody paused it, or wants something given again
+    known: Consumer | None = None  #: None: to be looked at anew
+    ready: bool = False  #: it was opened
+    failures: int = 0
+    alone_until: int = 0  #: up to here one event at a time, to find out which cannot be taken
 
 
 @dataclass(slots=True, kw_only=True)
 class Relay:
-    """Serves sinks until it is stopped."""
+    """Serves sinks until it is stopped. Belongs to the main loop."""
 
     storage: Storage
     reader: Reader
@@ -47,11 +83,16 @@ class Relay:
     chance: Chance
     metrics: Metrics
     log: Log
+    outlet: Callable[[Placed], Awaitable[Outlet]]
+    _served: dict[str, _Served] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def start(self, sinks: Iterable[Sink]) -> None:
-        """Begin to serve these sinks, each from where it was; a new one from the first event."""
-        self._tasks = {asyncio.ensure_future(self._serve(sink)) for sink in sinks}
+    def start(self, sinks: Iterable[Placed]) -> None:
+        """Begin to serve these sinks, each from where it was; a new one from where it is to begin."""
+        for placed in sinks:
+            served = _Served(placed=placed, consumer=consumers.of_sink(placed.name), token=self.chance.token_bytes(16).hex())
+            self._served[placed.name] = served
+            self._tasks.add(asyncio.ensure_future(self._serve(served)))
 
     async def stop(self) -> None:
         """Stop serving; what a sink had not finished to take, it is given again."""
@@ -59,67 +100,201 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _serve(self, sink: Sink) -> None:
-        name = consumers.of_sink(sink.id)
-        tries = 0
-        while True:
-            try:
-                # Read anew each time: where another process serves the same sink, both go on from where the sink is.
-                position = await self.storage.write(consumers.join, name, self.clock.now())
-                while True:
-                    position, tries = await self._next(sink, position), 0
-            except Exception as error:
-                tries += 1
-                pause = self._pause(error, tries)
-                # What a guest's exception says may quote the event.
-                self.log.warning("sink_waits", sink=sink.id, error=type(error).__name__, tries=tries, seconds=round(pause, 1))
-                self.metrics.count("sink_failures", sink=sink.id)
-                await self._note(name, error)
-                await self.clock.sleep(pause)
+    def call(self, name: str) -> None:
+        """Have a sink looked at anew, now."""
+        if (served := self._served.get(name)) is not None:
+            served.called.set()
 
-    async def _next(self, sink: Sink, position: int) -> int:
-        """Deliver what comes next, and give the new position."""
-        page = await self.reader.page(position, BATCH, Filter(), LOOK)
-        if not page.events:
-            return position
-        await self._deliver(sink, [stored.body for stored in page.events])
-        last = page.events[-1].position
-        if not await self.storage.write(consumers.advance, consumers.of_sink(sink.id), position, last, self.clock.now()):
-            raise PositionTaken
-        self.metrics.count("sink_events", len(page.events), sink=sink.id)
-        return last
+    # --- one sink -----------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, sink: Sink, bodies: Sequence[bytes]) -> None:
-        delivery = asyncio.ensure_future(self.guests.run(sink.deliver([wire.decode(body) for body in bodies]), of=sink))
-        limit = asyncio.ensure_future(self.clock.sleep(LIMIT))
+    async def _serve(self, served: _Served) -> None:
         try:
-            await asyncio.wait({delivery, limit}, return_when=asyncio.FIRST_COMPLETED)
-            if not delivery.done():
-                raise RetryLater(f"the sink took longer than {LIMIT:g} s")
-            if delivery.cancelled():  # a guest may cancel itself; that must not end its task here
-                raise RetryLater("the sink cancelled itself")
-            delivery.result()
+            while True:
+                try:
+                    await self._turn(served)
+                    served.failures = 0
+                except Exception as error:
+                    await self._failed(served, error)
         finally:
-            for future in (delivery, limit):
-                future.cancel()
-            await asyncio.gather(delivery, limit, return_exceptions=True)
+            await self._let_go(served)
 
-    async def _note(self, name: str, error: Exception) -> None:
+    async def _turn(self, served: _Served) -> None:
+        """Do what comes next: look where it is, wait while it is paused, give dead letters again, deliver."""
+        if served.called.is_set() or served.known is None or served.known.paused:
+            served.called.clear()
+            served.known = await self.storage.write(self._hold, served)
+            if served.known.paused:
+                await self._close(served)
+                await self._until_called(served, LOOK)
+                served.known = None
+                return
+        if not served.ready:
+            outlet = await self.outlet(served.placed)
+            await self._ask(served, served.placed.sink.open(outlet))
+            served.ready = True
+        if await self._again(served):
+            return
+        await self._next(served, served.known)
+
+    def _hold(self, database: Database, served: _Served) -> Consumer:
+        terms, now = served.placed.terms, self.clock.now()
+        wanted = Filter(user=terms.user, provider=terms.provider, type=terms.type)
+        if consumers.of(database, served.consumer) is None:
+            consumers.add(database, served.consumer, starting(database, terms.start), wanted, terms.tries, now)
+        known = consumers.hold(database, served.consumer, wanted, terms.tries, served.token, now, now + int(HOLD * SECOND))
+        if known is None:
+            raise PositionTaken
+        return known
+
+    async def _next(self, served: _Served, known: Consumer) -> None:
+        """Deliver what comes next, and note how far it is."""
+        many = 1 if known.position < served.alone_until or known.tries else served.placed.terms.batch or served.placed.sink.batch
+        page = await self._news(served, known, many)
+        if page is None:
+            return
+        if page.missing and known.position:
+            self.log.warning("sink_missed", sink=served.placed.name, events=page.missing)
+        if not page.events:
+            await self._move(served, known, page.reached)
+            return
+        began = self.clock.monotonic()
         try:
-            # Only errors of the contract have words that are meant for the operator.
-            words = str(error) if isinstance(error, ConnectorError | CannotStore | PositionTaken) else type(error).__name__
-            await self.storage.write(consumers.failed, name, words)
-        except CannotStore as fault:
-            self.log.warning("sink_state_not_stored", sink=name, reason=str(fault))
+            taken = await self._deliver(served, page.events)
+        except Exception as error:
+            if is_about_the_event(error) and len(page.events) > 1:
+                served.alone_until = page.events[-1].position
+            elif is_about_the_event(error) and await self._gave_up(served, known, page.events[0], error):
+                return
+            raise
+        self.metrics.observe("sink_seconds", self.clock.monotonic() - began, sink=served.placed.name)
+        self.metrics.count("sink_events", taken, sink=served.placed.name)
+        await self._move(served, known, page.reached if taken == len(page.events) else page.events[taken - 1].position)
 
-    def _pause(self, error: Exception, tries: int) -> float:
+    async def _news(self, served: _Served, known: Consumer, many: int) -> Page | None:
+        """The next page; None: somebody called meanwhile."""
+        reading = asyncio.ensure_future(self.reader.page(known.position, many, known.wanted, LOOK, known.present_until))
+        called = asyncio.ensure_future(served.called.wait())
+        try:
+            await asyncio.wait({reading, called}, return_when=asyncio.FIRST_COMPLETED)
+            return reading.result() if reading.done() else None
+        finally:
+            await _cancelled(reading, called)
+
+    async def _move(self, served: _Served, known: Consumer, to: int) -> None:
+        now = self.clock.now()
+        until = now + int(HOLD * SECOND)
+        moved = await self.storage.write(consumers.moved, served.consumer, served.token, known.position, to, now, until)
+        if moved is None:
+            served.known = None
+            raise PositionTaken
+        served.known = moved
+
+    async def _deliver(self, served: _Served, events: list[Stored]) -> int:
+        decoded = [wire.decode(stored.body) for stored in events]
+        taken = await self._ask(served, served.placed.sink.deliver(decoded))
+        if taken is None:
+            return len(events)
+        if not (isinstance(taken, int) and 1 <= taken <= len(events)):
+            raise RetryLater("the sink took none of what it was given, and did not say why")
+        return taken
+
+    async def _gave_up(self, served: _Served, known: Consumer, event: Stored, error: Exception) -> bool:
+        """Count a try of one event; after the last one it goes to the dead letters."""
+        tries = await self.storage.write(consumers.failed, served.consumer, _words(error))
+        served.known = None
+        if tries < served.placed.terms.tries:
+            return False
+        now = self.clock.now()
+        await self.storage.write(consumers.give_up, served.consumer, known.position, event.position, _words(error), now)
+        self.metrics.count("dead_letters", consumer=served.consumer)
+        self.log.warning("sink_gave_up", sink=served.placed.name, error=type(error).__name__, tries=tries)
+        return True
+
+    async def _again(self, served: _Served) -> bool:
+        """Give the next dead letter again that somebody wants to be; False: there is none."""
+        letter = await self.storage.read(consumers.wanted_again, served.consumer) if served.known and served.known.again else None
+        if letter is None:
+            return False
+        position, body = letter
+        served.known = None
+        if body is None:
+            await self.storage.write(consumers.keep_dead, served.consumer, position, "the event is no longer kept")
+            return True
+        try:
+            await self._deliver(served, [Stored(position=position, body=body)])
+        except Exception as error:
+            if not is_about_the_event(error):
+                raise
+            await self.storage.write(consumers.keep_dead, served.consumer, position, _words(error))
+            return True
+        self.metrics.count("sink_events", sink=served.placed.name)
+        await self.storage.write(consumers.drop_dead_letter, served.consumer, position)
+        return True
+
+    # --- failures -----------------------------------------------------------------------------------------------------
+
+    async def _failed(self, served: _Served, error: Exception) -> None:
+        served.failures += 1
+        pause = self._pause(error, served.failures)
+        # What a guest's exception says may quote the event.
+        self.log.warning("sink_waits", sink=served.placed.name, error=type(error).__name__, tries=served.failures, seconds=round(pause, 1))
+        self.metrics.count("sink_failures", sink=served.placed.name)
+        try:
+            await self.storage.write(consumers.say, served.consumer, _words(error))
+        except CannotStore as fault:
+            self.log.warning("sink_state_not_stored", sink=served.placed.name, reason=str(fault))
+        await self._close(served)
+        await self._until_called(served, pause)
+        served.known = None
+
+    async def _until_called(self, served: _Served, seconds: float) -> None:
+        called = asyncio.ensure_future(served.called.wait())
+        patience = asyncio.ensure_future(self.clock.sleep(seconds))
+        try:
+            await asyncio.wait({called, patience}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancelled(called, patience)
+
+    async def _close(self, served: _Served) -> None:
+        if served.ready:
+            served.ready = False
+            try:
+                await self._ask(served, served.placed.sink.close(), CLOSE)
+            except Exception as error:  # a guest's own: it is opened anew all the same
+                self.log.warning("sink_not_closed", sink=served.placed.name, error=type(error).__name__)
+
+    async def _let_go(self, served: _Served) -> None:
+        """For the end: whoever serves it next need not wait."""
+        await self._close(served)
+        with suppress(CannotStore):  # the hold ends by itself
+            await self.storage.write(consumers.let_go, served.consumer, served.token)
+
+    async def _ask(self, served: _Served, work: Coroutine[Any, Any, T], seconds: float = LIMIT) -> T:
+        """What a sink does, in its time."""
+        asked = asyncio.ensure_future(self.guests.run(work, of=served.placed.sink))
+        limit = asyncio.ensure_future(self.clock.sleep(seconds))
+        try:
+            await asyncio.wait({asked, limit}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise RetryLater(f"the sink took longer than {seconds:g} s")
+            if asked.cancelled():  # a guest may cancel itself; that must not end its task here
+                raise RetryLater("the sink cancelled itself")
+            return asked.result()
+        finally:
+            await _cancelled(asked, limit)
+
+    def _pause(self, error: Exception, failures: int) -> float:
         asked = error.after.total_seconds() if isinstance(error, RetryLater) and error.after else 0.0
-        window = min(CAP, BASE * 2.0 ** min(tries - 1, 16))
+        window = min(CAP, BASE * 2.0 ** min(failures - 1, 16))
         return max(self.chance.uniform(0.0, window), min(asked, LONGEST))
 
 
-class PositionTaken(Exception):
-    """Another process has moved the sink on: go on from there."""
+def _words(error: Exception) -> str:
+    """Only errors of the contract have words that are meant for the operator."""
+    return str(error) if isinstance(error, ConnectorError | CannotStore | PositionTaken | Declined) else type(error).__name__
 
-    def __init__(self) -> None:
-        super().__init__("another process serves this sink: run only one of them")
+
+async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

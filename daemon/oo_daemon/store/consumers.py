@@ -7,6 +7,7 @@ event kills counts too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oo_daemon.store import outbox
@@ -36,6 +37,8 @@ class Consumer:
     leased_until: int | None = None
     dead_letters: int = 0
     unread_since: int | None = None  #: when the oldest event was accepted that it has still to read
+    paused: bool = False
+    again: int = 0  #: dead letters that are to be given again
 
     def free_at(self, now: int) -> int:
         """When a batch can be given to it."""
@@ -65,7 +68,8 @@ class DeadLetter:
 _COLUMNS = (
     'name, position, tries, reason, epoch, present_until, "user", provider, type, most_tries, held_until, token, leased_until, '
     "(SELECT count(*) FROM dead_letter d WHERE d.consumer = consumer.name), "
-    "(SELECT o.accepted_at FROM outbox o WHERE o.position > consumer.position ORDER BY o.position LIMIT 1)"
+    "(SELECT o.accepted_at FROM outbox o WHERE o.position > consumer.position ORDER BY o.position LIMIT 1), "
+    "paused, (SELECT count(*) FROM dead_letter a WHERE a.consumer = consumer.name AND a.again = 1)"
 )
 
 
@@ -175,7 +179,7 @@ def give_up(database: Database, name: str, before: int, at: int, reason: str, no
         return False
     database.rows(
         'INSERT INTO dead_letter (consumer, position, tries, reason, "at") VALUES (?, ?, ?, ?, ?) '
-        'ON CONFLICT (consumer, position) DO UPDATE SET tries = excluded.tries, reason = excluded.reason, "at" = excluded."at"',
+        'ON CONFLICT (consumer, position) DO UPDATE SET again = 0, tries = excluded.tries, reason = excluded.reason, "at" = excluded."at"',
         (name, at, rows[0][0], reason, now),
     )
     return True
@@ -199,17 +203,91 @@ def drop_dead_letters(database: Database, name: str) -> int:
     return len(database.rows("DELETE FROM dead_letter WHERE consumer = ? RETURNING position", (name,)))
 
 
-def join(database: Database, name: str, now: int) -> int:
-    """The position of a consumer; a new one begins before the first event, and one of a log that was restored goes on where it is."""
+def hold(database: Database, name: str, wanted: Filter, most_tries: int, token: str, now: int, until: int) -> Consumer | None:
+    """Keep a consumer for whoever has this token, which is no batch: nobody else moves it. None: another keeps it, or there is none.
+
+    One of a log that was restored goes on where the log ends now, at most.
+    """
     end = outbox.end(database)
-    database.rows(
-        "INSERT INTO consumer (name, epoch, position, tries, reason, created_at) VALUES (?, ?, 0, 0, '', ?) ON CONFLICT (name) DO NOTHING",
-        (name, end.epoch, now),
+    rows = database.rows(
+        'UPDATE consumer SET token = ?, leased_to = NULL, leased_until = ?, "user" = ?, provider = ?, type = ?, most_tries = ?, epoch = ?, '
+        "position = CASE WHEN position > ? THEN ? ELSE position END, "
+        "present_until = CASE WHEN present_until > ? THEN ? ELSE present_until END "
+        "WHERE name = ? AND (token IS NULL OR token = ? OR leased_until <= ? OR leased_until > ?) RETURNING name",
+        (
+            token,
+            until,
+            wanted.user,
+            wanted.provider,
+            wanted.type,
+            most_tries,
+            end.epoch,
+            end.number,
+            end.number,
+            end.number,
+            end.number,
+            name,
+            token,
+            now,
+            now + LONGEST,
+        ),
     )
-    ((epoch, position),) = database.rows("SELECT epoch, position FROM consumer WHERE name = ?", (name,))
-    if epoch != end.epoch:
-        database.rows("UPDATE consumer SET epoch = ? WHERE name = ?", (end.epoch, name))
-    return int(position)
+    return of(database, name) if rows else None
+
+
+def moved(database: Database, name: str, token: str, before: int, to: int, now: int, until: int) -> Consumer | None:
+    """Move a consumer that is kept on, and keep it until later. None: it is no longer kept, or no longer there."""
+    rows = database.rows(
+        "UPDATE consumer SET position = ?, tries = 0, reason = '', leased_until = ?, "
+        "moved_at = CASE WHEN position < ? THEN ? ELSE moved_at END "
+        "WHERE name = ? AND token = ? AND position = ? AND position <= ? RETURNING name",
+        (to, until, to, now, name, token, before, to),
+    )
+    return of(database, name) if rows else None
+
+
+def let_go(database: Database, name: str, token: str) -> None:
+    """Keep a consumer no longer."""
+    database.rows("UPDATE consumer SET token = NULL, leased_until = NULL WHERE name = ? AND token = ?", (name, token))
+
+
+def rescue_sinks(database: Database) -> int:
+    """Free the sinks that any process kept: for the start of the only daemon on a database. Gives how many there were."""
+    sql = "UPDATE consumer SET token = NULL, leased_until = NULL WHERE token IS NOT NULL AND name LIKE 'sink:%' RETURNING name"
+    return len(database.rows(sql))
+
+
+def pause(database: Database, name: str, paused: bool) -> bool:
+    """Have a sink wait, or go on; False: there is none of this name."""
+    return bool(database.rows("UPDATE consumer SET paused = ? WHERE name = ? RETURNING name", (int(paused), name)))
+
+
+def give_again(database: Database, name: str, positions: Sequence[int] | None) -> int:
+    """Want some dead letters of a consumer to be given again, or all of them; gives how many."""
+    places = "" if positions is None else f" AND position IN ({', '.join('?' * len(positions))})"
+    sql = f"UPDATE dead_letter SET again = 1 WHERE consumer = ?{places} RETURNING position"
+    return len(database.rows(sql, (name, *(positions or ()))))
+
+
+def wanted_again(database: Database, name: str) -> tuple[int, bytes | None] | None:
+    """The oldest dead letter that is to be given again, with its event where that is still kept."""
+    rows = database.rows(
+        "SELECT d.position, b.body FROM dead_letter d LEFT JOIN outbox b ON b.position = d.position "
+        "WHERE d.consumer = ? AND d.again = 1 ORDER BY d.position LIMIT 1",
+        (name,),
+    )
+    return (rows[0][0], None if rows[0][1] is None else bytes(rows[0][1])) if rows else None
+
+
+def keep_dead(database: Database, name: str, position: int, reason: str) -> None:
+    """It was given again in vain."""
+    sql = "UPDATE dead_letter SET again = 0, tries = tries + 1, reason = ? WHERE consumer = ? AND position = ?"
+    database.rows(sql, (reason, name, position))
+
+
+def drop_dead_letter(database: Database, name: str, position: int) -> None:
+    """It was given again, and taken."""
+    database.rows("DELETE FROM dead_letter WHERE consumer = ? AND position = ?", (name, position))
 
 
 def advance(database: Database, name: str, before: int, after: int, now: int) -> bool:
@@ -222,9 +300,15 @@ def advance(database: Database, name: str, before: int, after: int, now: int) ->
     return bool(rows)
 
 
-def failed(database: Database, name: str, reason: str) -> None:
-    """Count a failure."""
-    database.rows("UPDATE consumer SET tries = tries + 1, reason = ? WHERE name = ?", (reason, name))
+def failed(database: Database, name: str, reason: str) -> int:
+    """Count a try of what comes next; gives how many there were."""
+    rows = database.rows("UPDATE consumer SET tries = tries + 1, reason = ? WHERE name = ? RETURNING tries", (reason, name))
+    return int(rows[0][0]) if rows else 0
+
+
+def say(database: Database, name: str, reason: str) -> None:
+    """Say what a consumer waits for, without counting a try."""
+    database.rows("UPDATE consumer SET reason = ? WHERE name = ?", (reason, name))
 
 
 def of(database: Database, name: str) -> Consumer | None:
@@ -259,6 +343,8 @@ def _consumer(
     leased_until: int | None,
     dead: int,
     unread_since: int | None,
+    paused: int,
+    again: int,
 ) -> Consumer:
     return Consumer(
         name=name,
@@ -274,4 +360,6 @@ def _consumer(
         leased_until=leased_until,
         dead_letters=dead,
         unread_since=unread_since,
+        paused=bool(paused),
+        again=again,
     )

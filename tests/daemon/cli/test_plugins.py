@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from client.fake_daemon import FakeDaemon, plugin, sink
+from client.fake_daemon import FakeDaemon, plugin
 from daemon.cli.conftest import Oo
 
 from oo_daemon import registry
@@ -34,14 +34,11 @@ acme              disabled  acme-oo          2.1      add "acme-oo" to plugins.e
 
 
 def test_sinks_follow_the_plugins(daemon: FakeDaemon, oo: Oo) -> None:
-    """Sinks have a table of their own, with how far behind each is and why one waits."""
-    daemon.plugins = [plugin(sinks=[sink(), sink(id="acme_queue", state="waiting", reason="OSError", lag=40)])]
+    """Sinks have a table of their own, with the names under which each runs."""
+    daemon.plugins = [plugin(sinks=[{"id": "http", "runs": ["billing", "crm"]}, {"id": "file", "runs": []}])]
     *_, blank, head, first, second = oo("plugins").output.splitlines()
-    assert (blank, head.split()) == ("", ["Sink", "State", "Position", "Behind", "Reason"])
-    assert (first.split(), second.split()) == (
-        ["acme_file", "running", "1-40", "2"],
-        ["acme_queue", "waiting", "1-40", "40", "OSError"],
-    )
+    assert (blank, head.split()) == ("", ["Sink", "Runs", "as"])
+    assert (first.split(), second.split()[:2]) == (["http", "billing,", "crm"], ["file", "nothing:"])
 
 
 def test_none(daemon: FakeDaemon, oo: Oo) -> None:

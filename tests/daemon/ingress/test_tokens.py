@@ -27,6 +27,7 @@ from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import private_application
+from oo_daemon.ingress.sinks import SinkRoutes
 from oo_daemon.ingress.tokens import SCOPES, Scope, Tokens, guard, needs, of_user, scope_of
 from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.outbox import wire
@@ -77,7 +78,17 @@ def clock_of(tokens: Tokens) -> VirtualClock:
 
 def routes() -> list[web.RouteDef]:
     """Every route of the private listener."""
-    rooms: tuple[type[Any], ...] = (Api, HealthRoutes, BackupRoutes, EventRoutes, PrivacyRoutes, UploadRoutes, AuditRoutes, ProxyRoutes)
+    rooms: tuple[type[Any], ...] = (
+        Api,
+        HealthRoutes,
+        BackupRoutes,
+        EventRoutes,
+        PrivacyRoutes,
+        UploadRoutes,
+        AuditRoutes,
+        ProxyRoutes,
+        SinkRoutes,
+    )
     made = [route for room in rooms for route in room(**{each.name: Mock() for each in dataclasses.fields(room)}).routes()]
     return [route for route in made if isinstance(route, web.RouteDef)]
 

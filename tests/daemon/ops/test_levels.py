@@ -13,6 +13,7 @@ from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.store import connections, consumers, schedule
 from oo_daemon.store.connections import StateChanged
+from oo_daemon.store.consumers import ALL, Start
 from oo_daemon.store.storage import InlineStorage, open_database
 
 
@@ -36,7 +37,7 @@ async def test_what_lies_in_the_tables(tmp_path: Path) -> None:
     database = open_database(path)
     connection = connect(database)
     schedule.due_now(database, connection.number, NOW)
-    consumers.join(database, "reader", NOW)
+    consumers.add(database, "reader", Start(), ALL, 10, NOW)
     metrics = MemoryMetrics()
     look = Levels(storage=InlineStorage(database, wire.encode), database=path, clock=Clock(), metrics=metrics)
     await look.look()

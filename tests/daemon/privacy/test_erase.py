@@ -22,6 +22,7 @@ from oo_daemon.privacy.offline import Offline
 from oo_daemon.store import backup, connections, consumers, credentials, erasures, export, flows, inbox, jobs, outbox, schedule
 from oo_daemon.store.accept import Batch, accept
 from oo_daemon.store.connections import Connection
+from oo_daemon.store.consumers import ALL, Start
 from oo_daemon.store.database import SqliteDatabase
 from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.storage import InlineStorage, open_database
@@ -274,7 +275,7 @@ async def test_pushes_that_name_a_subscription(world: World) -> None:
 @pytest.mark.rows("F1", "F6", "F7")
 async def test_everything_of_a_user_goes(world: World) -> None:
     """Events, index, credentials and rows of hers are gone, those of others stay, and one event tells consumers."""
-    consumers.join(world.database, "reader", NOW)
+    consumers.add(world.database, "reader", Start(), ALL, 10, NOW)
     erasing = world.erasing()
     begun = await erasing.of_user("ada")
     assert (begun.state, len(begun.parts), world.closed) == ("running", 2, 1)

@@ -7,23 +7,71 @@ from daemon.store.world import LEASE, NOW, Book, encode, upsert
 
 from oo_daemon.store import accept, consumers
 from oo_daemon.store.accept import Batch
-from oo_daemon.store.consumers import Consumer, Start
+from oo_daemon.store.consumers import ALL, Consumer, Start
+from oo_daemon.store.outbox import Filter
 
 
-def test_joining_twice_changes_nothing(book: Book) -> None:
-    """A new consumer begins before the first event; one that is there keeps its place."""
+def test_a_sink_is_kept_by_one(book: Book) -> None:
+    """Whoever has the token moves it on, until the time is up or it is let go of; what an operator changed holds from then on."""
     with book.transaction() as database:
-        assert consumers.join(database, "sink:a", NOW) == 0
-        assert consumers.advance(database, "sink:a", 0, 7, NOW)
-        assert consumers.join(database, "sink:a", NOW) == 7
-        assert consumers.join(database, "sink:b", NOW) == 0
+        assert consumers.hold(database, "sink:a", ALL, 10, "one", NOW, NOW + 9) is None  # there is none
+        assert consumers.add(database, "sink:a", Start(), ALL, 10, NOW)
+        kept = consumers.hold(database, "sink:a", Filter(user="ada"), 3, "one", NOW, NOW + 9)
+        assert kept is not None
+        assert (kept.position, kept.wanted, kept.most_tries) == (0, Filter(user="ada"), 3)
+        assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 8, NOW + 20) is None
+        moved = consumers.moved(database, "sink:a", "one", 0, 7, NOW + 8, NOW + 19)
+        assert moved is not None
+        assert moved.position == 7
+        for token, before, to in [("two", 7, 8), ("one", 6, 8), ("one", 7, 6)]:
+            assert consumers.moved(database, "sink:a", token, before, to, NOW, NOW + 19) is None
+        assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 18, NOW + 20) is None
+        consumers.let_go(database, "sink:a", "two")
+        assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 18, NOW + 20) is None
+        assert consumers.rescue_sinks(database) == 1
+        assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 18, NOW + 20) is not None
+        assert consumers.moved(database, "sink:a", "one", 7, 8, NOW, NOW + 19) is None
+
+
+@pytest.mark.rows("B17")
+def test_a_sink_of_a_restored_log_begins_at_its_end(book: Book) -> None:
+    """Where it had read further than the log now goes, it goes on with what is new, and sleeps through nothing."""
+    with book.transaction() as database:
+        consumers.add(database, "sink:a", Start(position=500), ALL, 10, NOW)
+        database.rows("UPDATE stream SET epoch = 2, position = 40")
+        kept = consumers.hold(database, "sink:a", ALL, 10, "one", NOW, NOW + 9)
+        assert kept is not None
+        assert (kept.position, kept.epoch) == (40, 2)
+
+
+def test_dead_letters_are_given_again(book: Book) -> None:
+    """Those that are wanted, oldest first; one given in vain stays, with what was said of it."""
+    with book.transaction() as database:
+        consumers.add(database, "sink:a", Start(), ALL, 3, NOW)
+        for at in (1, 2, 3):
+            assert consumers.give_up(database, "sink:a", at - 1, at, "odd", NOW)
+        assert consumers.give_again(database, "sink:a", [2, 9]) == 1
+        assert consumers.wanted_again(database, "sink:a") == (2, None)
+        consumers.keep_dead(database, "sink:a", 2, "still odd")
+        assert consumers.wanted_again(database, "sink:a") is None
+        assert consumers.give_again(database, "sink:a", None) == 3
+        consumers.drop_dead_letter(database, "sink:a", 1)
+        known = consumers.of(database, "sink:a")
+        assert known is not None
+        assert (known.dead_letters, known.again, known.paused) == (2, 2, False)
+        assert [(each.position, each.tries, each.reason) for each in consumers.dead_letters(database, "sink:a", 9)] == [
+            (3, 3, "odd"),
+            (2, 4, "still odd"),
+        ]
+        assert consumers.pause(database, "sink:a", True)
+        assert not consumers.pause(database, "sink:b", True)
 
 
 @pytest.mark.rows("B7")
 def test_only_who_knows_the_place_moves_it(book: Book) -> None:
     """A position moves forward, and only from where the reader thinks it is."""
     with book.transaction() as database:
-        consumers.join(database, "sink:a", NOW)
+        consumers.add(database, "sink:a", Start(), ALL, 10, NOW)
         consumers.failed(database, "sink:a", "the file is locked")
         for before, after in [(1, 5), (0, 0), (0, -1)]:
             assert not consumers.advance(database, "sink:a", before, after, NOW)

@@ -52,7 +52,7 @@ class HousePages:
             "plugins.html",
             here="/console/plugins",
             plugins=self.registry.plugins,
-            sinks=self.registry.sinks,
+            sinks={it.sink.id for it in self.registry.sinks.values()},
             strikes=self.strikes.counted(),
             aside=self.strikes.aside,
             most=MOST,

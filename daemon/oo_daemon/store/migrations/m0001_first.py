@@ -127,11 +127,12 @@ STATEMENTS = (
         name TEXT NOT NULL PRIMARY KEY, epoch {int} NOT NULL, position {int} NOT NULL, present_until {int} NOT NULL DEFAULT 0,
         "user" TEXT, provider TEXT, type TEXT, most_tries {int} NOT NULL DEFAULT 10,
         tries {int} NOT NULL, reason TEXT NOT NULL, held_until {int} NOT NULL DEFAULT 0,
-        token TEXT, leased_to {int}, leased_until {int}, created_at {int} NOT NULL, moved_at {int})""",
+        token TEXT, leased_to {int}, leased_until {int}, created_at {int} NOT NULL, moved_at {int},
+        paused {int} NOT NULL DEFAULT 0)""",
     # Events that a consumer was given too often.
     """CREATE TABLE dead_letter (
         consumer TEXT NOT NULL REFERENCES consumer (name) ON DELETE CASCADE, position {int} NOT NULL,
-        tries {int} NOT NULL, reason TEXT NOT NULL, "at" {int} NOT NULL,
+        tries {int} NOT NULL, reason TEXT NOT NULL, "at" {int} NOT NULL, again {int} NOT NULL DEFAULT 0,
         PRIMARY KEY (consumer, position)) {compact}""",
     "CREATE INDEX dead_letter_by_position ON dead_letter (position)",
     # Who may call the private API over TCP.
