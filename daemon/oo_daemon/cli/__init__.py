@@ -32,7 +32,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "disconnect": "Give a connection's access back and erase its credential.",
         "events": "Read the outbox.",
         "consumers": "Register readers of the outbox, and see how far each is.",
-        "sinks": "See where events are pushed to, pause it, give dead letters again.",
+        "sinks": "Show where events are pushed to, and pause it.",
         "source": "Make and keep addresses that anything can post webhooks to.",
         "inbox": "Look at webhooks as they arrived, replay them, and drop them.",
         "token": "Make, list and revoke tokens for the private API over TCP.",
