@@ -296,7 +296,7 @@ async def test_everything_of_a_user_goes(world: World) -> None:
     await erasing.tick()
     assert list((await erasing.status(begun.id)).acks) == ["reader"]
     await world.clock.advance(1)
-    consumers.join(world.database, "later", world.clock.now())
+    consumers.add(world.database, "later", Start(), ALL, 10, world.clock.now())
     assert consumers.advance(world.database, "later", 0, done.tombstone or 0, world.clock.now())
     await erasing.tick()
     assert list((await erasing.status(begun.id)).acks) == ["reader"], "who came later has no copies, and is not asked"
