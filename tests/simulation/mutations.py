@@ -20,7 +20,6 @@ from oo_daemon.store.connections import StillActive
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.sync import act
 from oo_daemon.sync.intake import Intake
-from oo_daemon.sync.schedule import Dispatcher
 from oo_daemon.sync.taken import Taken
 from oo_sdk import Action
 
@@ -143,23 +142,6 @@ def leases_kept_by_a_stop(patch: Patch) -> None:
     patch.setattr(jobs, "release", lambda database, owner, now: 0)
 
 
-def clock_read_before_the_claim(patch: Patch) -> None:
-    """The clock is read on the way to the claim of a run, where its process may be stopped."""
-    read: dict[Any, int] = {}
-    tick = Dispatcher.tick
-
-    async def early(self: Dispatcher) -> None:
-        read[self.owner] = self.clock.now()
-        await tick(self)
-
-    def late(self: Dispatcher, database: Any, hands: int) -> Any:
-        then = read[self.owner]
-        return schedule.claim(database, self.owner, then, then + int(self.lease * SECOND), hands, self.most)
-
-    patch.setattr(Dispatcher, "tick", early)
-    patch.setattr(Dispatcher, "_claim", late)
-
-
 def known_objects_forgotten(patch: Patch) -> None:
     """The object index is not asked."""
     patch.setattr(accept, "_look_up", lambda database, number, drafts: {})
@@ -216,7 +198,6 @@ MUTATIONS: dict[Callable[[Patch], None], str] = {
     told_after_the_erasure: "an event was emitted after the erasure",
     erased_in_part: "what came before an erasure is still there",
     leases_kept_by_a_stop: "a daemon that was stopped in order still holds",
-    clock_read_before_the_claim: "the schedule lease of",
     known_objects_forgotten: "events are in the outbox twice",
     position_used_twice: "position",
     action_key_not_kept: "an action done",
