@@ -66,6 +66,14 @@ def _key_file(environ: Mapping[str, str], known: Known) -> Path:
     return places.credential(environ, "oo-root-key") or Path(known["places.state"]) / "root.key"
 
 
+def _client_secret(environ: Mapping[str, str], known: Known) -> Path:
+    return places.credential(environ, "oo-identity-secret") or Path(known["places.state"]) / "identity.secret"
+
+
+def _ticket_keys(environ: Mapping[str, str], known: Known) -> Path:
+    return Path(known["places.state"]) / "ticket-keys.json"
+
+
 def _url(environ: Mapping[str, str], known: Known) -> str:
     host, port = known["public.host"], known["public.port"]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -139,6 +147,19 @@ class Identity:
     roles_claim: Claim = setting("roles", "claim that holds a person's roles")
     operator_roles: tuple[Claim, ...] = setting((), "roles that may do everything, in the API and in the console")
     viewer_roles: tuple[Claim, ...] = setting((), "roles that may look at everything")
+    client_id: Word = setting("", "our client at the issuer, with which people sign in on our pages; empty: they do not")
+    client_secret_file: FilePath = derived(
+        _client_secret,
+        "the systemd credential oo-identity-secret where there is one, else identity.secret in places.state",
+        "file with that client's secret, mode 0400; without the file it is a public client",
+    )
+    scopes: tuple[Claim, ...] = setting(("openid",), "what is asked for when somebody signs in; the claims that are needed depend on it")
+    connect: tuple[Literal["sign_in", "ticket"], ...] = setting(
+        (), "how the person behind a connect link proves who they are: at the issuer, or by a ticket of your product; none: they are asked"
+    )
+    ticket_keys: FilePath = derived(
+        _ticket_keys, "ticket-keys.json in places.state", "file with the public keys of your product's tickets (RFC 7517)"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +345,30 @@ RELATIONS = (
         holds=lambda it: it.identity.issuer != "" or it.identity.audience == "",
         sentence="Without an issuer nobody vouches for callers.",
         remedy="Set identity.issuer, or leave out identity.audience.",
+    ),
+    Relation(
+        between=("identity.client_id", "identity.issuer"),
+        holds=lambda it: it.identity.issuer != "" or it.identity.client_id == "",
+        sentence="Without an issuer nobody can sign in there.",
+        remedy="Set identity.issuer, or leave out identity.client_id.",
+    ),
+    Relation(
+        between=("identity.audience", "identity.client_id"),
+        holds=lambda it: it.identity.client_id == "" or it.identity.audience != it.identity.client_id,
+        sentence="What says who has signed in would be taken for a token of the API.",
+        remedy="Set identity.audience to a name of the API's own, such as its address.",
+    ),
+    Relation(
+        between=("identity.connect", "identity.client_id"),
+        holds=lambda it: "sign_in" not in it.identity.connect or it.identity.client_id != "",
+        sentence="Nobody can sign in to connect an account without a client at the issuer.",
+        remedy="Set identity.client_id, or leave sign_in out of identity.connect.",
+    ),
+    Relation(
+        between=("identity.scopes",),
+        holds=lambda it: "openid" in it.identity.scopes,
+        sentence="Without the scope openid the issuer does not say who has signed in.",
+        remedy="Add openid to identity.scopes.",
     ),
     Relation(
         between=("identity.algorithms",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -243,12 +244,31 @@ class ConnectSession(Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class Code(Struct, frozen=True, kw_only=True):
+    """A code that a person enters at the provider, and where."""
+
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a provider answered, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]  #: names in lower case
+    body: bytes = field(repr=False)
+
+
 class ConnectProgress(Struct, frozen=True, kw_only=True):
     """How far the person has come."""
 
     id: str
     status: Literal["open", "begun", "pending", "connected", "denied", "failed", "expired"]
     reason: str
+    label: str = ""  #: of the account that is asked about
     connection: str | None
 
     @property

@@ -18,11 +18,13 @@ from yarl import URL
 
 from oo_client.answers import (
     Action,
+    Answer,
     AuditEntry,
     AuditVerdict,
     AwaitedUpload,
     Backup,
     Batch,
+    Code,
     Connection,
     ConnectProgress,
     ConnectSession,
@@ -231,20 +233,29 @@ class Client:
         write: bool = False,
         scopes: Sequence[str] = (),
         return_to: str = "",
+        device: bool = False,
     ) -> ConnectSession:
         """Make a link by which the user connects an account; with `write` the person is asked to allow all changes, too.
 
         `scopes` are asked for besides what the connector needs and what the person has allowed before.
 
-        The last page leads to `return_to`, which must be on the daemon's list.
+        The last page leads to `return_to`, which must be on the daemon's list. With `device` the person enters a code at the provider.
         """
-        wish = {"write": write or None, "scopes": list(scopes) or None, "return_to": return_to or None}
+        wish = {"write": write or None, "scopes": list(scopes) or None, "return_to": return_to or None, "device": device or None}
         body = {"provider": provider, "user": user, "account": account, "registration": registration, **wish}
         return await self._ask("POST", "/v1/connect-sessions", into=ConnectSession, body=body)
 
     async def connect_progress(self, session: str, *, wait: float = 0) -> ConnectProgress:
         """Say how far the person has come; waits at most `wait` seconds for the end."""
         return await self._ask("GET", f"/v1/connect-sessions/{_segment(session)}", into=ConnectProgress, wait=wait)
+
+    async def connect_code(self, session: str) -> Code:
+        """Get a code for the person to enter at the provider, in place of the link; the session was opened with `device`."""
+        return await self._ask("POST", f"/v1/connect-sessions/{_segment(session)}/code", into=Code)
+
+    async def answer(self, session: str, *, right: bool) -> ConnectProgress:
+        """Say whether it is the right account, once a session with a code is pending."""
+        return await self._ask("POST", f"/v1/connect-sessions/{_segment(session)}/answer", into=ConnectProgress, body={"right": right})
 
     async def connections(self, *, user: str | None = None, provider: str | None = None) -> tuple[Connection, ...]:
         """List connections."""
@@ -282,6 +293,31 @@ class Client:
     async def action(self, action: str, *, wait: float = 0) -> Action:
         """Say how an action stands; waits at most `wait` seconds until it is done."""
         return await self._ask("GET", f"/v1/actions/{_segment(action)}", into=Action, wait=wait)
+
+    async def proxy(
+        self, connection: str, method: str, url: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None, patience: float = 60
+    ) -> Answer:
+        """Ask the provider as the user, at one of the connector's hosts; the token stays where it is. Gives whatever it answers."""
+        if self._session is None:
+            raise RuntimeError("a Client is used inside `async with`")
+        parts = URL(url, encoded=True)
+        where = f"{self._origin}/v1/connections/{_segment(connection)}/proxy/{parts.raw_authority}{parts.raw_path_qs}"
+        limit = aiohttp.ClientTimeout(total=self._timeout + patience)
+        said = {**(headers or {}), **self._headers}
+        try:
+            async with self._session.request(
+                method, URL(where, encoded=True), headers=said, data=body or None, timeout=limit, allow_redirects=False
+            ) as response:
+                answer = await response.read()
+        except TimeoutError:
+            raise Unexpected(f"the provider did not answer within {self._timeout + patience:g} s", "ask again later") from None
+        except aiohttp.ClientConnectorError as failed:
+            raise self._no_way_in(failed.os_error) from None
+        except aiohttp.ClientError:
+            raise Unexpected("the answer did not arrive whole", "ask again") from None
+        if "OO-Answer" not in response.headers:
+            raise _refusal(response.status, response.headers.get("Retry-After", ""), answer)
+        return Answer(status=response.status, headers={name.lower(): value for name, value in response.headers.items()}, body=answer)
 
     async def sync(self, connection: str, *, wait: float = 0) -> Sync:
         """Sync a connection now, in a run that starts after this call; waits at most `wait` seconds for its end.

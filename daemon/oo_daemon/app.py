@@ -45,7 +45,7 @@ from oo_daemon.ingress import server
 from oo_daemon.ingress.api import Api, Rehearse, in_its_words
 from oo_daemon.ingress.audit import AuditRoutes, audited
 from oo_daemon.ingress.backups import BackupRoutes
-from oo_daemon.ingress.connect import connect_routes
+from oo_daemon.ingress.connect import ReadsTickets, SignsIn, connect_routes
 from oo_daemon.ingress.console.rooms import Console
 from oo_daemon.ingress.events import EventRoutes
 from oo_daemon.ingress.health import HealthRoutes
@@ -113,6 +113,8 @@ GIVE_BACK_EVERY = 10.0
 KEYS_EVERY = 60.0
 #: How often it is measured what is left of limits.
 BUDGETS_EVERY = 15.0
+#: How often it is looked whose provider may be asked about a code.
+DEVICES_EVERY = 1.0
 #: How often the counted uses of credentials are written.
 USES_EVERY = 10.0
 
@@ -225,6 +227,8 @@ async def build(
             fatal=fatal.tell,
             plugins=turns,
         )
+        published = Published(transport=transport, guests=guests, clock=clock)
+        identity = _identity(settings, published, keyring, chance, clock, public_url, out)
         connect = Connect(
             storage=storage,
             keyring=keyring,
@@ -239,6 +243,8 @@ async def build(
             flow_life=settings.oauth.flow_ttl,
             pushes_kept=settings.retention.deliveries,
             connection_event=own.connection_event,
+            proofs=frozenset(settings.identity.connect),
+            published=published,
             return_to=frozenset(settings.oauth.return_to),
             log=out,
         )
@@ -480,8 +486,6 @@ async def build(
         await taking.tidy()
 
         tokens = Tokens(storage=storage, clock=clock, chance=chance)
-        published = Published(transport=transport, guests=guests, clock=clock)
-        vouching = _vouching(settings, published, clock, out) if settings.identity.issuer else None
         events = EventRoutes(
             storage=storage,
             reader=tail,
@@ -538,7 +542,15 @@ async def build(
             door=door,
             private_door=sockets.get("private"),
             to_the_public=[
-                *connect_routes(connect, public_url=public_url, token=_tokens(chance), clock=clock, rate=settings.oauth.rate),
+                *connect_routes(
+                    connect,
+                    public_url=public_url,
+                    token=_tokens(chance),
+                    clock=clock,
+                    rate=settings.oauth.rate,
+                    sign_in=identity.sign_in if "sign_in" in settings.identity.connect else None,
+                    tickets=identity.tickets,
+                ),
                 *webhooks.routes(),
                 *ImportPages(uploads=taking).routes(),
             ],
@@ -575,10 +587,11 @@ async def build(
                 clock=clock,
                 chance=chance,
                 log=out,
+                issuer=identity.sign_in if settings.identity.operator_roles or settings.identity.viewer_roles else None,
             ),
             notes=notes,
             tokens=tokens,
-            vouching=vouching,
+            vouching=identity.callers,
             out=out,
         )
         stack.callback(tail.close)  # before the doors close: they would wait for those who wait
@@ -601,6 +614,7 @@ async def build(
             (RETENTION_EVERY, retention.tick, "retention"),
             (subscriptions_.EVERY, subscribing.tick, "subscriptions"),
             (GIVE_BACK_EVERY, give_back.tick, "give_back"),
+            (DEVICES_EVERY, connect.poll, "devices"),
             (USES_EVERY, uses.write, "uses"),
             (KEYS_EVERY, keys.go_on, "keys"),
             (TIDY_EVERY, keep_alive.tick, "keep_alive"),
@@ -634,15 +648,41 @@ async def build(
     out.info("stopped")
 
 
-def _vouching(settings: Settings, published: Published, clock: ports.Clock, out: Log) -> Vouching | None:
-    """Who knows callers of the API by tokens of the issuer's; None where none are taken."""
-    # Here, since it brings 20 MB and half a second that only those who have an issuer should pay.
-    from oo_daemon.identity.issuer import Callers, Issuer
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Identity:
+    """Who vouches for people, as far as the operator has set it up."""
 
+    callers: Vouching | None = None
+    sign_in: SignsIn | None = None
+    tickets: ReadsTickets | None = None
+
+
+def _identity(
+    settings: Settings, published: Published, keyring: Keyring, chance: ports.Chance, clock: ports.Clock, public_url: str, out: Log
+) -> _Identity:
+    """Raises `ConfigError` for a file of identity's that cannot be read."""
     known = settings.identity
+    if not known.issuer and "ticket" not in known.connect:
+        return _Identity()
+    # Here, since it brings 20 MB and half a second that only those should pay who use it.
+    from oo_daemon.identity import files
+    from oo_daemon.identity.issuer import Callers, Issuer
+    from oo_daemon.identity.sign_in import OpenId
+    from oo_daemon.identity.tickets import Tickets
+
+    tickets = None
+    if "ticket" in known.connect:
+        tickets = Tickets(keys=files.public_keys(known.ticket_keys), audience=public_url, clock=clock)
+    if not known.issuer:
+        return _Identity(tickets=tickets)
     claims = Claims(user=known.user_claim, roles=known.roles_claim, operators=known.operator_roles, viewers=known.viewer_roles)
     issuer = Issuer(name=known.issuer, algorithms=known.algorithms, claims=claims, published=published, clock=clock, log=out)
-    return Callers(issuer=issuer, audience=known.audience) if known.audience else None
+    sign_in = None
+    if known.client_id:
+        secret = files.secret(known.client_secret_file)
+        sign_in = OpenId(issuer=issuer, client_id=known.client_id, secret=secret, scopes=known.scopes, keyring=keyring, chance=chance)
+    callers = Callers(issuer=issuer, audience=known.audience) if known.audience else None
+    return _Identity(callers=callers, sign_in=sign_in, tickets=tickets)
 
 
 def _rehearse(intake: Intake, clock: ports.Clock) -> Rehearse:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import pluggy
 
-from oo_sdk import Connector, Hears, KeySource, Sandbox, Scheme, Sink, Stored, Struct, Takes
+from oo_sdk import ApiKey, Connector, Hears, KeySource, Sandbox, Scheme, Sink, Stored, Struct, Takes
 from oo_sdk import hooks as specifications
 
 S = TypeVar("S", bound=Struct)
@@ -319,6 +319,16 @@ def check(connector: object) -> None:
     for scope in connector.scopes:
         if len(scope.sentence.split()) < 2:
             raise PluginRefused(f"the scope {scope.id} of {id_} has no sentence that a person could read: write one")
+    if isinstance(connector.auth, ApiKey):
+        for sentence in connector.auth.problems():
+            raise PluginRefused(f"{id_} declares a key that cannot be used, {sentence}: tell its author")
+        if not connector.auth.check and type(connector).accept_key is Connector.accept_key:
+            raise PluginRefused(f"{id_} declares no way to check a key: give auth.check an address, or write accept_key()")
+        if not connector.manual_revocation and type(connector).revoke is Connector.revoke:
+            raise PluginRefused(f"{id_} does not say where a person deletes the key: write manual_revocation, or revoke()")
+        return
+    if connector.auth.metadata is not None and not connector.auth.issuer:
+        raise PluginRefused(f"{id_} declares metadata without an issuer: write auth.issuer, whose document it is")
     if connector.auth.revoke is None and type(connector).revoke is Connector.revoke:
         raise PluginRefused(f"{id_} declares no way to revoke: give auth.revoke an address, or write revoke()")
 

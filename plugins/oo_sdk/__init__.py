@@ -5,7 +5,7 @@ of oO.
 """
 
 from oo_sdk.actions import Action, ActionKind, ActionResult
-from oo_sdk.auth import ClientAuth, OAuth2, RateLimit, Rotation, Scope
+from oo_sdk.auth import ApiKey, AsBasic, ClientAuth, InHeader, InQuery, KeyField, OAuth2, RateLimit, Rotation, Scope
 from oo_sdk.connector import Connector
 from oo_sdk.context import Clock, Context, Log
 from oo_sdk.errors import (
@@ -20,7 +20,7 @@ from oo_sdk.errors import (
     Unreadable,
 )
 from oo_sdk.events import Change, Checkpoint, Cursor, Event, Listing, NormalizedEvent, Signal, as_json
-from oo_sdk.flow import Flow, Redirect, StoredCredential
+from oo_sdk.flow import Flow, KeyFlow, Redirect, StoredCredential
 from oo_sdk.hooks import hookimpl
 from oo_sdk.key_sources import KeySource
 from oo_sdk.revocation import Revocation, Revoked
@@ -55,7 +55,9 @@ __all__ = [
     "ActionRefused",
     "ActionResult",
     "Address",
+    "ApiKey",
     "ApiRetired",
+    "AsBasic",
     "BodyChallenge",
     "Change",
     "Checkpoint",
@@ -74,6 +76,10 @@ __all__ = [
     "Flow",
     "Hears",
     "HmacScheme",
+    "InHeader",
+    "InQuery",
+    "KeyField",
+    "KeyFlow",
     "KeySource",
     "Listing",
     "Log",

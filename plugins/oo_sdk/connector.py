@@ -7,11 +7,11 @@ from datetime import timedelta
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from oo_sdk.actions import Action, ActionKind, ActionResult
-from oo_sdk.auth import OAuth2, RateLimit, Scope
+from oo_sdk.auth import ApiKey, OAuth2, RateLimit, Scope
 from oo_sdk.context import Context
-from oo_sdk.errors import ConnectorBug, ConnectorError
+from oo_sdk.errors import ConnectorBug, ConnectorError, SignInAgain
 from oo_sdk.events import Cursor, Signal
-from oo_sdk.flow import Flow, Redirect, StoredCredential
+from oo_sdk.flow import Flow, KeyFlow, Redirect, StoredCredential
 from oo_sdk.revocation import Revocation, Revoked
 from oo_sdk.session import Placeholder, Response, Sign
 from oo_sdk.stored import Stored
@@ -30,7 +30,7 @@ class Connector:
     title: str = ""  #: the provider's name as people know it
     scopes: Sequence[Scope] = ()
     stores: Sequence[Stored] = ()  #: what is kept of the events that it tells, and what for; everything else is dropped
-    auth: OAuth2 | None = None  #: None: nothing to sign in to
+    auth: OAuth2 | ApiKey | None = None  #: None: nothing to sign in to
     hosts: Sequence[str] = ()  #: the only hosts its credential is ever sent to, "name" or "name:port", besides the addresses of `auth`
     limits: Sequence[RateLimit] = ()
     errors: Mapping[int, type[ConnectorError]] = {}  #: what only this provider means by a status
@@ -68,6 +68,15 @@ class Connector:
         """Turn the code into a credential. The default exchanges it; a connector that can name the account does so with `.of(…)`."""
         return await flow.exchange(code)
 
+    async def accept_key(self, flow: KeyFlow) -> StoredCredential:
+        """Say that a key works, and whose it is. Raises `SignInAgain` for one that does not. The default asks `auth.check`."""
+        if not flow.auth.check:
+            raise ConnectorBug(f"{self.id} declares no address at which a key is checked")
+        answer = await flow.http.request("GET", flow.auth.check, accept=(403,))
+        if answer.status == 403:
+            raise SignInAgain("the provider refuses the key")
+        return flow.stored()
+
     async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
         """Yield what changed since the cursor (None: from the beginning), and checkpoints to go on from.
 
@@ -99,9 +108,15 @@ class Connector:
         return None
 
     async def revoke(self, ctx: Context) -> Revocation:
-        """Give the grant back at the provider. The default does RFC 7009 at `auth.revoke`, the refresh token first."""
+        """Give the grant back at the provider. The default does RFC 7009 at `auth.revoke`, the refresh token first.
+
+        A key is the person's own to delete: that is what the default says of one.
+        """
         if self.auth is None:
             return Revocation(revoked=Revoked.FULLY)
+        if isinstance(self.auth, ApiKey):
+            remains = f"oO has forgotten the key, but it works until you delete it at {self.title or self.id}"
+            return Revocation(revoked=Revoked.UNSUPPORTED, remains=remains, manual_url=self.manual_revocation)
         if self.auth.revoke is None:
             raise ConnectorBug(f"{self.id} declares no way to revoke")
         for token in (Placeholder.REFRESH_TOKEN, Placeholder.ACCESS_TOKEN):

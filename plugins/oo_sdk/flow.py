@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from oo_sdk.auth import OAuth2
+from oo_sdk.auth import ApiKey, OAuth2
 from oo_sdk.session import Session
 
 
@@ -74,3 +74,26 @@ class Flow(Protocol):
 
     async def exchange(self, code: str) -> StoredCredential:
         """Exchange the code for a credential that goes straight to the vault. Once only: never retried."""
+
+
+class KeyFlow(Protocol):
+    """A key that a person has just entered."""
+
+    @property
+    def auth(self) -> ApiKey:
+        """The connector's own declaration."""
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """What was entered into the fields that are not secret, by their ids."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What the person allows."""
+
+    @property
+    def http(self) -> Session:
+        """A session that is signed with the key."""
+
+    def stored(self) -> StoredCredential:
+        """The key as a credential; say whose it is with `.of(…)`."""

@@ -125,6 +125,8 @@ class FakeDaemon:
                 web.post("/v1/registrations", self._register),
                 web.post("/v1/connect-sessions", self._connect),
                 web.get("/v1/connect-sessions/{id}", self._progress),
+                web.post("/v1/connect-sessions/{id}/code", self._code),
+                web.post("/v1/connect-sessions/{id}/answer", self._progress),
                 web.get("/v1/connections", self._connections),
                 web.get("/v1/connections/{id}", self._connection),
                 web.delete("/v1/connections/{id}", self._disconnect),
@@ -304,6 +306,11 @@ class FakeDaemon:
         self.registrations.append(added)
         return _json(added, status=201)
 
+    async def _code(self, request: web.Request) -> web.Response:
+        where = "https://todoist.example/device"
+        told = {"user_code": "123-456", "verification_uri": where, "verification_uri_complete": f"{where}?code=123-456"}
+        return _json({**told, "expires_at": SOON}, status=201)
+
     async def _connect(self, request: web.Request) -> web.Response:
         asked = await request.json()
         if asked["provider"] == "nowhere":
@@ -313,11 +320,16 @@ class FakeDaemon:
     async def _progress(self, request: web.Request) -> web.Response:
         if not self.progress:
             await self._wait(request)
-            return _json({"id": request.match_info["id"], "status": "open", "reason": "", "connection": None})
+            return _json({"id": request.match_info["id"], "status": "open", "reason": "", "label": "", "connection": None})
         return _json(self.progress.pop(0))
 
     async def _proxied(self, request: web.Request) -> web.Response:
-        return web.Response(text=request.match_info["path"])
+        if request.match_info["path"].startswith("elsewhere"):
+            return _error(
+                403, "host", "The path does not begin with one of the connector's hosts.", "Begin it with one of: api.todoist.com."
+            )
+        status = 404 if request.path.endswith("/missing") else 200
+        return web.Response(status=status, text=request.match_info["path"], headers={"OO-Answer": "provider", "X-Kind": "test"})
 
     async def _connections(self, request: web.Request) -> web.Response:
         return _json({"connections": [each for each in self.connections if _matches(each, request, "user", "provider")]})
@@ -749,7 +761,7 @@ def erasure(id_: str, **changes: Any) -> Json:
 
 def reached(status: str, **changes: Any) -> Json:
     """Give how far a person has come."""
-    return {"id": "s-1", "status": status, "reason": "", "connection": "c-7f3a" if status == "connected" else None, **changes}
+    return {"id": "s-1", "status": status, "label": "", "reason": "", "connection": "c-7f3a" if status == "connected" else None, **changes}
 
 
 def event(number: int, **changes: Any) -> Json:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from contract.notes import API, Note, Notes, Page, Pushed, World
+from contract.notes import API, Account, Note, Notes, Page, Pushed, World
 
 from oo_sdk import (
     Action,
     Address,
+    ApiKey,
     Change,
     Checkpoint,
     Connector,
@@ -28,6 +29,9 @@ from oo_sdk import (
     Delivery,
     Event,
     Flow,
+    InHeader,
+    KeyField,
+    KeyFlow,
     News,
     Placeholder,
     Redirect,
@@ -70,6 +74,48 @@ class NotesContract(ConnectorContract):
 
 class TestNotes(NotesContract):
     """Nothing is wrong with this one."""
+
+
+class Keyed(Notes):
+    auth: ApiKey = ApiKey(fields=[KeyField("key", "API key"), KeyField("who", "Name", secret=False)])  # type: ignore[assignment]
+    manual_revocation = "https://notes.example/keys"
+
+    async def accept_key(self, flow: KeyFlow) -> StoredCredential:
+        me = await flow.http.get(f"{API}/me", into=Account)
+        return flow.stored().of(me.id, label=flow.told["who"])
+
+
+class TestKeyed(NotesContract):
+    """Nor with this one, whose users enter a key."""
+
+    connector = Keyed
+
+
+class AcceptsEveryKey(Keyed):
+    async def accept_key(self, flow: KeyFlow) -> StoredCredential:
+        return flow.stored().of("ada")
+
+
+class AcceptsWhatIsRefused(Keyed):
+    async def accept_key(self, flow: KeyFlow) -> StoredCredential:
+        await flow.http.request("GET", f"{API}/me", accept=(401, 403))
+        return flow.stored().of("ada")
+
+
+class ThinksItIsRefused(Keyed):
+    async def accept_key(self, flow: KeyFlow) -> StoredCredential:
+        try:
+            return await super().accept_key(flow)
+        except ConnectorError:
+            raise SignInAgain("no") from None
+
+
+class AKeyThatCannotBeSent(Keyed):
+    auth = ApiKey(sent=InHeader("X-Key", "{other}"))
+
+
+class AKeyForEver(Keyed):
+    manual_revocation = ""
 
 
 class NoSentence(Notes):
@@ -396,6 +442,11 @@ BROKEN: Sequence[tuple[type[Connector], str, str]] = (
     (CountsDeliveries, "hears_the_same_in_any_order", "the same each time"),
     (TrustsBodies, "hears_the_same_in_any_order", "Unreadable for the body"),
     (ForgetsTheKey, "acts_once_however_often_it_is_asked", "done once"),
+    (AcceptsEveryKey, "accepts_a_key_that_works_and_no_other", "asked whether a key works"),
+    (AcceptsWhatIsRefused, "accepts_a_key_that_works_and_no_other", "SignInAgain when the provider answers 401"),
+    (ThinksItIsRefused, "accepts_a_key_that_works_and_no_other", "an error that passes when the provider answers 500"),
+    (AKeyThatCannotBeSent, "declares_what_people_and_the_daemon_need", "can be entered and sent"),
+    (AKeyForEver, "declares_what_people_and_the_daemon_need", "where a person deletes the key"),
     (OnlyClaimsToRevoke, "revokes_honestly", "told before FULLY"),
     (HidesThatItFailed, "revokes_honestly", "an error when the provider answers 500"),
     (DoesNotSayWhatRemains, "revokes_honestly", "a sentence on what remains"),

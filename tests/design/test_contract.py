@@ -5,11 +5,12 @@ import oo_sdk.testing
 import oo_sdk.vocabulary
 
 GOLDEN = """\
-Action ActionKind ActionRefused ActionResult Address ApiRetired BodyChallenge Change Checkpoint ClientAuth Clock Connector ConnectorBug
-ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme KeySource Listing Log
-News NoScheme NormalizedEvent Nudge OAuth2 Occurrences Outlet Outward Placeholder QueryChallenge QuotaSpent RateLimit Raw Redirect Response
-RetryLater Revocation Revoked Rotation Sandbox Scheme Scope Session Sign SignInAgain Signal SignedScheme Sink Stamp
-Stored StoredCredential Struct Subscribes Subscription Takes TokenScheme Told Unreadable Upload Withdrawn as_json decode hookimpl
+Action ActionKind ActionRefused ActionResult Address ApiKey ApiRetired AsBasic BodyChallenge Change Checkpoint ClientAuth Clock
+Connector ConnectorBug ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme
+InHeader InQuery KeyField KeyFlow KeySource Listing Log News NoScheme NormalizedEvent Nudge OAuth2 Occurrences Outlet Outward
+Placeholder QueryChallenge QuotaSpent RateLimit Raw Redirect Response RetryLater Revocation Revoked Rotation Sandbox Scheme Scope
+Session Sign SignInAgain Signal SignedScheme Sink Stamp Stored StoredCredential Struct Subscribes Subscription Takes TokenScheme Told
+Unreadable Upload Withdrawn as_json decode hookimpl
 """
 TESTING = "Broken ConnectorContract Provider Request Routes Tape json_answer"
 VOCABULARY = (

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 PLACES = {
     "daemon/oo_daemon/connections/connect.py",
     "daemon/oo_daemon/connections/verify.py",
+    "daemon/oo_daemon/identity/sign_in.py",
     "daemon/oo_daemon/ingress/console/door.py",
     "daemon/oo_daemon/ingress/tokens.py",
     "vault/oo_vault/box.py",

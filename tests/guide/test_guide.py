@@ -86,10 +86,10 @@ def test_the_tutorial_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(1 for line in files["my_notes_oo/__init__.py"].splitlines() if line.strip()) <= 60
 
 
-@pytest.mark.parametrize("kind", ["oauth", "webhook", "import"])
+@pytest.mark.parametrize("kind", ["oauth", "api-key", "webhook", "import"])
 def test_the_scaffold_works(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `oo new connector` writes is built, installed, loaded, and green."""
-    id_ = f"acme_{kind}"
+    id_ = f"acme_{kind}".replace("-", "_")
     result = CliRunner().invoke(oo, ["new", "connector", id_, "--kind", kind, "--into", str(tmp_path)])
     assert result.exit_code == 0, result.output
     source = tmp_path / f"acme-{kind}-oo"

@@ -15,9 +15,11 @@ from browser.chromium import a_page, launched, seen
 from journeys.house import House
 from playwright.async_api import Browser, Page, expect
 
+from oo_client import Refused
 from oo_daemon.registry import Registry
 from oo_daemon.registry import discover as discovered
-from oo_sdk import Connector, Flow, OAuth2, Scope, StoredCredential, Struct
+from oo_sdk import ApiKey, Connector, Flow, KeyField, KeyFlow, OAuth2, Scope, SignInAgain, StoredCredential, Struct
+from oo_todoist import Todoist
 
 SECRET = "a-secret-of-the-tests"
 
@@ -163,6 +165,65 @@ async def at_todoist_begun(page: Page) -> None:
     await expect(page.locator("button[name=decision][value=allow]")).to_be_visible()
 
 
+# ---- a key in place of a sign-in
+
+
+class Keyed(Todoist):
+    """The sandbox again, whose tokens a person could as well copy."""
+
+    id = "keyed"
+    title = "Keyed Notes"
+    manual_revocation = "https://keyed.example/keys"
+    auth: ApiKey = ApiKey(  # type: ignore[assignment]  # the base class's is of another kind
+        fields=[
+            KeyField("name", "User name", "As it stands at the top of its pages.", secret=False),
+            KeyField("key", "API key", "Under Settings, Keys. One that can only read is enough."),
+        ]
+    )
+
+    async def accept_key(self, flow: KeyFlow) -> StoredCredential:
+        """Not asked for in this test."""
+        if len(flow.told["name"]) > 3:
+            raise SignInAgain("no")
+        return flow.stored().of("7", label=f"{flow.told['name']} at Keyed")
+
+
+async def test_entering_a_key(house: House, chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key is entered, refused, corrected and confirmed on pages that can be read in light, dark and on a phone."""
+    await house.stop()
+
+    def discover(**how: Any) -> Registry:
+        found = discovered(**how)
+        return replace(found, connectors={**found.connectors, "keyed": Keyed()})
+
+    monkeypatch.setattr("oo_daemon.app.discover", discover)
+    await house.start()
+    async with house.client as client:
+        session = await client.connect(provider="keyed", user="ada")
+    page = await a_page(chromium, script=True)
+    await page.goto(session.url)
+    await page.get_by_label("User name").fill("Adalbert")
+    await seen(page, "key")
+    await page.get_by_label("API key").fill("wrong")
+    await page.get_by_role("button", name="Connect Keyed").click()
+    await expect(page.get_by_role("alert")).to_contain_text("does not accept this key")
+    await expect(page.get_by_label("User name")).to_have_value("Adalbert")
+    await expect(page.get_by_label("API key")).to_have_value("")
+    await page.get_by_label("User name").fill("ada")
+    await page.get_by_label("API key").fill("ä")
+    await page.get_by_role("button", name="Connect Keyed").click()
+    await expect(page.get_by_text("does not look whole")).to_be_visible()
+    await seen(page, "key-refused")
+    await page.get_by_label("API key").fill("a-key-of-the-tests")
+    await page.get_by_role("button", name="Connect Keyed").click()
+    await expect(page.get_by_text("ada at Keyed")).to_be_visible()
+    await seen(page, "key-confirm")
+    await page.get_by_role("button", name="Yes").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Keyed Notes is connected")
+    await seen(page, "key-connected")
+    assert await status(house, session.id) == "connected"
+
+
 # ---- an authorization server that is not ours
 
 
@@ -189,8 +250,9 @@ class Real(Connector):
             authorize=f"{address}/auth",
             token=f"{address}/token",
             revoke=f"{address}/token/revocation",
+            device=f"{address}/device/auth",
             issuer=address,
-            issuer_sent=True,
+            metadata="openid",
             extra={"prompt": "consent"},
         )
 
@@ -273,3 +335,67 @@ async def test_a_no_at_a_real_server(there: There, chromium: Browser) -> None:
     await page.get_by_role("button", name="Deny").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Real Notes was not connected")
     assert await status(there.house, session) == "denied"
+
+
+async def agree_elsewhere(page: Page, address: str, code: str, *, yes: bool = True) -> None:
+    """On another machine: enter the code at the server, and say yes or no."""
+    await page.goto(address)
+    if "user_code" not in address:
+        await page.locator("input[name=user_code]").fill(code)
+        await page.locator("button[type=submit]").first.click()
+    await expect(page.get_by_text(code)).to_be_visible()
+    if not yes:
+        await page.locator("button[name=abort]").click()
+        return
+    await page.locator("button[type=submit]:not([name=abort])").first.click()
+    await page.get_by_label("Account").fill("ada")
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Allow").click()
+
+
+@pytest.mark.rows("D4", "D12")
+async def test_a_code_that_is_entered_elsewhere(there: There, chromium: Browser) -> None:
+    """The page shows the code and its address; once it was entered and agreed to at the server, the account is asked about as ever."""
+    url, session = await there.link(device=True)
+    page, phone = await a_page(chromium), await a_page(chromium)
+    await page.goto(url)
+    await seen(page, "offer-device")
+    await page.get_by_role("button", name="Get a code").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Enter this code at Real Notes")
+    await seen(page, "code")
+    code = await page.locator(".code").inner_text()
+    await page.get_by_role("button", name="I have agreed").click()
+    await expect(page.get_by_text("has not heard from")).to_be_visible()
+    address = await page.get_by_role("link", name="127.0.0.1").get_attribute("href")
+    assert address is not None
+    await agree_elsewhere(phone, address, code.strip())
+    async with there.house.client as client:
+        while (await client.connect_progress(session)).status == "begun":
+            pass
+    await page.get_by_role("button", name="I have agreed").click()
+    await expect(page.get_by_text("ada of the tests")).to_be_visible()
+    await page.get_by_role("button", name="Yes").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Real Notes is connected")
+
+
+@pytest.mark.rows("D12")
+async def test_a_code_over_the_api(there: There, chromium: Browser) -> None:
+    """Whoever got the code over the API answers for the account; a no at the server ends it, and no page can take it over."""
+    for yes, right, ended in ((True, True, "connected"), (True, False, "denied"), (False, None, "denied")):
+        url, session = await there.link(device=True, account=f"account-{yes}-{right}")
+        async with there.house.client as client:
+            code = await client.connect_code(session)
+            with pytest.raises(Refused, match="begun before"):
+                await client.connect_code(session)
+            page = await a_page(chromium)
+            await page.goto(url)
+            await expect(page.get_by_role("heading", level=1)).to_have_text("This link no longer works")
+            with pytest.raises(Refused, match="nothing to be answered"):
+                await client.answer(session, right=True)
+            await agree_elsewhere(page, code.verification_uri, code.user_code, yes=yes)
+            while (reached := await client.connect_progress(session, wait=5)).status == "begun":
+                pass
+            if right is not None:
+                assert (reached.status, reached.label) == ("pending", "ada of the tests")
+                reached = await client.answer(session, right=right)
+            assert reached.status == ended

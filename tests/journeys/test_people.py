@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -12,9 +15,12 @@ import aiohttp
 import pytest
 from authorization_server.process import serving
 from authorization_server.test_oidc_provider import PUBLIC, visited
-from daemon.identity.world import FIRST, SECOND_KEY
+from browser.chromium import a_page, launched, seen
+from daemon.identity.world import FIRST, SECOND_KEY, a_key
+from joserfc import jwt
 from joserfc.jwk import Key
 from journeys.house import House
+from playwright.async_api import Browser, Page, expect
 
 from oo_client import Client, Refused
 from oo_client.client import LOOPBACK
@@ -23,6 +29,13 @@ from oo_daemon.identity import issuer as keys
 
 SECRET = "a-secret-of-the-tests"
 AUDIENCE = "https://oo.example/api"
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    """The browser."""
+    async with launched() as browser:
+        yield browser
 
 
 def free_port() -> int:
@@ -101,6 +114,123 @@ async def code_of(asking: Any) -> str:
     with pytest.raises(Refused) as caught:
         await asking
     return caught.value.code
+
+
+@asynccontextmanager
+async def signing_in(house: House, *, roles: str = "", **identity: object) -> AsyncIterator[There]:
+    """The daemon again, whose people sign in at the server; it asks them for a name."""
+    await house.stop()
+    issuer, public, private = free_port(), free_port(), free_port()
+    house.settings |= {
+        "public": {"port": public},
+        "private": {"port": private},
+        "identity": {"issuer": f"http://127.0.0.1:{issuer}", "client_id": "oo", **identity},
+    }
+    (house.folder / "identity.secret").write_text(SECRET)
+    (house.folder / "identity.secret").chmod(0o400)
+    await house.start()
+    back = f"http://127.0.0.1:{public}/identity/callback http://127.0.0.1:{private}/console/sign-in/callback"
+    async with serving(redirect=back, secret=SECRET, port=issuer, ask=True, roles=roles):
+        yield There(house, issuer, f"http://127.0.0.1:{private}")
+
+
+async def at_the_issuer(page: Page, name: str) -> None:
+    await page.get_by_label("Account").fill(name)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Allow").click()
+
+
+@pytest.mark.rows("D3")
+async def test_who_opens_a_link_signs_in_first(house: House, chromium: Browser) -> None:
+    """At a real server: the right person goes on to what is asked, another one connects nothing, and one who says no is told so."""
+    async with signing_in(house, connect=["sign_in"]):
+        async with house.client as client:
+            await client.register(provider="todoist", client_id=house.sandbox.client_id, client_secrets=[house.sandbox.client_secret])
+            session = await client.connect(provider="todoist", user="ada")
+        other, page = await a_page(chromium), await a_page(chromium)
+        await other.goto(session.url)
+        await expect(other.get_by_role("heading", level=1)).to_have_text("Who are you?")
+        await seen(other, "who")
+        await other.get_by_role("button", name="Sign in at").click()
+        await at_the_issuer(other, "grace")
+        await expect(other.get_by_role("heading", level=1)).to_have_text("This link is for somebody else")
+        await seen(other, "not-theirs")
+        await other.goto(session.url)
+        await expect(other.get_by_role("heading", level=1)).to_have_text("Who are you?")
+
+        await page.goto(session.url)
+        await page.get_by_role("button", name="Sign in at").click()
+        await at_the_issuer(page, "ada")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Connect Todoist to oO")
+        assert page.url == session.url
+        await other.goto(session.url)
+        await expect(other.get_by_role("heading", level=1)).to_have_text("This link no longer works")
+        await page.get_by_role("button", name="Continue to").click()
+        await page.locator("button[name=decision][value=allow]").click()
+        await page.get_by_role("button", name="Yes").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Todoist is connected")
+        names = {each["name"] for each in await page.context.cookies() if each["domain"] == "127.0.0.1"}
+        assert "oo-signing-in" not in names
+
+        async with house.client as client:
+            session = await client.connect(provider="todoist", user="ada", account="second")
+        nobody = await a_page(chromium)
+        await nobody.goto(session.url)
+        await nobody.get_by_role("button", name="Sign in at").click()
+        await nobody.get_by_label("Account").fill("ada")
+        await nobody.get_by_role("button", name="Sign in").click()
+        await nobody.get_by_role("button", name="Deny").click()
+        await expect(nobody.get_by_role("heading", level=1)).to_have_text("oO does not know who you are")
+        await seen(nobody, "not-proved")
+
+
+@pytest.mark.rows("D3")
+async def test_a_ticket_of_the_product(house: House, chromium: Browser) -> None:
+    """The product sends its user with a ticket: the link opens in that browser only, and the ticket is not in the address any more."""
+    await house.stop()
+    public, key = free_port(), a_key("product", "OKP")
+    (house.folder / "ticket-keys.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    house.settings |= {"public": {"port": public}, "identity": {"connect": ["ticket"]}}
+    await house.start()
+    async with house.client as client:
+        await client.register(provider="todoist", client_id=house.sandbox.client_id, client_secrets=[house.sandbox.client_secret])
+        session = await client.connect(provider="todoist", user="ada")
+    now = int(time.time())
+    said = {"aud": f"http://127.0.0.1:{public}", "sub": "ada", "sid": session.id, "exp": now + 60}
+    ticket = jwt.encode({"alg": "Ed25519", "kid": "product"}, said, key, algorithms=["Ed25519"])
+    page, other = await a_page(chromium), await a_page(chromium)
+    await page.goto(session.url)
+    await expect(page.get_by_text("Open it from the program")).to_be_visible()
+    await seen(page, "who-product")
+    await page.goto(f"{session.url}?ticket={ticket}")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Connect Todoist to oO")
+    assert page.url == session.url
+    await other.goto(f"{session.url}?ticket={ticket}")
+    await expect(other.get_by_role("heading", level=1)).to_have_text("oO does not know who you are")
+    assert ticket not in house.log.getvalue()
+
+
+@pytest.mark.rows("D3")
+async def test_operators_sign_in_to_the_console(house: House, chromium: Browser) -> None:
+    """With an operator's role the console opens, with a viewer's to look only, without one not at all; signing out ends it."""
+    for roles, opens in (("staff", True), ("looks", True), ("", False)):
+        async with signing_in(house, roles=roles, operator_roles=["staff"], viewer_roles=["looks"]) as there:
+            page = await a_page(chromium)
+            await page.goto(f"{there.url}/console/")
+            if roles == "staff":
+                await seen(page, "console-sign-in-issuer")
+            await page.get_by_role("button", name="Sign in at").click()
+            await at_the_issuer(page, "eve")
+            if not opens:
+                await expect(page.get_by_role("alert")).to_contain_text("have no role here")
+                await seen(page, "console-no-role")
+                continue
+            await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+            assert page.url == f"{there.url}/console/"
+            await expect(page.get_by_text("eve", exact=True)).to_be_visible()
+            await page.get_by_role("button", name="Sign out").click()
+            await page.goto(f"{there.url}/console/")
+            await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to the console")
 
 
 @pytest.mark.rows("D3", "D6")

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from journeys.house import House
 
+from oo_client import Refused
 from oo_daemon.registry import Registry
 from oo_daemon.registry import discover as discovered
 from oo_daemon.store import connections
@@ -226,3 +227,15 @@ async def test_what_is_not_connected_is_not_asked(call: Call) -> None:
     async with call.ask(f"{call.host}/x") as answer:
         assert answer.status == 404
     assert call.provider.asked == []
+
+
+async def test_the_clients_way(call: Call) -> None:
+    """`client.proxy` gives what the provider answers, whatever its status, and raises what oO refuses: the two are never confused."""
+    async with call.house.client as client:
+        answer = await client.proxy(call.connection, "POST", f"{call.provider.address}/a%2Fb?status=418&x=%20", body=b"hello")
+        assert (answer.status, answer.body[-9:], answer.headers["x-rate"]) == (418, b", the end", "7")
+        assert call.provider.asked[-1][:2] == ("POST", "/a%2Fb?status=418&x=%20")
+        assert call.provider.asked[-1][3] == 5
+        with pytest.raises(Refused) as caught:
+            await client.proxy(call.connection, "GET", "https://evil.example/")
+        assert caught.value.code == "host"

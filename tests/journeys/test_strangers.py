@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from journeys.acme import CLIENT, SECRET, WEBHOOK_SECRET, Acme, served
+from journeys.acme import CLIENT, KEY, NAME, SECRET, WEBHOOK_SECRET, Acme, served
 
-from oo_client import Client, Connection, Event
+from oo_client import Client, Connection, Event, Refused
 from oo_daemon.cli.stage import Browser, Stage, stage
+from oo_daemon.cli.terminal import NotDone
 
 ROOT = Path(__file__).parents[2]
 STRANGERS = ROOT / "tests" / "strangers"
@@ -165,14 +166,16 @@ async def test_from_end_to_end(here: Stage, acme: Acme, capsys: pytest.CaptureFi
 
         await _disconnected(here, client, notes, acme)
         await _delivered(client, file)
+        await _by_key(here, client, acme)
+        await _delivered(client, file)
         last = (await _events(client))[-1]
-        assert (last.type, last.connection) == ("connection.disconnected", notes.id)
+        assert last.type == "connection.disconnected"
         await _removed(client, chat, acme)
 
-    for line in ("acme_notes", "acme_chat", "acme_file"):
+    for line in ("acme_notes", "acme_chat", "acme_lists", "acme_file"):
         assert line in await here.oo("plugins")
     with capsys.disabled():
-        counts = {name: lines_of(name) for name in ("notes", "chat", "file")}
+        counts = {name: lines_of(name) for name in ("notes", "chat", "lists", "file")}
         print(f"\nA stranger's lines, without blank ones: {', '.join(f'{name}.py {count}' for name, count in counts.items())}", end=" ")
     assert counts["notes"] < 65
 
@@ -312,3 +315,36 @@ async def _disconnected(here: Stage, client: Client, notes: Connection, acme: Ac
     assert (gone.state, gone.revocation and gone.revocation.revoked) == ("disconnected", "fully")
     assert sorted(acme.revoked) == ["access_token", "refresh_token"]
     assert (before, len(acme.refresh), acme.access) == (2, 1, {})
+
+
+async def _by_key(here: Stage, client: Client, acme: Acme) -> None:
+    """A key is entered, checked, used, refused once it is gone, and forgotten; that it still works there is said."""
+    with pytest.raises(Refused, match="enter a key of their own"):
+        await client.register(provider="acme_lists", client_id="x", client_secrets=[])
+    async with Browser() as browser:
+        session = await client.connect(provider="acme_lists", user="ada")
+        await browser.open(session.url)
+        with pytest.raises(NotDone):  # 400: the form again
+            await browser.press(**{"key-name": NAME, "key-key": "wrong"})
+        assert "does not accept this key" in browser.page
+        assert "wrong" not in browser.page
+        await browser.press(**{"key-key": KEY})
+        assert "ada@acme.example" in browser.page
+        await browser.press("answer", "yes")
+        assert "is connected" in browser.page
+    reached = await client.connect_progress(session.id, wait=5)
+    lists = await client.connection(str(reached.connection))
+    assert lists.label == "ada@acme.example"
+    assert (await client.sync(lists.id, wait=20)).outcome == "done"
+    acme.key = "another"
+    await client.sync(lists.id, wait=20)
+    gone = await client.connection(lists.id)
+    assert (gone.state, "lie idle for a year" in gone.reason) == ("needs_sign_in", True)
+    said = await here.oo("disconnect", lists.id, "--yes")
+    ended = await client.connection(lists.id)
+    assert ended.state == "disconnected"
+    assert ended.revocation is not None
+    assert (ended.revocation.revoked, "until you delete it at Acme Lists" in ended.revocation.remains) == ("unsupported", True)
+    assert "/settings/keys" in said
+    kept = (here.folder / "oo.sqlite3").read_bytes() + (here.folder / "oo.log").read_bytes()
+    assert KEY.encode() not in kept

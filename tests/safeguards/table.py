@@ -33,6 +33,8 @@ VAULT = "vault/oo_vault"
 
 T_STORE = "tests/daemon/store"
 T_CONNECTIONS = "tests/daemon/connections"
+IDENTITY = "daemon/oo_daemon/identity"
+T_IDENTITY = "tests/daemon/identity"
 T_INGRESS = "tests/daemon/ingress"
 T_SYNC = "tests/daemon/sync"
 T_INLINE = f"{T_STORE}/test_contract.py::TestInline"
@@ -590,7 +592,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "a callback comes from the issuer",
         "D6",
         f"{CONNECTIONS}/connect.py",
-        "if auth.issuer is not None and iss != auth.issuer and (iss is not None or auth.issuer_sent):",
+        "if auth.issuer is not None and iss != auth.issuer and (iss is not None or await self._sends_issuer(auth)):",
         "if iss == '':",
         f"{T_CONNECTIONS}/test_connect.py::test_an_answer_from_elsewhere_is_refused",
     ),
@@ -614,9 +616,57 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "a connect link is one browser's, once",
         "D3",
         f"{STORE}/flows.py",
-        "(status = 'open' OR (status = 'begun' AND browser_hash = ?)) RETURNING id",
-        "(status IN ('open', 'begun') OR browser_hash = ?) RETURNING id",
+        "((status = 'open' AND browser_hash IS NULL) OR browser_hash = ?)",
+        "(status IN ('open', 'begun') OR browser_hash = ?)",
         f"{T_INLINE}::test_a_link_is_one_browsers",
+    ),
+    _(
+        "who opens a link proves first who they are",
+        "D3",
+        f"{CONNECTIONS}/connect.py",
+        "return bool(self.proofs) and not (sign_in.proved and _is_browser_of(sign_in, browser))",
+        "return False",
+        f"{T_IDENTITY}/test_proving.py::test_a_ticket_opens_the_link",
+    ),
+    _(
+        "a ticket is for its user and its session",
+        "D3",
+        f"{CONNECTIONS}/connect.py",
+        "if not hmac.compare_digest(sign_in.user.encode(), user.encode()) or session not in (None, sign_in.id):",
+        "if False:",
+        f"{T_IDENTITY}/test_proving.py::test_anothers_ticket",
+    ),
+    _(
+        "a token is made for us",
+        "D3",
+        f"{IDENTITY}/jose.py",
+        '"aud": jwt.ClaimsOption(essential=True, value=audience)',
+        '"aud": jwt.ClaimsOption(essential=True)',
+        f"{T_IDENTITY}/test_issuer.py::test_a_token_that_does_not_hold",
+    ),
+    _(
+        "who signs in does so for this browser",
+        "D2",
+        f"{IDENTITY}/sign_in.py",
+        'if not hmac.compare_digest(begun.state.encode(), answer.get("state", "").encode(errors="replace")):',
+        "if False:",
+        f"{T_IDENTITY}/test_sign_in.py::test_an_answer_that_is_not_ours",
+    ),
+    _(
+        "a provider that asks for it is asked less often",
+        "D12",
+        f"{CONNECTIONS}/device.py",
+        "interval=min(code.interval + INTERVAL, MOST)",
+        "interval=code.interval",
+        f"{T_CONNECTIONS}/test_device.py::test_how_often_it_is_asked",
+    ),
+    _(
+        "nobody is sent where the provider does not say it is",
+        "D6",
+        f"{CONNECTIONS}/metadata.py",
+        "if ours and theirs and ours != theirs",
+        "if False",
+        f"{T_CONNECTIONS}/test_metadata.py::test_it_differs",
     ),
     _(
         "another account takes no connection over",
@@ -647,8 +697,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "the cookie is no script's and no other site's",
         "D2",
         f"{INGRESS}/connect.py",
-        'httponly=True, samesite="Lax"',
-        'httponly=False, samesite="None"',
+        'self._cookie, browser, path="/", secure=self._secure, httponly=True, samesite="Lax"',
+        'self._cookie, browser, path="/", secure=self._secure, httponly=False, samesite="None"',
         f"{T_INGRESS}/test_connect.py::test_the_cookie_is_bound_to_host_and_browser",
     ),
     # --- the session -------------------------------------------------------------------------------------------------

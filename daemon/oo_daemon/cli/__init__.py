@@ -29,6 +29,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "import": "Import a file, such as an export of Apple Health.",
         "runs": "List the newest syncs, and what each came to.",
         "act": "Change something at a provider.",
+        "proxy": "Ask a provider as a user, without the token.",
         "disconnect": "Give a connection's access back and erase its credential.",
         "events": "Read the outbox.",
         "consumers": "Register readers of the outbox, and see how far each is.",

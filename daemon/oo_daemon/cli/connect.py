@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 
 import click
 
-from oo_client import Client, ConnectProgress
+from oo_client import Client, Code, ConnectProgress
 from oo_client.client import WAIT
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
@@ -20,6 +21,8 @@ from oo_daemon.cli.call import Call, json_option, quiet_option
 @click.option("--registration", help="Needed only where the provider has several.")
 @click.option("--write", is_flag=True, help="Ask the person to allow changes, too.")
 @click.option("--return-to", default="", metavar="URL", help="Where the last page leads; it must be on the list oauth.return_to.")
+@click.option("--device", is_flag=True, help="By a code that the person enters at the provider, on any machine.")
+@click.option("--yes", is_flag=True, help="With --device: take whatever account it is.")
 @click.option("--no-wait", is_flag=True, help="End once the link is written.")
 @json_option
 @quiet_option
@@ -32,20 +35,27 @@ def connect(
     registration: str | None,
     write: bool,
     return_to: str,
+    device: bool,
+    yes: bool,
     no_wait: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Make a link by which a person connects an account.
 
-    Writes the link and waits until the person has signed in. With --json there are two lines: the link, then how it ended.
+    Writes the link and waits until the person has signed in. With --json there are two lines: the link, then how it ended. With --device a
+    code is written in place of the link, and you are asked whether it is the right account.
     """
+    if yes and not device:
+        raise click.UsageError("--yes belongs to --device: with a link, the person answers on the page.")
 
     async def connecting(client: Client) -> ConnectProgress | None:
         session = await client.connect(
-            provider=provider, user=user, account=account, registration=registration, write=write, return_to=return_to
+            provider=provider, user=user, account=account, registration=registration, write=write, return_to=return_to, device=device
         )
-        if as_json:
+        if device:
+            _show(await client.connect_code(session.id), provider, user, as_json=as_json, quiet=quiet)
+        elif as_json:
             terminal.show_json_lines([session])
         elif quiet:
             terminal.show(session.url)
@@ -59,7 +69,11 @@ def connect(
         with terminal.waiting("Waiting for the sign-in", quiet=quiet):
             # The daemon ends it: a link that nobody opens expires.
             while not (reached := await client.connect_progress(session.id, wait=WAIT)).ended:
-                pass
+                if device and reached.status == "pending":
+                    break
+        if not reached.ended:
+            right = yes or (not as_json and await asyncio.to_thread(_asked, reached, user))
+            reached = await client.answer(session.id, right=right)
         return reached
 
     reached = ask(call, connecting)
@@ -75,3 +89,23 @@ def connect(
         raise terminal.NotDone(f"the sign-in of {user} at {provider} {happened}{reason}", f"make a new link with `{again}`")
     if not (as_json or quiet):
         terminal.show(f"Connected: {reached.connection}")
+
+
+def _show(code: Code, provider: str, user: str, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        terminal.show_json_lines([code])
+    elif quiet:
+        terminal.show(code.user_code)
+        terminal.show(code.verification_uri)
+    else:
+        terminal.show(f"To connect {provider} for {user}, open this address, on any machine, until {terminal.moment(code.expires_at)} UTC:")
+        terminal.show("")
+        terminal.show_link(code.verification_uri)
+        terminal.show("")
+        terminal.show(f"and enter this code there: {code.user_code}")
+        terminal.show("")
+
+
+def _asked(reached: ConnectProgress, user: str) -> bool:
+    account = reached.label or "an account that the provider did not name"
+    return click.confirm(f"Signed in as {account}. Is that the right account for {user}?", err=True)

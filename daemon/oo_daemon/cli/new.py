@@ -22,7 +22,10 @@ def new() -> None:
 @click.option(
     "--kind",
     type=click.Choice(get_args(scaffold.Kind)),
-    prompt="How does it learn of things: people sign in (oauth), it is posted to (webhook), or people hand in files (import)?",
+    prompt=(
+        "How does it learn of things: people sign in (oauth), enter a key (api-key), it is posted to (webhook), "
+        "or people hand in files (import)?"
+    ),
     help="How it learns of things.",
 )
 @click.option("--title", help="The provider's name as people know it; made of NAME where it is left out.")

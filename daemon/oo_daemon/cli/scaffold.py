@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from string import Template
 from typing import Final, Literal
 
-Kind = Literal["oauth", "webhook", "import"]
+Kind = Literal["oauth", "api-key", "webhook", "import"]
 
 _PYPROJECT: Final = """\
 [build-system]
@@ -152,6 +152,113 @@ class Test$name(ConnectorContract):
     def provider(self) -> Provider:
         return Routes({"GET /v1/changes": changes})
 '''
+_KEY: Final = '''\
+"""$title: notes as they change, from a change feed, read with a key. Put your provider in the place of these."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from oo_sdk import (
+    ApiKey,
+    Change,
+    Checkpoint,
+    Connector,
+    Context,
+    Cursor,
+    CursorExpired,
+    Event,
+    InHeader,
+    KeyField,
+    KeyFlow,
+    Scope,
+    Signal,
+    Stored,
+    StoredCredential,
+    Struct,
+    hookimpl,
+)
+from oo_sdk.vocabulary import Document
+
+API = "https://api.$host/v1"
+
+
+class Note(Struct):
+    id: str
+    title: str
+    deleted: bool = False
+
+
+class Page(Struct):
+    changes: list[Note]
+    cursor: str
+    more: bool
+
+
+class Me(Struct):
+    id: str
+    email: str
+
+
+class $name(Connector):
+    id = "$id"
+    title = "$title"
+    auth = ApiKey(
+        fields=[KeyField("key", "API key", "In $title, under Settings, API keys. A key that can only read is enough.")],
+        sent=InHeader("X-Api-Key", "{key}"),
+    )
+    scopes = (Scope("notes.read", "See your notes and when you change them."),)
+    stores = (Stored("note", "the titles of your notes", "show them where you look for them", ("title",)),)
+    hosts = ("api.$host",)
+    errors = {410: CursorExpired}
+    manual_revocation = "https://$host/settings/keys"
+
+    async def accept_key(self, flow: KeyFlow) -> StoredCredential:
+        me = await flow.http.get(f"{API}/me", into=Me)
+        return flow.stored().of(me.id, label=me.email)
+
+    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
+        cursor = since["cursor"] if since else None
+        while True:
+            page = await ctx.http.get(f"{API}/changes", params={"cursor": cursor}, into=Page)
+            for note in page.changes:
+                yield event(note)
+            cursor = page.cursor
+            yield Checkpoint({"cursor": cursor})
+            if not page.more:
+                return
+
+
+def event(note: Note) -> Event:
+    if note.deleted:
+        return Event("note", note.id, Change.DELETED)
+    return Event("note", note.id, Change.UPSERTED, payload=Document(title=note.title))
+'''
+_KEY_TEST: Final = '''\
+from $module import $name
+from oo_sdk import Response
+from oo_sdk.testing import ConnectorContract, Provider, Request, Routes, json_answer
+
+
+def me(request: Request) -> Response:
+    """Whose key it is."""
+    return json_answer({"id": "7", "email": "ada@$host"} if "x-api-key" in request.headers else {}, 200)
+
+
+def changes(request: Request) -> Response:
+    """Two pages: a note that stays, and one that comes and goes."""
+    first = {"changes": [{"id": "1", "title": "Milk"}, {"id": "2", "title": "Bread"}], "cursor": "a", "more": True}
+    second = {"changes": [{"id": "2", "title": "", "deleted": True}], "cursor": "b", "more": False}
+    nothing = {"changes": [], "cursor": "b", "more": False}
+    return json_answer({"": first, "a": second, "b": nothing}[request.query.get("cursor", "")])
+
+
+class Test$name(ConnectorContract):
+    connector = $name
+
+    def provider(self) -> Provider:
+        return Routes({"GET /v1/me": me, "GET /v1/changes": changes})
+'''
 _WEBHOOK: Final = '''\
 """$title: messages as they are pushed. Put your provider in the place of these."""
 
@@ -249,6 +356,7 @@ class Test$name(ConnectorContract):
 """
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "oauth": (_OAUTH, _OAUTH_TEST),
+    "api-key": (_KEY, _KEY_TEST),
     "webhook": (_WEBHOOK, _WEBHOOK_TEST),
     "import": (_IMPORT, _IMPORT_TEST),
 }

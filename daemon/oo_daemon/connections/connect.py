@@ -1,4 +1,4 @@
-"""Connecting: from a one-use link to a sealed credential (RFC 6749, RFC 7636, RFC 9700).
+"""Connecting: from a one-use link to a sealed credential (RFC 6749, RFC 7636, RFC 9700), or to a sealed key.
 
 A link opens only our page. The button there uses the link up, binds the flow to that browser by a cookie and sends it to the provider with
 a one-use state. The callback uses the state up before anything else, and the code is exchanged once, never again. Then the person is shown
@@ -12,13 +12,16 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from oo_daemon.connections import bounds, kept, token_endpoint
+import msgspec
+
+from oo_daemon.connections import bounds, device, kept, metadata, signing, token_endpoint
 from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.metadata import Published
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.session import Client, SignedSession
 from oo_daemon.connections.transport import Transport
@@ -32,10 +35,13 @@ from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.flows import Found, Left, SignIn, Status
 from oo_daemon.store.storage import Lane, Storage
 from oo_sdk import (
+    ApiKey,
     Connector,
     ConnectorBug,
     ConnectorError,
     Flow,
+    KeyField,
+    KeyFlow,
     Log,
     OAuth2,
     QuotaSpent,
@@ -46,6 +52,7 @@ from oo_sdk import (
 )
 from oo_vault import (
     CREDENTIAL,
+    Answer,
     ClientRefused,
     Context,
     Grant,
@@ -62,6 +69,9 @@ from oo_vault import (
 _DENIED = {"access_denied", "consent_required", "user_cancelled_authorize"}
 _ENDED: frozenset[Literal["connected", "denied", "failed"]] = frozenset({"connected", "denied", "failed"})
 _NAME = re.compile(r"[\w.@+:=-]{1,128}")
+#: How long a question of the device flow may take before another process asks.
+_POLL_LEASE = 60 * SECOND
+_UNFIT = "This does not look whole. Copy it again, without anything before or after it."
 #: How long a sign-in's result can still be looked at.
 _REMEMBERED = 24 * 3600 * SECOND
 
@@ -81,6 +91,26 @@ class LinkGone(Exception):
 
 class FlowRefused(Exception):
     """The callback does not belong to a sign-in of this browser: one answer for all reasons."""
+
+
+class ProofNeeded(Exception):
+    """The person must prove first who they are."""
+
+
+class NotTheirs(Exception):
+    """Who has proved who they are is not the one that the link was made for."""
+
+
+class NotNow(Exception):
+    """The sign-in cannot be begun just now; the link stays good. A sentence for the person."""
+
+
+class KeyNotTaken(Exception):
+    """What was entered is not accepted; the person may correct it. `told` are sentences, by the fields' ids; "" is about the whole."""
+
+    def __init__(self, told: Mapping[str, str]) -> None:
+        super().__init__("the key is not accepted")
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +133,29 @@ class Offer:
     account: str
     scopes: tuple[Asked, ...]
     kept: tuple[str, ...]  #: what is stored and what for, in sentences
-    provider_origin: str  #: where the button leads
+    provider_origin: str  #: where the button leads; empty where a key is entered on our page
     expires_at: datetime
+    fields: tuple[KeyField, ...] = ()  #: of the key
+    by_code: bool = False  #: the button gives a code that the person enters at the provider
+    proof_needed: bool = False  #: before anything, the person must prove who they are
+    manual_revocation: str = ""  #: where the person deletes it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeToEnter:
+    """What the person enters at the provider, and where."""
+
+    user_code: str
+    address: str
+    complete: str  #: the address with the code in it; may be empty
+    expires_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a sign-in ended, or what is still to be answered."""
 
-    status: Literal["pending", "connected", "denied", "failed"]
+    status: Literal["waiting", "pending", "connected", "denied", "failed"]
     provider_title: str
     reason: str = ""  #: a sentence of ours, never the provider's words
     label: str = ""  #: how the person knows the account
@@ -119,6 +163,8 @@ class Outcome:
     replaces: str = ""  #: how the person knows the other account that the connection has now, which this one would replace
     withheld: tuple[str, ...] = ()  #: sentences of what was asked for and not allowed
     return_to: str = ""
+    by_key: bool = False  #: no sign-in at the provider, but a key
+    code: CodeToEnter | None = None  #: while it is waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +193,8 @@ class Connect:
     link_life: float  #: seconds
     flow_life: float  #: seconds
     connection_event: ConnectionEvent
+    proofs: frozenset[str] = frozenset()  #: the ways in which a person may prove who they are; none: nobody has to
+    published: Published | None = None  #: what providers say of themselves
     return_to: frozenset[str] = frozenset()  #: the only addresses that an outcome page may lead to
     pushes_kept: float = 7 * 86_400.0  #: seconds for which the body of a webhook is kept
     log: Log | None = None  #: what the operator learns of a sign-in that failed
@@ -162,17 +210,20 @@ class Connect:
         write: bool = False,
         also: Collection[str] = (),
         return_to: str = "",
+        by_code: bool = False,
     ) -> ConnectSession:
         """Open a sign-in and give its one-use link. Raises `Declined`.
 
         It asks for what the connector needs, for what the person has allowed before, and for the scopes that are named in `also`; with
-        `write` for everything that may be changed.
+        `write` for everything that may be changed. With `by_code` the person enters a code at the provider.
         """
         connector = self.registry.connectors.get(provider)
         if connector is None:
             raise Declined("unknown_provider", f"There is no connector {provider}.", "See `oo plugins` for those there are.")
         if connector.auth is None:
             raise Declined("no_sign_in", f"{_title(connector)} has nothing to sign in to.")
+        if by_code and not (isinstance(connector.auth, OAuth2) and connector.auth.device):
+            raise Declined("no_device", f"{_title(connector)} gives no codes to enter elsewhere.", "Connect by the link alone.")
         for word, text in (("user", user), ("account", account)):
             if not _NAME.fullmatch(text):
                 raise Declined(word, f"{text!r} is no name for a {word}.", "Use up to 128 letters, digits and . _ @ + : = -")
@@ -193,18 +244,18 @@ class Connect:
         )
         if return_to and return_to not in self.return_to:
             raise Declined("return_to", "That return address is not on the list.", "Add it to oauth.return_to, exactly as it is sent.")
-        found = await self.registrations.find(provider, registration)
+        found = None if isinstance(connector.auth, ApiKey) else await self.registrations.find(provider, registration)
         link, now = self._token(), self.clock.now()
         if await self.storage.read(flows.opened_since, user, now - 60 * SECOND) >= PER_USER:
             raise Declined("too_many", "Too many links were made for this user.", "Wait a minute.")
         sign_in = SignIn(
             id=self.chance.token_bytes(16).hex(),
-            registration=found.id,
+            registration=found.id if found else None,
             provider=provider,
             user=user,
             account=account,
             sealed=None,
-            redirect_uri=self.registrations.redirect_uri(found.id),
+            redirect_uri=self.registrations.redirect_uri(found.id) if found else "",
             scopes=scopes,
             asked=(),
             return_to=return_to,
@@ -213,6 +264,7 @@ class Connect:
             reason="",
             connection=None,
             browser_hash=None,
+            device=by_code,
             created_at=now,
             expires_at=now + int(self.link_life * SECOND),
         )
@@ -220,34 +272,53 @@ class Connect:
         return ConnectSession(id=sign_in.id, link=link, url=f"{self.public_url}/connect/{link}", expires_at=sign_in.expires_at)
 
     async def status(self, id_: str, wait: float) -> SignIn | None:
-        """How a sign-in stands; waits up to `wait` seconds for its end. None: unknown."""
+        """How a sign-in stands; waits up to `wait` seconds for its end, or until the caller is to answer. None: unknown."""
         deadline = self.clock.monotonic() + wait
         while True:
             sign_in = await self.storage.read(flows.by_id, id_)
             ended = sign_in is None or sign_in.status in _ENDED or sign_in.expires_at <= self.clock.now()
+            to_answer = sign_in is not None and sign_in.status == "pending" and sign_in.device and sign_in.browser_hash is None
             left = deadline - self.clock.monotonic()
-            if ended or left <= 0:
+            if ended or to_answer or left <= 0:
                 return sign_in
             await self.clock.sleep(min(0.2, left))
 
-    async def offer(self, link: str) -> Offer:
+    async def offer(self, link: str, browser: str = "") -> Offer:
         """What the page behind a link shows. Using the link up takes the button. Raises `LinkGone`."""
         sign_in = await self.storage.read(flows.by_link, _hash(link), self.clock.now())
-        if sign_in is None:
+        if sign_in is None or (sign_in.proved and not _is_browser_of(sign_in, browser)):
             raise LinkGone
-        connector, auth = self._connector(sign_in)
+        connector = self._known(sign_in)
+        by_key = isinstance(connector.auth, ApiKey)
         return Offer(
             provider_title=_title(connector),
             user_label=sign_in.user,
             account=sign_in.account,
             scopes=_offered(connector, sign_in),
             kept=kept.sentences(connector, self.pushes_kept),
-            provider_origin=bounds.origin(auth.authorize),
+            provider_origin=bounds.origin(connector.auth.authorize) if isinstance(connector.auth, OAuth2) else "",
             expires_at=moment(sign_in.expires_at),
+            fields=tuple(connector.auth.fields) if isinstance(connector.auth, ApiKey) else (),
+            manual_revocation=connector.manual_revocation if by_key else "",
+            by_code=sign_in.device,
+            proof_needed=self._lacks_proof(sign_in, browser),
         )
 
+    async def prove(self, link: str, browser: str, how: str, user: str, session: str | None = None) -> None:
+        """The person in this browser is this user: somebody vouches for that. Raises `LinkGone` and `NotTheirs`."""
+        sign_in = await self.storage.read(flows.by_link, _hash(link), self.clock.now())
+        if sign_in is None or how not in self.proofs:
+            raise LinkGone
+        if not hmac.compare_digest(sign_in.user.encode(), user.encode()) or session not in (None, sign_in.id):
+            raise NotTheirs
+        if not await self.storage.write(flows.prove, _hash(link), self.clock.now(), browser_hash=_hash(browser), how=how):
+            raise LinkGone
+
+    def _lacks_proof(self, sign_in: SignIn, browser: str) -> bool:
+        return bool(self.proofs) and not (sign_in.proved and _is_browser_of(sign_in, browser))
+
     async def begin(self, link: str, browser: str, ticked: Collection[str] | None = None) -> str:
-        """Use the link up, bind the flow to the browser, and give the provider's address. Raises `LinkGone`.
+        """Use the link up, bind the flow to the browser, and give the provider's address. Raises `LinkGone`, `ProofNeeded`, `NotNow`.
 
         `ticked` are the optional scopes that the person allows; None: those that the page has ticked by itself.
         """
@@ -255,11 +326,15 @@ class Connect:
         sign_in = await self.storage.read(flows.by_link, link_hash, now)
         if sign_in is None:
             raise LinkGone
+        if self._lacks_proof(sign_in, browser):
+            raise ProofNeeded
         connector, auth = self._connector(sign_in)
-        client = await self.registrations.client(sign_in.registration)
+        if sign_in.device:
+            raise LinkGone
+        await self._hold_against_metadata(connector, auth)
+        client = await self._client(sign_in)
         state, verifier = self._token(), self._token()
-        offered = _offered(connector, sign_in)
-        asked = tuple(each.id for each in offered if not each.optional or (each.ticked if ticked is None else each.id in ticked))
+        asked = _allowed(connector, sign_in, ticked)
         sign_in = replace(sign_in, asked=asked)
         exchange = _Exchange(self, auth, client, sign_in, verifier)
         address = (await self.guests.run(connector.begin_oauth(exchange.flow(connector, state)), of=connector)).url
@@ -279,6 +354,147 @@ class Connect:
             raise LinkGone
         return address
 
+    async def begin_device(self, link: str, browser: str, ticked: Collection[str] | None = None) -> str:
+        """Use the link up and get a code for the person; gives the id under which this browser sees it. Raises `LinkGone`, `ProofNeeded`.
+
+        Raises `NotNow` where the provider gives none: the link stays good.
+        """
+        sign_in = await self.storage.read(flows.by_link, _hash(link), self.clock.now())
+        if sign_in is None or not sign_in.device:
+            raise LinkGone
+        if self._lacks_proof(sign_in, browser):
+            raise ProofNeeded
+        await self._get_code(sign_in, _hash(browser), ticked)
+        return sign_in.id
+
+    async def code(self, id_: str) -> CodeToEnter:
+        """Get a code for whoever opened the sign-in, who shows it and later answers for the account. Raises `Declined`."""
+        sign_in = await self.storage.read(flows.by_id, id_)
+        if sign_in is None or not sign_in.device:
+            raise Declined("not_found", "There is no such connect session that goes by a code.", "Open one with device: true.")
+        try:
+            return await self._get_code(sign_in, None, None)
+        except LinkGone:
+            raise Declined("not_awaited", "That connect session was begun before, or is too old.", "Open a new one.") from None
+        except NotNow as none:
+            raise Declined("provider", str(none)) from None
+
+    async def _get_code(self, sign_in: SignIn, browser_hash: bytes | None, ticked: Collection[str] | None) -> CodeToEnter:
+        connector, auth = self._connector(sign_in)
+        asked = _allowed(connector, sign_in, ticked)
+        await self._hold_against_metadata(connector, auth)
+        client = await self._client(sign_in)
+        try:
+            code, life = await self.guests.run(device.begin(self.transport, auth, client, asked))
+        except ConnectorError as error:
+            if self.log is not None:
+                self.log.warning("sign_in_failed", provider=sign_in.provider, error=type(error).__name__, reason=str(error))
+            raise NotNow(f"{_title(connector)} did not answer as it should. Try again in a while.") from None
+        now = self.clock.now()
+        expires_at = now + int(life * SECOND)
+        begun = await self.storage.write(
+            flows.begin_device,
+            sign_in.id,
+            now,
+            browser_hash=browser_hash,
+            code=self.keyring.wrap(verifier_place(sign_in), msgspec.json.encode(code)),
+            asked=asked,
+            poll_at=now + int(code.interval * SECOND),
+            expires_at=expires_at,
+        )
+        if not begun:
+            raise LinkGone
+        return CodeToEnter(user_code=code.user_code, address=code.address, complete=code.complete, expires_at=expires_at)
+
+    async def poll(self) -> None:
+        """Ask the providers of those who have a code whether they have entered it, each as often as it may be asked."""
+        now = self.clock.now()
+        claimed = await self.storage.write(flows.to_poll, now, now + _POLL_LEASE)
+        await asyncio.gather(*(self._poll(sign_in) for sign_in in claimed))
+
+    async def _poll(self, sign_in: SignIn) -> None:
+        try:
+            connector, auth = self._connector(sign_in)
+            client, code = await self._client(sign_in), self._code(sign_in)
+            now = self.clock.now()
+            answer = await self.guests.run(device.ask(self.transport, auth, client, code, now=now))
+        except (LinkGone, Declined, VaultError):
+            await self._end(sign_in, "failed", "The connector for this sign-in is no longer there.")
+            return
+        match answer:
+            case device.Waits(code=again):
+                sealed = self.keyring.wrap(verifier_place(sign_in), msgspec.json.encode(again))
+                await self.storage.write(flows.poll_again, sign_in.id, sealed, self.clock.now() + int(again.interval * SECOND))
+            case device.Ended(denied=True):
+                await self._end(sign_in, "denied", "")
+            case Renewed():
+                await self._exchange(sign_in, connector, auth, "", answered=answer)
+            case ClientRefused():
+                await self._end(sign_in, "failed", _reason(_RegistrationRefused(), _title(connector)))
+            case _:
+                await self._end(sign_in, "failed", "The code was not entered in time. Nothing was stored.")
+
+    def _code(self, sign_in: SignIn) -> device.Code:
+        """Raises `LinkGone`."""
+        if sign_in.sealed is None:
+            raise LinkGone
+        try:
+            return msgspec.json.decode(self.keyring.unwrap(verifier_place(sign_in), sign_in.sealed), type=device.Code)
+        except msgspec.MsgspecError:
+            raise LinkGone from None
+
+    async def enter(self, link: str, browser: str, values: Mapping[str, str], ticked: Collection[str] | None = None) -> str:
+        """Take a key, once the provider has accepted it; gives the id under which this browser sees the outcome.
+
+        Raises `LinkGone` and `ProofNeeded`, and `KeyNotTaken` for what can be corrected: the link stays this browser's then.
+        """
+        now, link_hash = self.clock.now(), _hash(link)
+        sign_in = await self.storage.read(flows.by_link, link_hash, now)
+        if sign_in is None:
+            raise LinkGone
+        if self._lacks_proof(sign_in, browser):
+            raise ProofNeeded
+        connector = self._known(sign_in)
+        if not isinstance(connector.auth, ApiKey):
+            raise LinkGone
+        asked = _allowed(connector, sign_in, ticked)
+        expires_at = now + int(self.flow_life * SECOND)
+        if not await self.storage.write(flows.enter, link_hash, now, browser_hash=_hash(browser), asked=asked, expires_at=expires_at):
+            raise LinkGone
+        values = {each.id: values.get(each.id, "").strip() for each in connector.auth.fields}
+        if told := {each.id: _UNFIT for each in connector.auth.fields if signing.unfit(each, connector.auth, values[each.id])}:
+            raise KeyNotTaken(told)
+        grant = signing.key_grant(values, asked, now)
+        entered = _Entered(
+            auth=connector.auth,
+            told={each.id: values[each.id] for each in connector.auth.fields if not each.secret},
+            scopes=asked,
+            http=SignedSession(connector=connector, client=None, authority=Held(grant), transport=self.transport, clock=self.clock),
+        )
+        try:
+            stored = await self.guests.run(connector.accept_key(entered))
+        except Exception as error:
+            raise KeyNotTaken({"": self._why_not(error, connector)}) from None
+        used = await self.storage.write(flows.use_link, link_hash, self.clock.now())
+        if used is not None:
+            found = Found(account_id=stored.account_id, label=stored.label, scopes=tuple(sorted(stored.scopes)), meta=dict(stored.meta))
+            sealed = self.keyring.seal(grant_place(used), grant.pack())
+            await self.storage.write(flows.hold, used.id, sealed, found, self.clock.now() + int(self.flow_life * SECOND))
+        return sign_in.id
+
+    def _why_not(self, error: Exception, connector: Connector) -> str:
+        """What a person reads of a key that was not accepted."""
+        title = _title(connector)
+        match error:
+            case SignInAgain():
+                return f"{title} does not accept this key. Compare it with the one there, or make a new one."
+            case RetryLater() | QuotaSpent():
+                return f"{title} did not answer as it should, so the key could not be checked. Try again in a while."
+        if self.log is not None:
+            told = str(error) if isinstance(error, ConnectorError) else ""
+            self.log.warning("sign_in_failed", provider=connector.id, error=type(error).__name__, reason=told)
+        return "The key could not be checked, by a fault on our side. Nothing was stored; tell whoever runs this server if it stays."
+
     async def finish(self, *, registration: str, state: str, browser: str, code: str | None, error: str | None, iss: str | None) -> str:
         """Take a callback; gives the id under which this browser sees the outcome. Raises `FlowRefused`."""
         sign_in = await self.storage.write(flows.use_state, _hash(state), self.clock.now())
@@ -292,7 +508,7 @@ class Connect:
         if sign_in.registration != registration or not _is_browser_of(sign_in, browser):
             await self._end(sign_in, "failed", "The sign-in came back in another browser, or to another address.")
             raise FlowRefused
-        if auth.issuer is not None and iss != auth.issuer and (iss is not None or auth.issuer_sent):
+        if auth.issuer is not None and iss != auth.issuer and (iss is not None or await self._sends_issuer(auth)):
             await self._end(sign_in, "failed", "The answer came from another provider.")
             raise FlowRefused
         title = _title(connector)
@@ -313,6 +529,7 @@ class Connect:
         sign_in = await self._of_browser(outcome_id, browser)
         connector = self.registry.connectors.get(sign_in.provider)
         title = _title(connector) if connector else sign_in.provider
+        by_key = connector is not None and isinstance(connector.auth, ApiKey)
         if sign_in.status == "pending":
             if sign_in.found is None or sign_in.expires_at <= self.clock.now():
                 reason = "The account was not confirmed in time, so nothing was connected."
@@ -327,7 +544,16 @@ class Connect:
                 replaces=(known.label or known.provider_account) if known is not None and other else "",
                 withheld=_withheld(connector, sign_in.asked, sign_in.found.scopes),
                 return_to=sign_in.return_to,
+                by_key=by_key,
             )
+        if sign_in.device and sign_in.status in {"begun", "exchanging"}:
+            if sign_in.expires_at <= self.clock.now():
+                return Outcome(
+                    status="failed", provider_title=title, reason="The code was not entered in time.", return_to=sign_in.return_to
+                )
+            code = self._code(sign_in)
+            shown = CodeToEnter(user_code=code.user_code, address=code.address, complete=code.complete, expires_at=sign_in.expires_at)
+            return Outcome(status="waiting", provider_title=title, user_label=sign_in.user, code=shown, return_to=sign_in.return_to)
         if sign_in.status not in _ENDED:
             raise FlowRefused
         connection = await self.storage.read(connections.by_id, sign_in.connection) if sign_in.connection else None
@@ -339,13 +565,16 @@ class Connect:
             user_label=sign_in.user,
             withheld=_withheld(connector, sign_in.asked, connection.scopes) if connection else (),
             return_to=sign_in.return_to,
+            by_key=by_key,
         )
 
     async def confirm(self, outcome_id: str, browser: str) -> None:
         """Make the connection: it is the right account. Nothing where that was answered before. Raises `FlowRefused`."""
         sign_in = await self._of_browser(outcome_id, browser)
-        if sign_in.status in _ENDED:
-            return
+        if sign_in.status not in _ENDED:
+            await self._confirmed(sign_in)
+
+    async def _confirmed(self, sign_in: SignIn) -> None:
         if sign_in.status != "pending" or sign_in.sealed is None or sign_in.found is None:
             raise FlowRefused
         grant = Grant.unpack(self.keyring.open(grant_place(sign_in), sign_in.sealed))
@@ -359,11 +588,27 @@ class Connect:
     async def decline(self, outcome_id: str, browser: str) -> None:
         """Make no connection: it is the wrong account. Nothing where that was answered before. Raises `FlowRefused`."""
         sign_in = await self._of_browser(outcome_id, browser)
-        if sign_in.status in _ENDED:
-            return
+        if sign_in.status not in _ENDED:
+            await self._declined(sign_in)
+
+    async def _declined(self, sign_in: SignIn) -> None:
         if sign_in.status != "pending" or sign_in.sealed is None or sign_in.found is None:
             raise FlowRefused
         await self.storage.write(_declined, sign_in.id, (sign_in.sealed, sign_in.found), self.clock.now())
+
+    async def answer(self, id_: str, right: bool) -> None:
+        """Say whether it is the right account, for a sign-in that no browser has begun. Raises `Declined`."""
+        sign_in = await self.storage.read(flows.by_id, id_)
+        if sign_in is None or not sign_in.device or sign_in.browser_hash is not None:
+            raise Declined("not_found", "There is no such connect session that you could answer for.", "The person answers on the page.")
+        if sign_in.status in _ENDED:
+            return
+        if sign_in.status != "pending":
+            raise Declined("not_awaited", "There is nothing to be answered yet.", "Wait until its status is pending.")
+        try:
+            await (self._confirmed(sign_in) if right else self._declined(sign_in))
+        except FlowRefused:
+            raise Declined("not_awaited", "It was answered before, or too late.", "Look at how it stands.") from None
 
     async def _of_browser(self, id_: str, browser: str) -> SignIn:
         """The sign-in, for the browser that began it. Raises `FlowRefused`."""
@@ -380,21 +625,21 @@ class Connect:
         """Wait for the exchanges under way; for a stop that loses no credential."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def _exchange(self, sign_in: SignIn, connector: Connector, auth: OAuth2, code: str) -> None:
+    async def _exchange(self, sign_in: SignIn, connector: Connector, auth: OAuth2, code: str, *, answered: Renewed | None = None) -> None:
         try:
-            await self._keep(sign_in, connector, auth, code)
+            await self._keep(sign_in, connector, auth, code, answered)
         except Exception as error:  # also a guest's own: the state is spent, and the sign-in must come to an end
             if self.log is not None:
                 told = str(error) if isinstance(error, ConnectorError | Declined | VaultError | CannotStore) else ""
                 self.log.warning("sign_in_failed", provider=sign_in.provider, error=type(error).__name__, reason=told)
             await self._end(sign_in, "failed", _reason(error, _title(connector)))
 
-    async def _keep(self, sign_in: SignIn, connector: Connector, auth: OAuth2, code: str) -> None:
-        client = await self.registrations.client(sign_in.registration)
+    async def _keep(self, sign_in: SignIn, connector: Connector, auth: OAuth2, code: str, answered: Renewed | None) -> None:
+        client = await self._client(sign_in)
         if sign_in.sealed is None:
             raise ConnectorBug("the sign-in has lost its verifier")
-        verifier = self.keyring.unwrap(verifier_place(sign_in), sign_in.sealed).decode()
-        exchange = _Exchange(self, auth, client, sign_in, verifier)
+        verifier = "" if answered else self.keyring.unwrap(verifier_place(sign_in), sign_in.sealed).decode()
+        exchange = _Exchange(self, auth, client, sign_in, verifier, answered)
         stored = await self.guests.run(connector.finish_oauth(exchange.flow(connector), code), of=connector)
         grant, now = exchange.given, self.clock.now()
         if grant is None:
@@ -472,11 +717,46 @@ class Connect:
         )
         credentials.put(database, connection.number, version, self.keyring.seal(place, grant.pack()), grant.expires_at)
 
-    def _connector(self, sign_in: SignIn) -> tuple[Connector, OAuth2]:
+    async def _hold_against_metadata(self, connector: Connector, auth: OAuth2) -> None:
+        """Send nobody anywhere that the provider does not name itself. Raises `NotNow`."""
+        if auth.metadata is None or auth.issuer is None or self.published is None:
+            return
+        try:
+            wrong = metadata.differs(auth, await self.published.of(auth.issuer, auth.metadata))
+        except metadata.OutOfReach:
+            raise NotNow(f"{_title(connector)} does not answer as it should. Try again in a while.") from None
+        except metadata.Wrong as fault:
+            wrong = str(fault)
+        if wrong:
+            if self.log is not None:
+                self.log.warning("metadata_differs", provider=connector.id, what=wrong)
+            raise NotNow(f"{_title(connector)} is not where it was. Nothing was sent there; tell whoever runs this server.")
+
+    async def _sends_issuer(self, auth: OAuth2) -> bool:
+        """Whether a callback without `iss` is none of the provider's. Where that cannot be told, it is."""
+        if auth.issuer_sent or auth.metadata is None or auth.issuer is None or self.published is None:
+            return auth.issuer_sent
+        try:
+            return (await self.published.of(auth.issuer, auth.metadata)).authorization_response_iss_parameter_supported
+        except (metadata.OutOfReach, metadata.Wrong):
+            return True
+
+    def _known(self, sign_in: SignIn) -> Connector:
         connector = self.registry.connectors.get(sign_in.provider)
         if connector is None or connector.auth is None:
             raise LinkGone
+        return connector
+
+    def _connector(self, sign_in: SignIn) -> tuple[Connector, OAuth2]:
+        connector = self._known(sign_in)
+        if not isinstance(connector.auth, OAuth2):
+            raise LinkGone
         return connector, connector.auth
+
+    async def _client(self, sign_in: SignIn) -> Client:
+        if sign_in.registration is None:
+            raise LinkGone
+        return await self.registrations.client(sign_in.registration)
 
     async def _end(self, sign_in: SignIn, status: Status, reason: str) -> None:
         await self.storage.write(flows.end, sign_in.id, status, reason)
@@ -488,7 +768,9 @@ class Connect:
 class _Exchange:
     """The exchange of one code, and the authority of the session that its connector then has."""
 
-    def __init__(self, service: Connect, auth: OAuth2, client: Client, sign_in: SignIn, verifier: str) -> None:
+    def __init__(
+        self, service: Connect, auth: OAuth2, client: Client, sign_in: SignIn, verifier: str, answered: Renewed | None = None
+    ) -> None:
         self.given: Grant | None = None
         self._begun = False
         self._service = service
@@ -496,6 +778,7 @@ class _Exchange:
         self._client = client
         self._sign_in = sign_in
         self._verifier = verifier
+        self._answered = answered  # by the device flow, whose code is the grant itself
 
     def flow(self, connector: Connector, state: str = "") -> Flow:
         """The sign-in as its connector sees it."""
@@ -537,7 +820,9 @@ class _Exchange:
         if self._auth.pkce:
             form["code_verifier"] = self._verifier
         now = self._service.clock.now()
-        answer = await token_endpoint.ask(self._service.transport, self._auth, self._client.id, self._client.secrets, form, now=now)
+        answer: Answer = self._answered or await token_endpoint.ask(
+            self._service.transport, self._auth, self._client.id, self._client.secrets, form, now=now
+        )
         match answer:
             case Renewed():
                 scopes = answer.scopes if answer.scopes is not None else self._sign_in.asked
@@ -580,6 +865,35 @@ class _Flow(Flow):
     async def exchange(self, code: str) -> StoredCredential:
         """Exchange the code, once."""
         return await self._exchange(code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entered(KeyFlow):
+    """The SDK's `KeyFlow`."""
+
+    auth: ApiKey
+    told: Mapping[str, str]
+    scopes: tuple[str, ...]
+    http: Session
+
+    def stored(self) -> StoredCredential:
+        """The key, which the vault is about to keep."""
+        return StoredCredential(scopes=frozenset(self.scopes), expires_in=None, refreshable=False)
+
+
+class Held:
+    """The authority of a session with a grant that no row has: nobody renews it."""
+
+    __slots__ = ("_grant",)
+
+    def __init__(self, grant: Grant) -> None:
+        self._grant = grant
+
+    async def grant(self, *, force_after: int | None = None) -> Grant:
+        """The grant."""
+        if force_after is not None:
+            raise SignInNeeded("the provider refuses the credential")
+        return self._grant
 
 
 class _RegistrationRefused(ConnectorBug):
@@ -650,6 +964,12 @@ def _offered(connector: Connector, sign_in: SignIn) -> tuple[Asked, ...]:
         for scope in connector.scopes
         if scope.id in sign_in.scopes or (scope.access == "read" and not scope.required)
     )
+
+
+def _allowed(connector: Connector, sign_in: SignIn, ticked: Collection[str] | None) -> tuple[str, ...]:
+    """What the person allows: what must be, and of the rest what is ticked."""
+    offered = _offered(connector, sign_in)
+    return tuple(each.id for each in offered if not each.optional or (each.ticked if ticked is None else each.id in ticked))
 
 
 def _withheld(connector: Connector | None, asked: Collection[str], given: Collection[str]) -> tuple[str, ...]:

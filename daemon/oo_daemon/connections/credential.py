@@ -17,7 +17,8 @@ from oo_daemon.connections.session import Authority, Calls, Client, Gate, Signed
 from oo_daemon.connections.transport import Transport
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.store.connections import Connection
-from oo_sdk import Connector, ConnectorBug, OAuth2, RetryLater, Session, SignInAgain
+from oo_sdk import ApiKey, Connector, ConnectorBug, OAuth2, RetryLater, Session, SignInAgain
+from oo_sdk import Rotation as Declared
 from oo_vault import Answer, ClientRefused, Grant, GrantDead, NotSent, Refresher, Renewed, Rotation, Secret, Unclear
 
 _OUTCOMES: Mapping[type[Answer], str] = {
@@ -88,7 +89,9 @@ class Credentials:
         if connector.auth is not None:
             await (await self._kept(connector.auth, connection)).grant()
 
-    async def _kept(self, auth: OAuth2, connection: Connection) -> _Kept:
+    async def _kept(self, auth: OAuth2 | ApiKey, connection: Connection) -> _Kept:
+        if isinstance(auth, ApiKey):
+            return _Kept(self, auth, None, connection)
         if connection.registration is None:
             raise ConnectorBug("the connection has no registration to sign with")
         try:
@@ -140,7 +143,7 @@ class _Kept:
 
     __slots__ = ("_held", "_until", "auth", "client", "connection", "credentials")
 
-    def __init__(self, credentials: Credentials, auth: OAuth2, client: Client, connection: Connection) -> None:
+    def __init__(self, credentials: Credentials, auth: OAuth2 | ApiKey, client: Client | None, connection: Connection) -> None:
         self.credentials = credentials
         self.auth = auth
         self.client = client
@@ -159,7 +162,7 @@ class _Kept:
         return grant
 
     async def _looked_up(self, force_after: int | None) -> Grant:
-        rotation = self.auth.rotation
+        rotation = self.auth.rotation if isinstance(self.auth, OAuth2) else Declared()
         return await self.credentials.refresher.grant(
             self.connection.id,
             self._exchange,
@@ -172,6 +175,8 @@ class _Kept:
         )
 
     async def _exchange(self, refresh_token: Secret) -> Answer:
+        if self.client is None or not isinstance(self.auth, OAuth2):
+            raise ConnectorBug("a key is not renewed")
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
         answer = await token_endpoint.ask(
             self.credentials.transport, self.auth, self.client.id, self.client.secrets, form, now=self.credentials.clock.now()

@@ -15,6 +15,7 @@ from urllib.parse import quote_plus
 from oo_daemon.connections import bounds
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.retry_after import asked_wait
+from oo_daemon.connections.signing import signature
 from oo_daemon.connections.transport import Incoming, NoAnswer, NotSent, Request, Streams
 from oo_daemon.ports import Clock
 from oo_daemon.store.connections import Connection
@@ -46,7 +47,7 @@ _OURS = {
 }
 _FORWARDED = re.compile(r"x-(forwarded|real)-.*|sec-.*")
 #: Of an answer, besides: what would make the product's client part of a session with the provider.
-_KEPT_BACK = {"set-cookie", "set-cookie2", "www-authenticate", "alt-svc", "strict-transport-security", "clear-site-data"}
+_KEPT_BACK = {"set-cookie", "set-cookie2", "www-authenticate", "alt-svc", "strict-transport-security", "clear-site-data", "oo-answer"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +98,14 @@ class Forward:
         refused: int | None = None
         while True:
             grant = await _grant(authority.grant, refused)
-            signed = {**passed, "Authorization": f"Bearer {grant.access_token.reveal()}", "Accept-Encoding": "identity"}
+            signs = signature(connector.auth, grant)
+            ours = {name.lower(): value for name, value in signs.headers.items()}
+            signed = {**passed, **ours, "accept-encoding": "identity"}
+            address = signs.address(url)
             await gate.enter()
             try:
                 incoming = await self.streams.open(
-                    Request(method=method, url=url, headers=signed, body=body or None), None if more is None else _joined(body, more)
+                    Request(method=method, url=address, headers=signed, body=body or None), None if more is None else _joined(body, more)
                 )
             except (NotSent, NoAnswer) as error:
                 await gate.heard(None, None)
@@ -110,7 +114,7 @@ class Forward:
             wait = asked_wait({name.lower(): value for name, value in incoming.headers}, self.clock.now())
             await gate.heard(incoming.status, None if wait is None else timedelta(seconds=wait))
             if incoming.status != 401:
-                return _forwarded(incoming, grant)
+                return _forwarded(incoming, signs.secrets)
             incoming.close()
             if refused is not None:
                 raise SignInAgain("the provider refuses the credential, also after it was renewed")
@@ -144,8 +148,8 @@ def _passed(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return passed
 
 
-def _forwarded(incoming: Incoming, grant: Grant) -> Forwarded:
-    scrub = _Scrub([grant.access_token, *([grant.refresh_token] if grant.refresh_token else [])])
+def _forwarded(incoming: Incoming, secrets: Sequence[Secret]) -> Forwarded:
+    scrub = _Scrub(secrets)
     named = {word.strip().lower() for name, value in incoming.headers if name.lower() == "connection" for word in value.split(",")}
     back = [
         (name, scrub.text(value))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oo_daemon.connections.connect import grant_place
+from oo_daemon.connections.connect import Held, grant_place
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.guest import GuestClock, LogFor, sentence
 from oo_daemon.connections.registration import Registrations
@@ -19,7 +19,7 @@ from oo_daemon.store import connections, flows
 from oo_daemon.store.flows import SignIn
 from oo_daemon.store.storage import Storage
 from oo_sdk import Context, Log, SignInAgain
-from oo_vault import Grant, Keyring, SignInNeeded, VaultError
+from oo_vault import Grant, Keyring, VaultError
 
 #: How long a grant is kept for that.
 _KEPT = 24 * 3600 * SECOND
@@ -55,10 +55,10 @@ class GiveBack:
         if await self.storage.read(connections.uses_account, sign_in.provider, sign_in.found.account_id, sign_in.registration):
             return True
         try:
-            client = await self.registrations.client(sign_in.registration)
+            client = None if sign_in.registration is None else await self.registrations.client(sign_in.registration)
             grant = Grant.unpack(self.keyring.open(grant_place(sign_in), sign_in.sealed))
             context = Context(
-                http=SignedSession(connector=connector, client=client, authority=_Held(grant), transport=self.transport, clock=self.clock),
+                http=SignedSession(connector=connector, client=client, authority=Held(grant), transport=self.transport, clock=self.clock),
                 meta=sign_in.found.meta,
                 scopes=frozenset(sign_in.found.scopes),
                 first_fetch_from=None,
@@ -73,18 +73,3 @@ class GiveBack:
             self.log.warning("grant_not_given_back", provider=sign_in.provider, reason=told)
             return False
         return True
-
-
-class _Held:
-    """A grant as it is: nobody renews it any more."""
-
-    __slots__ = ("_grant",)
-
-    def __init__(self, grant: Grant) -> None:
-        self._grant = grant
-
-    async def grant(self, *, force_after: int | None = None) -> Grant:
-        """The grant."""
-        if force_after is not None:
-            raise SignInNeeded("the provider refuses the credential")
-        return self._grant

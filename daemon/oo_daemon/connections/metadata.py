@@ -16,7 +16,7 @@ import msgspec
 from oo_daemon.connections import bounds
 from oo_daemon.connections.transport import NoAnswer, NotSent, Request, Transport
 from oo_daemon.ports import Clock, Guests
-from oo_sdk import ConnectorBug
+from oo_sdk import ConnectorBug, OAuth2
 
 T = TypeVar("T")
 
@@ -59,6 +59,17 @@ def address(issuer: str, kind: Kind) -> str:
     return (
         f"{origin}/.well-known/oauth-authorization-server{path}" if kind == "oauth" else f"{origin}{path}/.well-known/openid-configuration"
     )
+
+
+def differs(auth: OAuth2, found: Metadata) -> str:
+    """Which endpoint of a connector's its server names otherwise; empty where it names none so. What either leaves out is not compared."""
+    pairs = {
+        "authorization": (auth.authorize, found.authorization_endpoint),
+        "token": (auth.token, found.token_endpoint),
+        "revocation": (auth.revoke, found.revocation_endpoint),
+        "device authorization": (auth.device, found.device_authorization_endpoint),
+    }
+    return next((name for name, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs), "")
 
 
 @dataclass(slots=True, kw_only=True)

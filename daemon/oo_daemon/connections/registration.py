@@ -14,6 +14,7 @@ from oo_daemon.registry import Registry
 from oo_daemon.store import registrations
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.storage import Storage
+from oo_sdk import OAuth2
 from oo_vault import Context, Keyring, Sealed, Secret
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -34,8 +35,9 @@ class Registrations:
         connector = self._registry.connectors.get(provider)
         if connector is None:
             raise Declined("unknown_provider", f"There is no connector {provider}.", "See `oo plugins` for those there are.")
-        if connector.auth is None:
-            raise Declined("no_sign_in", f"{connector.title or provider} needs no registration: there is nothing to sign in to.")
+        if not isinstance(connector.auth, OAuth2):
+            why = "people enter a key of their own" if connector.auth else "there is nothing to sign in to"
+            raise Declined("no_sign_in", f"{connector.title or provider} needs no registration: {why}.")
         id_ = id_ or provider
         if not _ID.fullmatch(id_):
             raise Declined("registration_id", f"{id_!r} is no id for a registration.", "Use lower-case letters, digits, - and _.")

@@ -17,6 +17,7 @@ import msgspec
 
 from oo_daemon.connections import bounds
 from oo_daemon.connections.retry_after import asked_wait
+from oo_daemon.connections.signing import Signature, signature
 from oo_daemon.connections.token_endpoint import basic
 from oo_daemon.connections.transport import NoAnswer, NotSent, Request, Transport
 from oo_daemon.ports import Clock
@@ -25,6 +26,7 @@ from oo_sdk import (
     Connector,
     ConnectorBug,
     ConnectorError,
+    OAuth2,
     Placeholder,
     QuotaSpent,
     Response,
@@ -120,7 +122,7 @@ class SignedSession:
         gate: Gate | None = None,
         used: Callable[[str], None] = lambda _: None,
     ) -> None:
-        revoke = connector.auth.revoke if connector.auth else None
+        revoke = connector.auth.revoke if isinstance(connector.auth, OAuth2) else None
         hosts, calls, gate = tuple(connector.hosts), calls or Calls(), gate or OpenGate()
         signer = _Signer(connector, hosts, revoke, client, authority, transport, clock, calls, gate, used)
 
@@ -208,7 +210,7 @@ class _Signer:
         while True:
             grant = await self._grant(version) if asked.sign is Sign.USER or _holds_token((asked.form, asked.json)) else None
             secrets = self._secrets(grant)
-            response = _scrubbed(await self._send(_signed(asked, secrets.values)), secrets.spellings)
+            response = _scrubbed(await self._send(_signed(asked, secrets)), secrets.spellings)
             if grant is not None:
                 self.used(bounds.declared(asked.url))
             if response.status == 401 and asked.sign is Sign.CLIENT and self._next_secret():
@@ -247,17 +249,18 @@ class _Signer:
     def _secrets(self, grant: Grant | None) -> _Secrets:
         """What is filled in with this grant; spelled out once for each."""
         if self.spelled is None or self.spelled[0] is not grant:
-            values = self._values(grant)
-            self.spelled = grant, _Secrets(values, tuple(_spellings(values)))
+            signed = None if grant is None else signature(self.connector.auth, grant)
+            values = self._values(grant, signed)
+            self.spelled = grant, _Secrets(values, signed, tuple(_spellings(values, signed)))
         return self.spelled[1]
 
-    def _values(self, grant: Grant | None) -> dict[Placeholder, Secret]:
+    def _values(self, grant: Grant | None, signed: Signature | None) -> dict[Placeholder, Secret]:
         values = {}
         if self.client is not None:
             values[Placeholder.CLIENT_ID] = Secret(self.client.id)
             values[Placeholder.CLIENT_SECRET] = self.client.secrets[self.secret] if self.client.secrets else Secret("")
-        if grant is not None:
-            values[Placeholder.ACCESS_TOKEN] = grant.access_token
+        if grant is not None and signed is not None:
+            values[Placeholder.ACCESS_TOKEN] = signed.secrets[0]
             values[Placeholder.REFRESH_TOKEN] = grant.refresh_token or Secret("")
         return values
 
@@ -303,19 +306,21 @@ class _Signer:
                 return ConnectorBug(message)
 
 
-def _signed(asked: _Asked, values: Mapping[Placeholder, Secret]) -> Request:
-    headers, body = dict(asked.headers), None
+def _signed(asked: _Asked, secrets: _Secrets) -> Request:
+    headers, body, values, url = dict(asked.headers), None, secrets.values, asked.url
     if asked.form is not None:
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
         body = _encoded(lambda form: urlencode(form, doseq=True).encode(), _filled(asked.form, values))
     elif asked.json is not None:
         headers.setdefault("Content-Type", "application/json")
         body = _encoded(msgspec.json.encode, _filled(asked.json, values))
-    if asked.sign is Sign.USER:
-        headers["Authorization"] = f"Bearer {_filled(Placeholder.ACCESS_TOKEN, values)}"
+    if asked.sign is Sign.USER and secrets.signed is not None:
+        ours = {name.lower() for name in secrets.signed.headers}
+        headers = {name: value for name, value in headers.items() if name.lower() not in ours} | dict(secrets.signed.headers)
+        url = secrets.signed.address(url)
     elif asked.sign is Sign.CLIENT:
         headers["Authorization"] = basic(_filled(Placeholder.CLIENT_ID, values), _filled(Placeholder.CLIENT_SECRET, values))
-    return Request(method=asked.method, url=asked.url, headers=headers, body=body)
+    return Request(method=asked.method, url=url, headers=headers, body=body)
 
 
 def _encoded(encode: Callable[[Any], bytes], filled: Any) -> bytes:
@@ -403,6 +408,7 @@ class _Secrets:
     """What is secret of ours in a request, and every spelling of it that an echo could have."""
 
     values: Mapping[Placeholder, Secret]
+    signed: Signature | None = field(repr=False)
     spellings: Sequence[tuple[str, bytes]] = field(repr=False)
 
 
@@ -418,12 +424,13 @@ def _scrubbed(response: Response, spellings: Sequence[tuple[str, bytes]]) -> Res
     return Response(status=response.status, headers=headers, body=body)
 
 
-def _spellings(values: Mapping[Placeholder, Secret]) -> Iterator[tuple[str, bytes]]:
+def _spellings(values: Mapping[Placeholder, Secret], signed: Signature | None) -> Iterator[tuple[str, bytes]]:
     plain = {placeholder: secret.reveal() for placeholder, secret in values.items()}
     if plain.get(Placeholder.CLIENT_SECRET):
         text = basic(plain[Placeholder.CLIENT_ID], plain[Placeholder.CLIENT_SECRET]).removeprefix("Basic ")
         yield text, text.encode()
-    for placeholder, text in plain.items():
-        if text and placeholder is not Placeholder.CLIENT_ID:
+    ours = [text for placeholder, text in plain.items() if placeholder is not Placeholder.CLIENT_ID]
+    for text in [*ours, *(secret.reveal() for secret in (signed.secrets if signed else ()))]:
+        if text:
             for spelled in dict.fromkeys((text, quote_plus(text), msgspec.json.encode(text).decode()[1:-1])):
                 yield spelled, spelled.encode()

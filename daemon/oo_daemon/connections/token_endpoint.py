@@ -9,7 +9,7 @@ import asyncio
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
@@ -33,12 +33,26 @@ _TOKEN = re.compile(r"[\x20-\x7e]+")
 LONGEST = 30.0
 
 
+class Reads(Protocol):
+    """Says what an answer means."""
+
+    def __call__(self, auth: OAuth2, response: Response, *, now: int) -> Answer:
+        """As `classify` does."""
+
+
 async def ask(
-    transport: Transport, auth: OAuth2, client_id: str, secrets: Sequence[Secret], form: Mapping[str, str], *, now: int
+    transport: Transport,
+    auth: OAuth2,
+    client_id: str,
+    secrets: Sequence[Secret],
+    form: Mapping[str, str],
+    *,
+    now: int,
+    read: Reads | None = None,
 ) -> Answer:
     """Post one form to the token endpoint. With several client secrets, a refused one is followed by the next.
 
-    `now` is for a Retry-After that names a date. Never raises.
+    `now` is for a Retry-After that names a date; `read` says what an answer means, in place of `classify`. Never raises.
     """
     try:
         bounds.check(auth.token, [bounds.declared(auth.token)])
@@ -48,11 +62,11 @@ async def ask(
     first, *others = candidates
     try:
         async with asyncio.timeout(LONGEST):
-            answer = await _post(transport, auth, client_id, first, form, now)
+            answer = await _post(transport, auth, client_id, first, form, now, read or classify)
             for secret in others:
                 if answer != ClientRefused(reason="invalid_client"):
                     break
-                answer = await _post(transport, auth, client_id, secret, form, now)
+                answer = await _post(transport, auth, client_id, secret, form, now, read or classify)
     except TimeoutError:
         return Unclear(reason="the token endpoint did not answer in time")
     return answer
@@ -68,7 +82,20 @@ def _quoted(text: str) -> str:
     return quote_plus(text, errors="replace")
 
 
-async def _post(transport: Transport, auth: OAuth2, client_id: str, secret: Secret | None, form: Mapping[str, str], now: int) -> Answer:
+async def _post(
+    transport: Transport, auth: OAuth2, client_id: str, secret: Secret | None, form: Mapping[str, str], now: int, read: Reads
+) -> Answer:
+    try:
+        response = await transport.send(request(auth.token, auth, client_id, secret, form))
+    except NeverLeft as error:
+        return NotSent(reason=str(error))
+    except NoAnswer as error:
+        return Unclear(reason=str(error))
+    return read(auth, response, now=now)
+
+
+def request(url: str, auth: OAuth2, client_id: str, secret: Secret | None, form: Mapping[str, str]) -> Request:
+    """A form for one of the provider's endpoints, with the proof that it comes from our client."""
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     fields = dict(form)
     if auth.client_auth is ClientAuth.BASIC and secret is not None:
@@ -77,15 +104,7 @@ async def _post(transport: Transport, auth: OAuth2, client_id: str, secret: Secr
         fields["client_id"] = client_id
         if auth.client_auth is ClientAuth.POST and secret is not None:
             fields["client_secret"] = secret.reveal()
-    try:
-        response = await transport.send(
-            Request(method="POST", url=auth.token, headers=headers, body=urlencode(fields, errors="replace").encode())
-        )
-    except NeverLeft as error:
-        return NotSent(reason=str(error))
-    except NoAnswer as error:
-        return Unclear(reason=str(error))
-    return classify(auth, response, now=now)
+    return Request(method="POST", url=url, headers=headers, body=urlencode(fields, errors="replace").encode())
 
 
 def classify(auth: OAuth2, response: Response, *, now: int) -> Answer:

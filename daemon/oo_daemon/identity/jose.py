@@ -7,7 +7,8 @@ asked for, keys come from the issuer alone, and each is used for what it says it
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -66,7 +67,8 @@ def claims_of(
         return key
 
     try:
-        claims = jwt.decode(token, named, algorithms=[*algorithms]).claims
+        with _told_by_us():
+            claims = jwt.decode(token, named, algorithms=[*algorithms]).claims
         _requests(issuer, audience, now).validate(claims)
     except (JoseError, ValueError, TypeError, RecursionError) as error:  # also the library's own, over what is hardly a token
         reason = f"it does not hold ({type(error).__name__})"
@@ -88,12 +90,19 @@ def _key(document: object) -> Key | None:
         return None
     if "verify" not in document.get("key_ops", ["verify"]) or not isinstance(document.get("kid", ""), str):
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SecurityWarning)  # what it warns of is refused below
-        try:
+    try:
+        with _told_by_us():
             key = import_key(document)
-        except (JoseError, ValueError, TypeError):
-            return None
+    except (JoseError, ValueError, TypeError):
+        return None
     if isinstance(key, RSAKey) and key.public_key.key_size < _SHORTEST_RSA:
         return None
     return key if isinstance(cast(object, key), RSAKey | ECKey | OKPKey) else None
+
+
+@contextmanager
+def _told_by_us() -> Iterator[None]:
+    """Without the library's warnings: of names that have grown old, and of keys that we refuse ourselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SecurityWarning)
+        yield

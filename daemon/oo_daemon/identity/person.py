@@ -18,6 +18,10 @@ class NotVouched(Exception):
     """What was shown proves nothing. The reason is for the operator's log: whoever showed it gets one answer for all reasons."""
 
 
+class NotSignedIn(Exception):
+    """The person said no at the issuer."""
+
+
 class CannotTell(Exception):
     """The issuer cannot be asked just now."""
 

@@ -53,6 +53,8 @@ STATUS_OF = {
     "not_active": 409,
     "erasing": 409,
     "no_write": 409,
+    "no_device": 409,
+    "provider": 503,
     "not_loaded": 409,
     "unknown_action": 404,
     "unknown_scope": 400,
@@ -104,6 +106,13 @@ class NewConnectSession(msgspec.Struct, forbid_unknown_fields=True):
     write: bool = False
     scopes: list[str] = msgspec.field(default_factory=list)
     return_to: str = ""
+    device: bool = False
+
+
+class Answered(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of an answer to the question whether it is the right account."""
+
+    right: bool
 
 
 class NewAction(msgspec.Struct, forbid_unknown_fields=True):
@@ -228,6 +237,8 @@ class Api:
             web.post("/v1/registrations", self.register),
             web.post("/v1/connect-sessions", self.open_connect_session),
             web.get("/v1/connect-sessions/{id}", self.show_connect_session),
+            web.post("/v1/connect-sessions/{id}/code", self.get_code),
+            web.post("/v1/connect-sessions/{id}/answer", self.answer_connect_session),
             web.get("/v1/connections", self.list_connections),
             web.get("/v1/connections/{id}", self.show_connection),
             web.get("/v1/connections/{id}/details", self.show_details),
@@ -347,6 +358,7 @@ class Api:
             write=body.write,
             also=body.scopes,
             return_to=body.return_to,
+            by_code=body.device,
         )
         return answer({"id": session.id, "url": session.url, "expires_at": view.time(session.expires_at)}, status=201)
 
@@ -360,6 +372,21 @@ class Api:
         insist_on_own(request, sign_in.user, missing)
         sign_in = await self.connect.status(sign_in.id, wait_of(request)) or sign_in
         return answer(view.sign_in(sign_in, self.clock.now()))
+
+    # Not for users: who shows somebody a code of theirs, and answers for the account, must be trusted by both.
+    @needs("connect")
+    async def get_code(self, request: web.Request) -> web.Response:
+        """Get a code for a person to enter at the provider."""
+        code = await self.connect.code(request.match_info["id"])
+        told = {"user_code": code.user_code, "verification_uri": code.address, "verification_uri_complete": code.complete}
+        return answer({**told, "expires_at": view.time(code.expires_at)}, status=201)
+
+    @needs("connect")
+    async def answer_connect_session(self, request: web.Request) -> web.Response:
+        """Say whether it is the right account, where a code was shown by the caller."""
+        said = await body_of(request, Answered)
+        await self.connect.answer(request.match_info["id"], said.right)
+        return await self.show_connect_session(request)
 
     @needs("read", of_user="read")
     async def list_connections(self, request: web.Request) -> web.Response:

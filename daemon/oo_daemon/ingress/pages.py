@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from oo_daemon.ports import SECOND, moment
 
-Status = Literal["pending", "connected", "denied", "failed"]
+Status = Literal["waiting", "pending", "connected", "denied", "failed"]
 
 
 class Asked(Protocol):
@@ -40,6 +40,38 @@ class Asked(Protocol):
     @property
     def ticked(self) -> bool:
         """Whether it is allowed unless the person says otherwise."""
+
+
+class CodeToEnter(Protocol):
+    """A code, and where the person enters it."""
+
+    @property
+    def user_code(self) -> str:
+        """What they enter."""
+
+    @property
+    def address(self) -> str:
+        """Where."""
+
+    @property
+    def complete(self) -> str:
+        """The same with the code in it; may be empty."""
+
+    @property
+    def expires_at(self) -> int:
+        """When it is too late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One field that a person fills in."""
+
+    id: str
+    label: str
+    help: str
+    secret: bool
+    value: str = field(repr=False)
+    problem: str
 
 
 #: What is said where something went wrong: heading, what it means, what to do next.
@@ -99,10 +131,15 @@ def offer(
     expires_at: datetime,
     now: datetime,
     cookie_missing: bool = False,
+    fields: Collection[Entry] = (),
+    refused: str = "",
+    manual_revocation: str = "",
+    by_code: bool = False,
 ) -> str:
     """What a person is asked to agree to. `account` is empty where it has no name of its own; `kept` are sentences.
 
-    `cookie_missing` says that the button was pressed and our cookie did not come with it.
+    `cookie_missing` says that the button was pressed and our cookie did not come with it. `fields` are those of a key that is entered here,
+    in place of a sign-in at the provider; `refused` says why the last one was not accepted.
     """
     return _render(
         "offer.html",
@@ -116,6 +153,10 @@ def offer(
         expires_at=expires_at,
         lasts=lasting(expires_at - now),
         cookie_missing=cookie_missing,
+        fields=fields,
+        refused=refused,
+        manual_revocation=manual_revocation,
+        by_code=by_code,
     )
 
 
@@ -129,13 +170,16 @@ def outcome(
     replaces: str = "",
     withheld: Collection[str] = (),
     return_to: str = "",
+    by_key: bool = False,
+    code: CodeToEnter | None = None,
+    now: datetime | None = None,
 ) -> str:
     """How connecting ended, or the question whether it is the right account.
 
     `label` is how the person knows the account, `replaces` the one whose place it would take; `reason` is a sentence. All may be empty.
     """
     return _render(
-        "confirm.html" if status == "pending" else "outcome.html",
+        {"pending": "confirm.html", "waiting": "code.html"}.get(status, "outcome.html"),
         provider=provider,
         status=status,
         reason=reason,
@@ -145,6 +189,10 @@ def outcome(
         withheld=withheld,
         return_to=return_to,
         return_host=urlsplit(return_to).netloc,
+        by_key=by_key,
+        code=code,
+        code_host=urlsplit(code.address).netloc if code else "",
+        lasts=lasting(moment(code.expires_at) - now) if code and now else "",
     )
 
 
@@ -269,6 +317,30 @@ def link_gone() -> str:
         "This link no longer works",
         "Each link works once, and only for some minutes.",
         "Ask whoever gave it to you for a new one.",
+    )
+
+
+def identify(*, host: str, provider: str, user: str, issuer: str, here: str, cookie_missing: bool) -> str:
+    """Who opens a link must prove first who they are: at the issuer, or, where that is empty, by coming from the product."""
+    return _render("identify.html", host=host, provider=provider, user=user, issuer=issuer, here=here, cookie_missing=cookie_missing)
+
+
+def not_proved(*, said_no: bool = False) -> str:
+    """Who somebody is was not shown. The same words for every cause."""
+    meaning = "You did not sign in." if said_no else "It took too long, was used before, or began in another browser."
+    return _message(
+        "oO does not know who you are",
+        f"{meaning} Nothing was connected.",
+        "Go back to where you came from, and begin there again in this browser.",
+    )
+
+
+def not_theirs(*, host: str) -> str:
+    """Who signed in is somebody else."""
+    return _message(
+        "This link is for somebody else",
+        f"You signed in at {host} as another person than the link was made for. Nothing was connected.",
+        "If it was meant for you, sign out there and open the link again. Otherwise close this page.",
     )
 
 

@@ -21,6 +21,8 @@ from oo_daemon.store.connections import Connection
 from oo_daemon.store.storage import Storage
 from oo_sdk import Connector, ConnectorBug, QuotaSpent, RetryLater, SignInAgain
 
+#: Set on what the provider answered, so that it is not taken for our own word.
+FROM_PROVIDER = "OO-Answer"
 #: A body up to this size can be sent again.
 _SMALL = 64 * 1024
 #: Seconds for the whole of a body; its pace is held to, as everywhere.
@@ -71,6 +73,7 @@ class ProxyRoutes:
         response = web.StreamResponse(status=answer.status)
         for name, value in answer.headers:
             response.headers.add(name, value)
+        response.headers[FROM_PROVIDER] = "provider"
         response.content_length = answer.length
         await response.prepare(request)
         while part := await self.guests.run(answer.chunk()):

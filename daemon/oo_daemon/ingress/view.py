@@ -169,6 +169,7 @@ def sign_in(flow: SignIn, now: int) -> dict[str, Any]:
         "id": flow.id,
         "status": "expired" if expired else "begun" if flow.status == "exchanging" else flow.status,
         "reason": flow.reason,
+        "label": (flow.found.label or flow.found.account_id) if flow.status == "pending" and flow.found else "",
         "connection": flow.connection,
     }
 

@@ -139,7 +139,7 @@ def shares_grant(database: Database, connection: Connection) -> bool:
     return bool(database.rows(sql, (connection.provider, connection.provider_account, connection.registration, connection.number)))
 
 
-def uses_account(database: Database, provider: str, provider_account: str, registration: str) -> bool:
+def uses_account(database: Database, provider: str, provider_account: str, registration: str | None) -> bool:
     """Say whether a connection has its grant for this account through this registration, or may have one that is the same."""
     sql = (
         "SELECT 1 FROM connection WHERE provider = ? AND provider_account = ? AND registration = ? "

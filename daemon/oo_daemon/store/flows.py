@@ -3,8 +3,8 @@
 Status: open (the link was given out) → begun (a browser has it and is at the provider) → exchanging (the state was used up)
 → pending (the person is asked whether it is the right account) → connected | denied | failed.
 
-What a sign-in keeps sealed is first its PKCE verifier, and from the exchange on a grant: the new one until it is confirmed; after that one
-that nobody needs any more, until it is given back.
+What a sign-in keeps sealed is first its PKCE verifier, or the code that the person enters elsewhere, and from the exchange on a grant: the
+new one until it is confirmed; after that one that nobody needs any more, until it is given back.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SignIn:
     """One sign-in."""
 
     id: str
-    registration: str
+    registration: str | None  #: None: a key is entered, and there is no client of ours
     provider: str
     user: str
     account: str
@@ -54,13 +54,16 @@ class SignIn:
     reason: str
     connection: str | None
     browser_hash: bytes | None = field(repr=False)
+    device: bool = False  #: the person enters a code at the provider (RFC 8628)
+    poll_at: int | None = None  #: when the provider is asked next whether they have
+    proved: str = ""  #: how the person has proved, in that browser, who they are; empty: not, or not yet
     created_at: int
     expires_at: int
 
 
 _COLUMNS = (
     'id, registration, provider, "user", account, key_id, sealed, redirect_uri, scopes, asked, return_to, account_found, status, reason, '
-    "connection, browser_hash, created_at, expires_at"
+    "connection, browser_hash, proved, device, poll_at, created_at, expires_at"
 )
 
 
@@ -70,7 +73,7 @@ def _found(database: Database, where: str, *values: str | bytes | int) -> list[S
 
 def _value(row: Row) -> SignIn:
     id_, registration, provider, user, account, key_id, sealed, uri, scopes, *others = row
-    asked, back, found, status, reason, connection, browser, created, expires = others
+    asked, back, found, status, reason, connection, browser, proved, device, poll_at, created, expires = others
     return SignIn(
         id=id_,
         registration=registration,
@@ -87,6 +90,9 @@ def _value(row: Row) -> SignIn:
         reason=reason,
         connection=connection,
         browser_hash=None if browser is None else bytes(browser),
+        proved=proved,
+        device=bool(device),
+        poll_at=poll_at,
         created_at=created,
         expires_at=expires,
     )
@@ -111,6 +117,7 @@ def open_(database: Database, sign_in: SignIn, link_hash: bytes) -> None:
         scopes=" ".join(sign_in.scopes),
         asked=" ".join(sign_in.asked),
         return_to=sign_in.return_to,
+        device=int(sign_in.device),
         account_found="",
         status="open",
         reason="",
@@ -128,6 +135,21 @@ def by_link(database: Database, link_hash: bytes, now: int) -> SignIn | None:
     """The sign-in whose link this is, while it can still be used."""
     where = "link_hash = ? AND status IN ('open', 'begun') AND expires_at > ?"
     return next(iter(_found(database, where, link_hash, now)), None)
+
+
+#: Of the link, now, the browser: nobody has begun, or this browser has; and nobody has proved who they are elsewhere.
+_OPEN_TO_BROWSER = (
+    "link_hash = ? AND expires_at > ? AND status IN ('open', 'begun') AND ((status = 'open' AND browser_hash IS NULL) OR browser_hash = ?)"
+)
+
+
+def prove(database: Database, link_hash: bytes, now: int, *, browser_hash: bytes, how: str) -> bool:
+    """Note that the person in this browser has proved who they are: from then on the link is that browser's. False: it is another's."""
+    rows = database.rows(
+        f"UPDATE flow SET proved = ?, browser_hash = ? WHERE {_OPEN_TO_BROWSER} RETURNING id",
+        (how, browser_hash, link_hash, now, browser_hash),
+    )
+    return bool(rows)
 
 
 def begin(
@@ -148,10 +170,59 @@ def begin(
     """
     rows = database.rows(
         "UPDATE flow SET state_hash = ?, browser_hash = ?, key_id = ?, sealed = ?, asked = ?, status = 'begun', expires_at = ? "
-        "WHERE link_hash = ? AND expires_at > ? AND (status = 'open' OR (status = 'begun' AND browser_hash = ?)) RETURNING id",
+        f"WHERE {_OPEN_TO_BROWSER} RETURNING id",
         (state_hash, browser_hash, verifier.key_id, verifier.blob, " ".join(asked), expires_at, link_hash, now, browser_hash),
     )
     return bool(rows)
+
+
+def enter(database: Database, link_hash: bytes, now: int, *, browser_hash: bytes, asked: Sequence[str], expires_at: int) -> bool:
+    """Give the link to this browser, in which a key is entered. False as in `begin`; the same browser may try again."""
+    rows = database.rows(
+        "UPDATE flow SET browser_hash = ?, asked = ?, expires_at = CASE WHEN status = 'open' THEN ? ELSE expires_at END, status = 'begun' "
+        f"WHERE {_OPEN_TO_BROWSER} RETURNING id",
+        (browser_hash, " ".join(asked), expires_at, link_hash, now, browser_hash),
+    )
+    return bool(rows)
+
+
+def use_link(database: Database, link_hash: bytes, now: int) -> SignIn | None:
+    """Use the link up once a key was accepted: of many that were sent at once one gets the sign-in."""
+    rows = database.rows(
+        "UPDATE flow SET link_hash = NULL, status = 'exchanging' WHERE link_hash = ? AND status = 'begun' AND expires_at > ? RETURNING id",
+        (link_hash, now),
+    )
+    return by_id(database, rows[0][0]) if rows else None
+
+
+def begin_device(
+    database: Database, id_: str, now: int, *, browser_hash: bytes | None, code: Sealed, asked: Sequence[str], poll_at: int, expires_at: int
+) -> bool:
+    """Use the link up, and keep the code that the person is to enter. False if that was done before, or it is too late."""
+    rows = database.rows(
+        "UPDATE flow SET link_hash = NULL, browser_hash = ?, key_id = ?, sealed = ?, asked = ?, status = 'begun', poll_at = ?, "
+        "expires_at = ? WHERE id = ? AND status = 'open' AND expires_at > ? AND (browser_hash IS NULL OR browser_hash = ?) RETURNING id",
+        (browser_hash, code.key_id, code.blob, " ".join(asked), poll_at, expires_at, id_, now, browser_hash),
+    )
+    return bool(rows)
+
+
+def to_poll(database: Database, now: int, until: int) -> list[SignIn]:
+    """Claim the sign-ins whose provider is to be asked; whoever dies over it leaves them to be claimed again at `until`."""
+    rows = database.rows(
+        "UPDATE flow SET status = 'exchanging', poll_at = ? WHERE poll_at <= ? AND expires_at > ? AND status IN ('begun', 'exchanging') "
+        "RETURNING id",
+        (until, now, now),
+    )
+    return [found for (id_,) in rows if (found := by_id(database, id_)) is not None]
+
+
+def poll_again(database: Database, id_: str, code: Sealed, poll_at: int) -> None:
+    """The person has not answered yet."""
+    database.rows(
+        "UPDATE flow SET status = 'begun', key_id = ?, sealed = ?, poll_at = ? WHERE id = ? AND status = 'exchanging' RETURNING id",
+        (code.key_id, code.blob, poll_at, id_),
+    )
 
 
 def use_state(database: Database, state_hash: bytes, now: int) -> SignIn | None:
@@ -167,7 +238,8 @@ def use_state(database: Database, state_hash: bytes, now: int) -> SignIn | None:
 def hold(database: Database, id_: str, grant: Sealed, found: Found, expires_at: int) -> None:
     """Keep a grant until the person has said whether it is of the right account."""
     database.rows(
-        "UPDATE flow SET status = 'pending', key_id = ?, sealed = ?, account_found = ?, expires_at = ? WHERE id = ? RETURNING id",
+        "UPDATE flow SET status = 'pending', key_id = ?, sealed = ?, account_found = ?, expires_at = ?, poll_at = NULL "
+        "WHERE id = ? RETURNING id",
         (grant.key_id, grant.blob, msgspec.json.encode(found).decode(), expires_at, id_),
     )
 
@@ -182,7 +254,14 @@ def answer(database: Database, id_: str, now: int) -> SignIn | None:
 
 def end(database: Database, id_: str, status: Status, reason: str, connection: str | None = None, *, left: Left | None = None) -> None:
     """Note how a sign-in ended. What it kept sealed goes; a grant that is `left` stays until it is given back."""
-    change: dict[str, Any] = {"status": status, "reason": reason, "connection": connection, "state_hash": None, "sealed": None}
+    change: dict[str, Any] = {
+        "status": status,
+        "reason": reason,
+        "connection": connection,
+        "state_hash": None,
+        "sealed": None,
+        "poll_at": None,
+    }
     if left is None:
         change["account_found"] = ""
     else:

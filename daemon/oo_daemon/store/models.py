@@ -101,7 +101,7 @@ class FlowRow(Table):
     link_hash = BlobField(null=True)
     state_hash = BlobField(null=True)
     browser_hash = BlobField(null=True)
-    registration = TextField()
+    registration = TextField(null=True)
     provider = TextField()
     user = TextField()
     account = TextField()
@@ -115,6 +115,9 @@ class FlowRow(Table):
     status = TextField()
     reason = TextField()
     connection = TextField(null=True)
+    proved = TextField(default="")
+    device = IntegerField(default=0)
+    poll_at = IntegerField(null=True)
     created_at = IntegerField()
     expires_at = IntegerField()
 

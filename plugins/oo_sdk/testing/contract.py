@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from inspect import getfile
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 
 from oo_sdk.actions import Action
-from oo_sdk.auth import OAuth2
+from oo_sdk.auth import ApiKey, OAuth2
 from oo_sdk.connector import Connector
 from oo_sdk.context import Context
 from oo_sdk.errors import ConnectorBug, ConnectorError, CursorExpired, QuotaSpent, RetryLater, SignInAgain, Unreadable
@@ -36,7 +37,7 @@ from oo_sdk.stored import undeclared
 from oo_sdk.subscriptions import Address, Subscribes, Subscription
 from oo_sdk.testing.book import Book, plain
 from oo_sdk.testing.provider import Provider, Request, Tape, json_answer
-from oo_sdk.testing.session import CANARIES, CODE, Dropped, Played
+from oo_sdk.testing.session import CANARIES, CODE, TOLD, Dropped, Played
 from oo_sdk.uploads import Occurrences, Takes, Told, Upload
 from oo_sdk.webhooks import Delivery, Hears
 
@@ -252,6 +253,28 @@ class SignIn:
         return StoredCredential(scopes=frozenset(self.scopes), expires_in=3600, refreshable=True)
 
 
+def _answered(status: int, _: Response) -> Response:
+    return json_answer({}, status=status)
+
+
+@dataclass(kw_only=True)
+class Entered:
+    """A key that was just entered."""
+
+    auth: ApiKey
+    http: Played
+    scopes: tuple[str, ...]
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """The fields that are no secrets."""
+        return {each.id: TOLD for each in self.auth.fields if not each.secret}
+
+    def stored(self) -> StoredCredential:
+        """As if it were sealed."""
+        return StoredCredential(scopes=frozenset(self.scopes), expires_in=None, refreshable=False)
+
+
 class ConnectorContract:
     """What every connector keeps. `class TestMine(ConnectorContract): connector = Mine; tape = "tapes/mine.jsonl"`.
 
@@ -300,7 +323,13 @@ class ConnectorContract:
                 raise Broken(
                     "a sentence for each scope", f"{scope.id} has {scope.sentence!r}", 'continue "oO can", and end with a full stop'
                 )
-        if made.auth.revoke is None and type(made).revoke is Connector.revoke:
+        own = type(made).revoke is not Connector.revoke
+        if isinstance(made.auth, ApiKey):
+            for sentence in made.auth.problems():
+                raise Broken("a key that can be entered and sent", sentence, "correct `auth`")
+            if not (own or made.manual_revocation):
+                raise Broken("where a person deletes the key", "nothing says so", "write the address into `manual_revocation`")
+        elif made.auth.revoke is None and not own:
             raise Broken("a way to give the grant back", "there is none", "give `auth.revoke` the provider's address, or write `revoke`")
 
     def test_stores_only_what_it_declares(self) -> None:
@@ -351,9 +380,9 @@ class ConnectorContract:
     def test_signs_in_with_state_and_pkce(self) -> None:
         """The address has our state, our challenge and every scope; the code is exchanged once and kept nowhere."""
         made = self._made()
-        if made.auth is None:
+        if not isinstance(made.auth, OAuth2):
             return
-        flow = self._flow(made)
+        flow = self._flow(made, made.auth)
         address = self._run(made.begin_oauth(flow)).url
         query = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
         wanted = {"state": flow.state, "redirect_uri": flow.redirect_uri, "client_id": flow.client_id, "response_type": "code"}
@@ -474,7 +503,7 @@ class ConnectorContract:
     def test_tokens_that_run_out_are_renewed_by_the_session(self) -> None:
         """Wherever a token runs out and both are replaced, the sync comes to the same; no connector renews by itself."""
         made = self._made()
-        if made.auth is None or self._only_hears_or_takes():
+        if not isinstance(made.auth, OAuth2) or self._only_hears_or_takes():
             return
         whole = Book()
         self._whole(whole, self.provider())
@@ -647,6 +676,37 @@ class ConnectorContract:
                 if again.subject != result.subject:
                     raise Broken(f"the same subject from {kind.name}", "another one", "give the provider's id of what was changed")
 
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def test_accepts_a_key_that_works_and_no_other(self) -> None:
+        """The provider is asked with the key; where it refuses or does not answer, the key is not accepted."""
+        made = self._made()
+        if not isinstance(made.auth, ApiKey):
+            return
+        session = self._session(made, self.provider())
+        stored = self._run(made.accept_key(Entered(auth=made.auth, http=session, scopes=self._scopes(made))))
+        if not session.asked:
+            raise Broken("the provider to be asked whether a key works", "nothing was sent to it", "give `auth.check` an address of its")
+        if session.strange:
+            raise Broken(
+                "requests to declared hosts only", f"one went to {session.strange[0]}", "add it to `hosts`, if the key may go there"
+            )
+        self._no_canary("what `accept_key` gives", f"{stored.meta} {stored.label} {stored.account_id}")
+        either = "SignInAgain or an error that passes"  # what 403 means is the provider's own
+        for status, wanted in ((401, "SignInAgain"), (403, either), (500, "an error that passes")):
+            refusing = Spoilt(provider=self.provider(), at=0, make=partial(_answered, status), times=10**6)
+            try:
+                self._run(made.accept_key(Entered(auth=made.auth, http=self._session(made, refusing), scopes=self._scopes(made))))
+            except SignInAgain:
+                ended = "SignInAgain"
+            except ConnectorError:
+                ended = "an error that passes"
+            else:
+                ended = "the key accepted"
+            if ended not in wanted:
+                remedy = "let the session's error pass, and raise `SignInAgain` for what this provider means by a refusal"
+                raise Broken(f"{wanted} when the provider answers {status} to a key", ended, remedy)
+
     # --- giving back --------------------------------------------------------------------------------------------------
 
     def test_revokes_honestly(self) -> None:
@@ -674,6 +734,9 @@ class ConnectorContract:
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
+    def _scopes(self, made: Connector) -> tuple[str, ...]:
+        return tuple(scope.id for scope in made.scopes)
+
     def _made(self) -> Connector:
         made: Connector = type(self).connector()
         return made
@@ -690,9 +753,8 @@ class ConnectorContract:
         clock, log = clock or Moment(at=self.now), log or Lines()
         return Context(http=session, meta=self.meta, scopes=scopes, first_fetch_from=None, clock=clock, log=log)
 
-    def _flow(self, made: Connector) -> SignIn:
-        assert made.auth is not None
-        return SignIn(auth=made.auth, http=self._session(made, self.provider()), scopes=tuple(scope.id for scope in made.scopes))
+    def _flow(self, made: Connector, auth: OAuth2) -> SignIn:
+        return SignIn(auth=auth, http=self._session(made, self.provider()), scopes=tuple(scope.id for scope in made.scopes))
 
     def _run(self, work: Awaitable[T]) -> T:
         async def alone() -> T:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from oo_sdk.auth import ApiKey, OAuth2
 from oo_sdk.connector import Connector
 from oo_sdk.errors import ApiRetired, ConnectorBug, ConnectorError, QuotaSpent, RetryLater, SignInAgain, Unreadable
 from oo_sdk.session import Placeholder, Response, Sign
@@ -26,6 +27,8 @@ CANARIES: Final[Mapping[Placeholder, str]] = {
     Placeholder.CLIENT_SECRET: "canary-client-secret-4711",
 }
 CODE: Final = "canary-code-4711"
+#: What a person enters where nothing is secret.
+TOLD: Final = "ada"
 
 
 class Dropped(Exception):
@@ -91,20 +94,24 @@ class Played:
         if query:
             url = f"{url}{'&' if '?' in url else '?'}{urlencode(query, doseq=True)}"
         sent = {"accept": "application/json"} | {name.lower(): value for name, value in (headers or {}).items()}
-        if sign is not Sign.NOBODY:
-            sent["authorization"] = self._signature(sign)
         body = self._body(form, json)
         if form is not None or json is not None:
             sent.setdefault("content-type", "application/json" if form is None else "application/x-www-form-urlencoded")
-        response = await self._sent(Request(method=method, url=url, headers=sent, body=body))
-        if response.status == 401 and sign is Sign.USER and not self.renewals:
+        response = await self._sent(self._request(method, url, sent, body, sign))
+        if response.status == 401 and sign is Sign.USER and not self.renewals and not isinstance(self.connector.auth, ApiKey):
             self.renewals += 1
-            response = await self._sent(
-                Request(method=method, url=url, headers=sent | {"authorization": self._signature(sign)}, body=self._body(form, json))
-            )
+            response = await self._sent(self._request(method, url, sent, self._body(form, json), sign))
         if 200 <= response.status < 300 or response.status in accept:
             return _scrubbed(response)
         raise self._explained(_scrubbed(response), sign)
+
+    def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes, sign: Sign) -> Request:
+        """The request, signed."""
+        signature, parameters = self._signature(sign)
+        signed = dict(headers) | {name.lower(): value for name, value in signature.items()}
+        if parameters:
+            url = f"{url}{'&' if '?' in url else '?'}{urlencode(parameters)}"
+        return Request(method=method, url=url, headers=signed, body=body)
 
     async def _sent(self, request: Request) -> Response:
         self.asked.append(request)
@@ -118,11 +125,18 @@ class Played:
             return urlencode(self._filled(form), doseq=True).encode()
         return b"" if json is None else msgspec.json.encode(self._filled(json))
 
-    def _signature(self, sign: Sign) -> str:
-        if sign is Sign.USER:
-            return f"Bearer {self._secret(Placeholder.ACCESS_TOKEN)}"
-        pair = f"{CANARIES[Placeholder.CLIENT_ID]}:{CANARIES[Placeholder.CLIENT_SECRET]}"
-        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    def _signature(self, sign: Sign) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Headers, and parameters of the address."""
+        auth = self.connector.auth
+        if sign is Sign.NOBODY:
+            return {}, {}
+        if sign is Sign.CLIENT:
+            pair = f"{CANARIES[Placeholder.CLIENT_ID]}:{CANARIES[Placeholder.CLIENT_SECRET]}"
+            return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}, {}
+        token = self._secret(Placeholder.ACCESS_TOKEN)
+        if isinstance(auth, ApiKey):
+            return auth.signature({each.id: token if each.secret else TOLD for each in auth.fields})
+        return {"authorization": f"Bearer {token}"}, {}
 
     def _secret(self, placeholder: Placeholder) -> str:
         token = placeholder in {Placeholder.ACCESS_TOKEN, Placeholder.REFRESH_TOKEN}
@@ -139,7 +153,7 @@ class Played:
         return value
 
     def _check_host(self, method: str, url: str, sign: Sign) -> None:
-        revoke = self.connector.auth.revoke if self.connector.auth else None
+        revoke = self.connector.auth.revoke if isinstance(self.connector.auth, OAuth2) else None
         if revoke is not None and (method, url, sign) == ("POST", revoke, Sign.CLIENT):
             return
         host = urlsplit(url).netloc

@@ -73,6 +73,25 @@ def test_json(daemon: FakeDaemon, oo: Oo) -> None:
     assert result.exit_code == 1
 
 
+def test_a_code_in_place_of_a_link(daemon: FakeDaemon, oo: Oo) -> None:
+    """With --device the code and its address are shown, and whoever runs it says whether it is the right account."""
+    daemon.progress = [reached("begun"), reached("pending", label="ada@example.org"), reached("connected")]
+    result = oo("connect", "todoist", "--user", "ada", "--device", input="y\n")
+    for words in ("https://todoist.example/device", "enter this code there: 123-456", "Connected: c-7f3a"):
+        assert words in result.stdout
+    assert "Signed in as ada@example.org. Is that the right account for ada?" in result.stderr
+    assert daemon.asked("POST /v1/connect-sessions")[0].body["device"] is True
+    assert daemon.asked("POST /v1/connect-sessions/{id}/answer")[0].body == {"right": True}
+    daemon.progress = [reached("pending"), reached("denied")]
+    result = oo("connect", "todoist", "--user", "ada", "--device", "--quiet", input="n\n")
+    assert (result.exit_code, result.stdout.splitlines()) == (1, ["123-456", "https://todoist.example/device"])
+    assert daemon.asked("POST /v1/connect-sessions/{id}/answer")[1].body == {"right": False}
+    daemon.progress = [reached("pending"), reached("connected")]
+    code, end = map(json.loads, oo("connect", "todoist", "--user", "ada", "--device", "--yes", "--json").stdout.splitlines())
+    assert (code["user_code"], end["status"]) == ("123-456", "connected")
+    assert oo("connect", "todoist", "--user", "ada", "--yes").exit_code == 2
+
+
 def test_unknown_provider(daemon: FakeDaemon, oo: Oo) -> None:
     """The daemon's refusal is shown with its remedy."""
     result = oo("connect", "nowhere", "--user", "ada")

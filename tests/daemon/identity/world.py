@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,12 +44,17 @@ class Site:
     issuer: str = ISSUER
     down: bool = False
     members: dict[str, Any] = field(default_factory=dict)
+    exchanges: list[Request] = field(default_factory=list)
+    exchange: Callable[[], Response] = lambda: Response(status=400, headers={}, body=b'{"error": "invalid_grant"}')
     asked: list[str] = field(default_factory=list)
 
     async def send(self, request: Request) -> Response:
         self.asked.append(request.url)
         if self.down:
             raise NotSent("no connection to the provider")
+        if request.method == "POST":
+            self.exchanges.append(request)
+            return self.exchange()
         documents: Mapping[str, Any] = {
             f"{ISSUER}/.well-known/openid-configuration": {
                 "issuer": self.issuer,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from oo_daemon.connections.connect import Asked, FlowRefused, LinkGone, Offer, Outcome
+from oo_daemon.connections.connect import Asked, FlowRefused, KeyNotTaken, LinkGone, NotNow, NotTheirs, Offer, Outcome
 from oo_daemon.ports import micros
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
@@ -53,18 +53,45 @@ class Hub:
     finished: list[dict[str, str | None]] = field(default_factory=list)
     broken: Exception | None = None
     ticked: Collection[str] | None = None
+    proved: str = ""
+    no_code: str = ""
+    entered: Mapping[str, str] = field(default_factory=dict)
+    not_taken: Mapping[str, str] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
 
-    async def offer(self, link: str) -> Offer:
+    async def prove(self, link: str, browser: str, how: str, user: str, session: str | None = None) -> None:
+        await self.offer(link)
+        if user != "ada" or session not in (None, "session-1"):
+            raise NotTheirs
+        self.proved = browser
+
+    async def offer(self, link: str, browser: str = "") -> Offer:
+        if self.proved and browser and browser != self.proved:
+            raise LinkGone
         if link != "good" or self.spent:
             raise LinkGone
-        return self.offered
+        return replace(self.offered, proof_needed=False) if self.proved else self.offered
 
     async def begin(self, link: str, browser: str, ticked: Collection[str] | None = None) -> str:
         await self.offer(link)
         self.ticked = ticked
         self.spent, self.browser = True, browser
         return self.provider
+
+    async def begin_device(self, link: str, browser: str, ticked: Collection[str] | None = None) -> str:
+        await self.offer(link)
+        if self.no_code:
+            raise NotNow(self.no_code)
+        self.ticked, self.spent, self.browser = ticked, True, browser
+        return "out-1"
+
+    async def enter(self, link: str, browser: str, values: Mapping[str, str], ticked: Collection[str] | None = None) -> str:
+        await self.offer(link)
+        self.ticked, self.entered = ticked, values
+        if self.not_taken:
+            raise KeyNotTaken(self.not_taken)
+        self.spent, self.browser = True, browser
+        return "out-1"
 
     async def finish(self, *, registration: str, state: str, browser: str, code: str | None, error: str | None, iss: str | None) -> str:
         if self.broken:

@@ -16,6 +16,7 @@ from daemon.ingress.wire import Dial, Notebook, Open, Wire
 from oo_daemon.connections.connect import Asked, Outcome
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.server import public_application
+from oo_sdk import KeyField
 
 CANARY = "canary-0123456789"
 
@@ -90,6 +91,36 @@ def visit(open_door: Open, dial: Dial, notebook: Notebook, hub: Hub, public_url:
 
 
 Visit = Callable[[], Any]
+
+KEY_FIELDS = (KeyField("site", "Your <name>", secret=False), KeyField("key", "API key", "Under Settings."))
+
+
+async def test_a_key_is_entered_on_the_page(visit: Visit, hub: Hub) -> None:
+    """Labels, help and what is wrong stand where they belong; what is secret is not shown again; nothing may be sent elsewhere."""
+    hub.offered = replace(an_offer(), fields=KEY_FIELDS, provider_origin="", manual_revocation="https://todoist.example/keys")
+    browser: Browser = await visit()
+    page = await browser.get("/connect/good")
+    assert "form-action 'self';" in page.headers["content-security-policy"]
+    for words in ("Your &lt;name&gt;", "API key", "Under Settings.", "https://todoist.example/keys", "oO cannot do that for you"):
+        assert words in page.text
+    hub.not_taken = {"": "It was refused.", "key": "Not whole."}
+    again = await browser.press("/connect/good", f"key-site=ada%22%3E&key-key={CANARY}&scope=change")
+    assert again.status == 400
+    for words in ("It was refused.", "Not whole.", 'value="ada&#34;&gt;"', 'value="change" checked', 'aria-invalid="true"'):
+        assert words in again.text
+    assert CANARY not in again.text
+    assert (hub.entered, hub.ticked) == ({"site": 'ada">', "key": CANARY}, ["change"])
+    hub.not_taken = {}
+    done = await browser.press("/connect/good", f"key-site=ada&key-key={CANARY}")
+    assert (done.status, done.headers["location"]) == (303, "/connect/outcome/out-1")
+    hub.ended = Outcome(status="pending", provider_title="Todoist", label="ada@example.org", user_label="Ada", by_key=True)
+    assert "accepts the key" in (await browser.get("/connect/outcome/out-1")).text
+    hub.ended = replace(hub.ended, status="connected")
+    assert "until you delete it there" in (await browser.get("/connect/outcome/out-1")).text
+    other: Browser = await visit()
+    hub.spent = False
+    assert "cookie" in (await other.press("/connect/good", f"key-key={CANARY}")).text
+
 
 BACK = "/oauth/todoist-1/callback?state=fresh&code=c0de"
 

@@ -1,8 +1,9 @@
 """Who is let into the console, and how a browser is known again.
 
-On the Unix socket the kernel has said who asks; a browser gets there through `ssh -L`. Over TCP a person signs in with a token. The
-cookie is a random value whose hash leads to that token: a token that is revoked ends the session with it, and a restart ends all. Signing
-in gives another value, so one that was planted before is worth nothing. Every form carries a keyed digest of the cookie.
+On the Unix socket the kernel has said who asks; a browser gets there through `ssh -L`. Over TCP a person signs in with a token, or at the
+issuer. The cookie is a random value whose hash leads to that token or person: a token that is revoked ends the session with it, a person is
+asked for again after some hours, and a restart ends all. Signing in gives another value, so one that was planted before is worth nothing.
+Every form carries a keyed digest of the cookie.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final, TypeVar
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from oo_daemon.identity.person import Person
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.server import CALLER, Refused, caller
 from oo_daemon.ingress.tokens import READS, Tokens, of_this_machine, scope_of
@@ -29,6 +31,8 @@ H = TypeVar("H", bound=Callable[..., Awaitable[web.StreamResponse]])
 COOKIE: Final = "oo-console"
 #: How long a browser stays signed in.
 LIFE: Final = 12 * 3600 * SECOND
+#: The same where the issuer has said who it is: nobody tells us when that changes.
+LIFE_OF_PERSON: Final = 4 * 3600 * SECOND
 MOST_SESSIONS: Final = 1000
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -49,8 +53,9 @@ VISITOR: web.RequestKey[Visitor] = web.RequestKey("visitor", Visitor)
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    token: bytes = field(repr=False)  #: its hash
-    ends_at: int = 0
+    token: bytes | None = field(repr=False)  #: its hash
+    person: Person | None = field(repr=False)
+    ends_at: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,13 +78,20 @@ class Door:
         known = await self.tokens.known(f"Bearer {token.strip()}")
         if known is None or not _opens(known):
             return None
+        return self._begin(_Session(known.hash, None, self.clock.now() + LIFE))
+
+    def let_in(self, person: Person) -> str | None:
+        """The value of the cookie for whom the issuer vouches; None for one who has no role here."""
+        return None if person.role == "user" else self._begin(_Session(None, person, self.clock.now() + LIFE_OF_PERSON))
+
+    def _begin(self, session: _Session) -> str:
         now = self.clock.now()
         for each in [each for each, session in self._sessions.items() if session.ends_at <= now]:
             del self._sessions[each]
         while len(self._sessions) >= MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         value = self._value()
-        self._sessions[_hash(value)] = _Session(known.hash, now + LIFE)
+        self._sessions[_hash(value)] = session
         return value
 
     def sign_out(self, request: web.Request) -> None:
@@ -122,7 +134,10 @@ class Door:
             return Visitor(name=caller(request), operator=True, csrf=csrf)
         session = self._sessions.get(_hash(value))
         if session is not None and session.ends_at > self.clock.now():
-            known = await self.tokens.holding(session.token)
+            if session.person is not None:
+                request[CALLER] = f"{session.person.role} {session.person.name}"
+                return Visitor(name=session.person.name, operator=session.person.role == "operator", csrf=csrf, can_leave=True)
+            known = await self.tokens.holding(session.token or b"")
             if known is not None:
                 request[CALLER] = f"token {known.name}"
                 return Visitor(name=known.name, operator="admin" in known.scopes, csrf=csrf, can_leave=True)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.sources import Sources
+from oo_daemon.identity.person import CannotTell, NotSignedIn, NotVouched
 from oo_daemon.ingress import pages
 from oo_daemon.ingress.api import in_its_words
 from oo_daemon.ingress.asking import form_of
+from oo_daemon.ingress.connect import SignsIn
 from oo_daemon.ingress.console.connections import ConnectionPages
 from oo_daemon.ingress.console.door import COOKIE, VISITOR, Door, keep, open_to_all
 from oo_daemon.ingress.console.events import EventPages
 from oo_daemon.ingress.console.house import HousePages
 from oo_daemon.ingress.console.inbox import InboxPages
 from oo_daemon.ingress.console.overview import OverviewPages
-from oo_daemon.ingress.console.page import page, see
+from oo_daemon.ingress.console.page import POLICY, page, see
 from oo_daemon.ingress.console.sources import SourcePages
 from oo_daemon.ingress.health import Looks
 from oo_daemon.ingress.privacy import Erases
@@ -31,6 +34,9 @@ from oo_daemon.registry import Registry
 from oo_daemon.store.storage import Storage
 from oo_daemon.strikes import Strikes
 from oo_sdk import Log
+
+#: What a browser keeps while it is at the issuer.
+_KEPT: Final = "oo-signing-in"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,7 @@ class Console:
     clock: Clock
     chance: Chance
     log: Log
+    issuer: SignsIn | None = None  #: where operators and viewers may sign in
 
     def add_to(self, private: web.Application, *, trusts: bool) -> None:
         """Serve it on a private door; one that `trusts` has asked already who comes."""
@@ -83,7 +90,7 @@ class Console:
         )
         app = console_application(log=self.log)
         app.middlewares.extend([in_its_words, door.middleware()])
-        app.add_routes([*_Entrance(door).routes(), *(route for room in rooms for route in room.routes())])
+        app.add_routes([*_Entrance(door, None if trusts else self.issuer).routes(), *(route for room in rooms for route in room.routes())])
         app.on_shutdown.append(overview.close)
         app[ASKS_ITSELF] = True
         private.add_subapp("/console", app)
@@ -94,12 +101,15 @@ class _Entrance:
     """Signing in and out, and what pages are made with."""
 
     door: Door
+    issuer: SignsIn | None
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         return [
             web.get("", self.front),
             web.get("/sign-in", self.ask),
             web.post("/sign-in", self.sign_in),
+            web.post("/sign-in/issuer", self.to_issuer),
+            web.get("/sign-in/callback", self.from_issuer, allow_head=False),
             web.post("/sign-out", self.sign_out),
             web.get("/style.css", self.style),
             web.get("/live.js", self.script),
@@ -113,14 +123,60 @@ class _Entrance:
     async def ask(self, request: web.Request) -> web.Response:
         if request[VISITOR].name:
             return see("/console/")
-        return page(request, "sign_in.html", here="", refused=False)
+        return await self._asked(request)
+
+    async def _asked(self, request: web.Request, *, refused: str = "", status: int = 200) -> web.Response:
+        """The page on which one signs in; `refused` says what of the last try was not taken."""
+        host = "" if self.issuer is None else self.issuer.host
+        response = page(request, "sign_in.html", here="", refused=refused, issuer=host, status=status)
+        if self.issuer is not None:
+            with suppress(CannotTell):  # a token opens the console all the same
+                response.headers["Content-Security-Policy"] = POLICY.replace(
+                    "form-action 'self'", f"form-action 'self' {await self.issuer.origin()}"
+                )
+        return response
+
+    @open_to_all
+    async def to_issuer(self, request: web.Request) -> web.Response:
+        if self.issuer is None:
+            raise web.HTTPNotFound
+        try:
+            begun = await self.issuer.begin(f"http://{request.host}/console/sign-in/callback", purpose="the console")
+        except CannotTell:
+            return await self._asked(request, refused="issuer", status=503)
+        response = see(begun.address)
+        # Lax: with Strict the browser would not send it when it comes back from the issuer's pages.
+        response.set_cookie(_KEPT, begun.kept, path="/console/sign-in", httponly=True, samesite="Lax", max_age=600)
+        return response
+
+    @open_to_all
+    async def from_issuer(self, request: web.Request) -> web.Response:
+        if self.issuer is None:
+            raise web.HTTPNotFound
+        try:
+            person, _ = await self.issuer.finish(request.cookies.get(_KEPT, ""), dict(request.query), purpose="the console")
+            value = self.door.let_in(person)
+            refused = "role"
+        except (NotVouched, NotSignedIn):
+            value, refused = None, "person"
+        except CannotTell:
+            value, refused = None, "issuer"
+        if value is None:
+            response = await self._asked(request, refused=refused, status=401)
+        else:
+            self.door.sign_out(request)
+            # A page, and no redirect: what begins at the issuer's pages would reach the console without its strict cookie.
+            response = page(request, "signed_in.html", here="")
+            keep(response, value)
+        response.del_cookie(_KEPT, path="/console/sign-in", httponly=True, samesite="Lax")
+        return response
 
     @open_to_all
     async def sign_in(self, request: web.Request) -> web.Response:
         token = (await form_of(request)).get("token", "")
         value = await self.door.sign_in(token) if isinstance(token, str) else None
         if value is None:
-            return page(request, "sign_in.html", here="", refused=True, status=401)
+            return await self._asked(request, refused="token", status=401)
         self.door.sign_out(request)
         response = see("/console/")
         keep(response, value)

@@ -57,10 +57,12 @@ STATEMENTS = (
     # A sign-in under way; rows outlive it a little, so that its result can be shown.
     """CREATE TABLE flow (
         id TEXT NOT NULL PRIMARY KEY, link_hash {blob} UNIQUE, state_hash {blob} UNIQUE, browser_hash {blob},
-        registration TEXT NOT NULL REFERENCES registration (id), provider TEXT NOT NULL, "user" TEXT NOT NULL, account TEXT NOT NULL,
+        registration TEXT REFERENCES registration (id), provider TEXT NOT NULL, "user" TEXT NOT NULL, account TEXT NOT NULL,
         key_id TEXT NOT NULL, sealed {blob}, redirect_uri TEXT NOT NULL, scopes TEXT NOT NULL, asked TEXT NOT NULL,
         return_to TEXT NOT NULL, account_found TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, connection TEXT,
+        proved TEXT NOT NULL DEFAULT '', device {int} NOT NULL DEFAULT 0, poll_at {int},
         created_at {int} NOT NULL, expires_at {int} NOT NULL)""",
+    "CREATE INDEX flow_to_poll ON flow (poll_at) WHERE poll_at IS NOT NULL",
     # What is promised to be done at a provider, until it is done: actions, and giving grants back.
     """CREATE TABLE job (
         number {serial}, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
