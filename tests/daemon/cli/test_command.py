@@ -137,10 +137,11 @@ def test_exit_codes(error: BaseException, code: Exit, says: str | None, capsys: 
 def test_every_error_with_an_exit_code_exists() -> None:
     """The table of exit codes names errors by name; each of them is there."""
     import oo_client
+    from oo_daemon import strikes
     from oo_daemon.ingress import server
     from oo_daemon.store import errors
 
-    homes: dict[str, list[object]] = {"oo_daemon": [errors, server]}
+    homes: dict[str, list[object]] = {"oo_daemon": [errors, server, strikes]}
     homes |= {module.__name__: [module] for module in (oo_client, oo_config, oo_vault)}
     for name in EXITS:
         package, _, kind = name.partition(".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from itertools import count
@@ -14,6 +14,7 @@ from daemon.ingress.hub import NOW, Hub, StoppedClock, an_offer
 from daemon.ingress.wire import Dial, Notebook, Open, Wire
 
 from oo_daemon.connections.connect import Asked, Outcome
+from oo_daemon.identity.person import NotSignedIn, NotVouched, Person
 from oo_daemon.ingress.connect import connect_routes
 from oo_daemon.ingress.server import public_application
 from oo_sdk import KeyField
@@ -82,7 +83,15 @@ def visit(open_door: Open, dial: Dial, notebook: Notebook, hub: Hub, public_url:
         if not listening:
             numbers = count(1)
             app = public_application(log=notebook)
-            routes = connect_routes(hub, public_url=public_url, token=lambda: f"browser-{next(numbers)}", clock=StoppedClock(), rate=rate)
+            routes = connect_routes(
+                hub,
+                public_url=public_url,
+                token=lambda: f"browser-{next(numbers)}",
+                clock=StoppedClock(),
+                rate=rate,
+                sign_in=AtIssuer(),
+                tickets=Product(),
+            )
             app.add_routes(routes)
             listening.append(await open_door(app))
         return Browser(await dial(listening[0]))
@@ -120,6 +129,105 @@ async def test_a_key_is_entered_on_the_page(visit: Visit, hub: Hub) -> None:
     other: Browser = await visit()
     hub.spent = False
     assert "cookie" in (await other.press("/connect/good", f"key-key={CANARY}")).text
+
+
+# ---- proving who one is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    user: str
+    session: str
+
+
+class Product:
+    """Reads tickets of the form USER.SESSION."""
+
+    def read(self, text: str) -> Ticket:
+        user, dot, session = text.partition(".")
+        if not dot:
+            raise NotVouched("it is no ticket")
+        return Ticket(user=user, session=session)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gone:
+    address: str
+    kept: str
+
+
+class AtIssuer:
+    """Everybody who comes back with the code NAME is NAME."""
+
+    host = "id.example"
+
+    async def origin(self) -> str:
+        return "https://id.example"
+
+    async def begin(self, redirect_uri: str, *, purpose: str, carried: str = "") -> Gone:
+        assert (redirect_uri, purpose) == ("https://oo.example.org/identity/callback", "connecting")
+        return Gone(address="https://id.example/auth?state=s", kept=f"k.{carried}")
+
+    async def finish(self, kept: str, answer: Mapping[str, str], *, purpose: str) -> tuple[Person, str]:
+        if "error" in answer:
+            raise NotSignedIn
+        if answer.get("state") != "s" or not kept.startswith("k."):
+            raise NotVouched("no")
+        return Person(name=answer["code"], role="user"), kept.removeprefix("k.")
+
+
+@pytest.fixture
+def proving(visit: Visit, hub: Hub) -> Hub:
+    hub.offered = replace(hub.offered, proof_needed=True)
+    return hub
+
+
+@pytest.mark.rows("D3")
+async def test_who_it_is_comes_first(visit: Visit, proving: Hub) -> None:
+    """Nothing of what is asked is shown before; the way to the issuer is open in the policy, and the cookie must have come."""
+    browser: Browser = await visit()
+    page = await browser.get("/connect/good")
+    assert (page.status, "See your tasks" in page.text) == (200, False)
+    assert "form-action 'self' https://id.example;" in page.headers["content-security-policy"]
+    gone = await browser.press("/connect/good/sign-in")
+    assert (gone.status, gone.headers["location"]) == (303, "https://id.example/auth?state=s")
+    assert "HttpOnly" in gone.headers["set-cookie"]
+    for query in ("state=other&code=ada", "state=s&code=grace", "state=s&error=access_denied", "state=s&state=s&code=ada"):
+        refused = await browser.get(f"/identity/callback?{query}")
+        assert refused.status == 403
+        assert (await browser.get("/connect/good")).text.count("<button") == 1
+        await browser.press("/connect/good/sign-in")
+    stranger: Browser = await visit()
+    assert (await stranger.press("/connect/good/sign-in")).status == 400
+    assert (await stranger.get("/identity/callback?state=s&code=ada")).status == 403
+    assert (await browser.get("/identity/callback?state=s&code=ada", **{"Sec-Purpose": "prefetch"})).status == 503
+    back = await browser.get("/identity/callback?state=s&code=ada")
+    assert (back.status, back.headers["location"]) == (303, "/connect/good")
+    assert "See your tasks" in (await browser.get("/connect/good")).text
+
+
+@pytest.mark.rows("D3", "D8")
+async def test_a_ticket_leaves_the_address(visit: Visit, proving: Hub) -> None:
+    """It is read once, by a browser that means it, and is gone from the address; what does not hold is a page without a word of it."""
+    browser: Browser = await visit()
+    for query in (CANARY, "grace.session-1", "ada.session-2", "ada.session-1&ticket=ada.session-1"):
+        refused = await browser.get(f"/connect/good?ticket={query}")
+        assert (refused.status, CANARY in refused.text) == (403, False)
+    assert (await browser.get("/connect/good?ticket=ada.session-1", Purpose="prefetch")).status == 503
+    assert proving.proved == ""
+    gone = await browser.get("/connect/good?ticket=ada.session-1")
+    assert (gone.status, gone.headers["location"], gone.headers["referrer-policy"]) == (303, "/connect/good", "no-referrer")
+    assert "See your tasks" in (await browser.get("/connect/good")).text
+
+
+@pytest.mark.rows("D11")
+@pytest.mark.parametrize("rate", [3])
+async def test_proofs_cannot_be_tried_for_long(visit: Visit, proving: Hub, rate: int) -> None:
+    """Tickets and answers of the issuer's are taken a few times a minute from one address."""
+    browser: Browser = await visit()
+    tickets = [(await browser.get("/connect/good?ticket=x")).status for _ in range(5)]
+    answers = [(await browser.get("/identity/callback?state=x&code=y")).status for _ in range(5)]
+    assert (tickets, answers) == ([403] * 3 + [429] * 2, [403] * 3 + [429] * 2)
 
 
 BACK = "/oauth/todoist-1/callback?state=fresh&code=c0de"
