@@ -284,6 +284,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "UPDATE erasure SET erased_at = ? WHERE id = ? AND erased_at IS NULL RETURNING id",
         "UPDATE erasure SET erased_at = ? WHERE id = ? RETURNING id",
         "tests/daemon/privacy/test_erase.py::test_two_daemons_erase_at_once",
+    ),
+    _(
         "a sink moves on after it has taken what lies before",
         "B7",
         "daemon/oo_daemon/outbox/relay.py",
