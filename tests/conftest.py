@@ -3,6 +3,7 @@
 A test names the requirements it proves with `@pytest.mark.rows("A1", "A3")`; the run ends with what each of them cost.
 """
 
+import os
 from collections import defaultdict
 
 import pytest
@@ -15,6 +16,7 @@ settings.load_profile("oo")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and open the ledger."""
+    os.environ.pop("COLUMNS", None)  # how wide somebody's terminal is changes no test
     config.addinivalue_line("markers", "rows(*ids): the requirements that a test proves")
     config.pluginmanager.register(Ledger(), "ledger")
 

@@ -5,5 +5,6 @@ REGRESSIONS = {
     "small-33": "who was asked for again while waiting lost the place in the queue, and never ran while more waited than there were hands",
     "small-34": "after a lost cursor, one unreadable item in a listing kept everything that was gone from being noticed, for good",
     "small-12": "two daemons worked on one erasure, and the slower one ended its round with an error",
+    "full-3": "an erasure took deliveries of somebody else, whose account id holds the one of the person erased",
     "full-1": "two daemons worked on one erasure, and the slower one erased the tombstone of the quicker",
 }

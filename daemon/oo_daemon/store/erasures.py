@@ -236,16 +236,26 @@ def erase_deliveries(database: Database, erasure: str, connection: Connection) -
 
     One that is still to become events is left until it has: others may be in it, too. One that waits for a connection has none any more.
     """
-    rows = database.rows(
-        "UPDATE delivery SET headers = '{}', body = NULL, state = CASE WHEN state = 'received' THEN 'dead' ELSE state END, "
-        "next_try_at = NULL, waiting = 0, reason = '' WHERE number IN (SELECT d.number FROM delivery d JOIN source s ON s.id = d.source "
-        f"WHERE s.provider = ? AND d.body IS NOT NULL AND (d.state <> 'received' OR d.waiting = 1) AND ({inbox.names(database)}) LIMIT ?) "
-        "RETURNING number",
-        (connection.provider, *inbox.named(connection), SOME),
-    )
-    if rows:
-        _count(database, erasure, "delivery", len(rows))
-    return len(rows)
+    names, last = inbox.names_account(connection), 0
+    while True:
+        rows = database.rows(
+            f"SELECT d.number, d.body, {inbox.subscribed(database)} FROM delivery d JOIN source s ON s.id = d.source "
+            "WHERE s.provider = ? AND d.body IS NOT NULL AND (d.state <> 'received' OR d.waiting = 1) "
+            f"AND ({inbox.names(database)}) AND d.number > ? ORDER BY d.number LIMIT ?",
+            (connection.number, connection.provider, *inbox.named(connection), last, SOME),
+        )
+        mine = [number for number, body, subscribed in rows if subscribed or names(bytes(body))]
+        if mine or not rows:
+            break
+        last = rows[-1][0]  # all of these name others, whose ids hold this one
+    if mine:
+        database.rows(
+            "UPDATE delivery SET headers = '{}', body = NULL, state = CASE WHEN state = 'received' THEN 'dead' ELSE state END, "
+            f"next_try_at = NULL, waiting = 0, reason = '' WHERE number IN ({', '.join('?' * len(mine))})",
+            mine,
+        )
+        _count(database, erasure, "delivery", len(mine))
+    return len(mine)
 
 
 def told(database: Database, number: int, revocation: Mapping[str, str], now: int) -> None:

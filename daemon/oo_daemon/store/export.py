@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from oo_daemon.store import connections, inbox
-from oo_daemon.store.database import Database, Row
+from oo_daemon.store.connections import Connection
+from oo_daemon.store.database import Database
 
 #: Every table that is handed out, and under which name. A test holds this against the schema.
 HANDED_OUT: Mapping[str, str] = {
@@ -62,7 +63,7 @@ def of_user(database: Database, user: str) -> Held:
     uploads: list[dict[str, Any]] = []
     uses: list[dict[str, Any]] = []
     for connection in known:
-        deliveries += _named(database, connection.id, _DELIVERIES, (connection.number, connection.provider, *inbox.named(connection)))
+        deliveries += _deliveries(database, connection)
         runs += _named(database, connection.id, _RUNS, (connection.number,))
         actions += _named(database, connection.id, _ACTIONS, (connection.number,))
         uploads += _named(database, connection.id, _UPLOADS, (connection.number,))
@@ -113,7 +114,7 @@ def events(database: Database, user: str, after: int, limit: int) -> list[tuple[
 
 #: Of a connection's own source, or of a provider's where the body names the account.
 _DELIVERIES = (
-    "SELECT d.delivery_id, s.provider, d.state, d.received_at, d.done_at, d.headers, d.body "
+    "SELECT s.connection = ? OR {subscribed}, d.delivery_id, s.provider, d.state, d.received_at, d.done_at, d.headers, d.body "
     "FROM delivery d JOIN source s ON s.id = d.source "
     "WHERE d.body IS NOT NULL AND (s.connection = ? OR (s.provider = ? AND ({names}))) ORDER BY d.number",
     ("delivery_id", "provider", "state", "received_at", "done_at", "headers", "body"),
@@ -136,10 +137,20 @@ _USES = ("SELECT hour, host, uses FROM credential_use WHERE connection = ? ORDER
 
 def _named(database: Database, id_: str, query: tuple[str, Sequence[str]], values: Sequence[Any]) -> list[dict[str, Any]]:
     sql, names = query
-    return [{"connection": id_, **_shown(names, row)} for row in database.rows(sql.replace("{names}", inbox.names(database)), values)]
+    return [{"connection": id_, **_shown(names, row)} for row in database.rows(sql, values)]
 
 
-def _shown(names: Sequence[str], row: Row) -> dict[str, Any]:
+def _deliveries(database: Database, connection: Connection) -> list[dict[str, Any]]:
+    sql, names = _DELIVERIES
+    rows = database.rows(
+        sql.format(subscribed=inbox.subscribed(database), names=inbox.names(database)),
+        (connection.number, connection.number, connection.number, connection.provider, *inbox.named(connection)),
+    )
+    named = inbox.names_account(connection)
+    return [{"connection": connection.id, **_shown(names, row)} for own, *row in rows if own or named(bytes(row[-1]))]
+
+
+def _shown(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, value in zip(names, row, strict=True):
         if name in {"headers", "result"} or (name == "body" and isinstance(value, str)):

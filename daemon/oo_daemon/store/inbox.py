@@ -7,7 +7,8 @@ count. The row outlives the body: by it a redelivery is known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -327,18 +328,30 @@ def drop(database: Database, which: Which, now: int, limit: int) -> list[int]:
 
 
 def names(database: Database) -> str:
-    """True for a delivery `d` that names a connection: its account at the provider in the body, or one of its subscriptions in a header.
+    """True for a delivery `d` that may name a connection: its account in the body, or one of its subscriptions in a header.
 
-    Its values come from `named`.
+    Its values come from `named`. Account ids may be parts of others: `names_account` tells.
     """
     holds = "position(? in d.body) > 0" if database.dialect == "postgresql" else "instr(d.body, ?) > 0"
+    return f"{holds} OR {subscribed(database)}"
+
+
+def subscribed(database: Database) -> str:
+    """True for a delivery `d` with a subscription of a connection in a header; its value is the connection's number."""
     header = "position(u.id in d.headers) > 0" if database.dialect == "postgresql" else "instr(d.headers, u.id) > 0"
-    return f"{holds} OR EXISTS (SELECT 1 FROM subscription u WHERE u.connection = ? AND {header})"
+    return f"EXISTS (SELECT 1 FROM subscription u WHERE u.connection = ? AND {header})"
 
 
 def named(connection: Connection) -> tuple[bytes, int]:
     """The values that `names` is asked with. An account without a name is named by no body: an empty text would be in every one."""
     return (connection.provider_account or "\0none\0").encode(), connection.number
+
+
+def names_account(connection: Connection) -> Callable[[bytes], bool]:
+    """Say of a body whether it names the connection's account whole: 12 is not named where 123 is, who is somebody else."""
+    account = re.escape(connection.provider_account.encode())
+    whole = re.compile(rb"(?<![0-9A-Za-z_-])" + account + rb"(?![0-9A-Za-z_-])")
+    return lambda body: bool(account and whole.search(body))
 
 
 def forget_bodies(database: Database, now: int, limit: int, keep: int = KEEP_BODIES) -> int:

@@ -190,7 +190,7 @@ class StoreContract(InboxContract):
         """While a run holds its lease it is shown as running; its try is counted from the claim on."""
         connection = await storage.write(connect)
         run = await _claim(storage)
-        assert run == Run(connection=connection.number, fence=1, tries=1, cursor=None)
+        assert run == Run(connection=connection.number, fence=1, tries=1, cursor=None, of=connection)
         planned = Schedule(
             connection=connection.number,
             next_run_at=NOW,

@@ -27,6 +27,10 @@ def test_a_sink_is_kept_by_one(book: Book) -> None:
             assert consumers.moved(database, "sink:a", token, before, to, NOW, NOW + 19) is None
         assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 18, NOW + 20) is None
         consumers.let_go(database, "sink:a", "two")
+        consumers.say(database, "sink:a", "nobody answers")
+        said = consumers.of(database, "sink:a")
+        assert said is not None
+        assert (said.reason, said.tries) == ("nobody answers", 0)
         assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 18, NOW + 20) is None
         assert consumers.rescue_sinks(database) == 1
         assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 18, NOW + 20) is not None

