@@ -17,6 +17,7 @@ from oo_daemon.store import connections, credentials, erasures, jobs, schedule
 from oo_daemon.store.accept import Batch, Draft, Mark
 from oo_daemon.store.connections import Connection, State, StateChanged
 from oo_daemon.store.database import Database
+from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.jobs import Ended, Job, JobEnded, Later
 from oo_daemon.store.storage import Lane, Storage
 from oo_sdk import Connector, ConnectorBug, Revocation, Revoked, SignInAgain
@@ -68,9 +69,9 @@ class Disconnect:
         now = self.clock.now()
 
         def prepare(database: Database) -> Batch:
-            known = connections.by_number(database, connection.number) or connection
-            if known.state in _BEGUN:
-                return Batch(connection=known, observed_at=now)
+            known = connections.by_number(database, connection.number)
+            if known is None or known.state in _BEGUN:
+                return Batch(connection=connection, observed_at=now)
             schedule.stop(database, known.number, now)
             undone = jobs.fail(database, "act", known.number, "the connection was disconnected before it was done", now)
             drafts = [self.action_event(each, "failed", now, reason=each.reason) for each in undone]
@@ -81,7 +82,10 @@ class Disconnect:
             marks = [JobEnded(job=job, ended=ended, now=now), *ended.marks]
             return Batch(connection=known, observed_at=now, drafts=[*drafts, *ended.drafts], marks=marks)
 
-        await self.storage.accept(prepare, Lane.INGEST)
+        try:
+            await self.storage.accept(prepare, Lane.INGEST)
+        except LeaseLost:
+            return  # it was erased meanwhile
         await self.closed()
 
     async def attempt(self, job: Job, connection: Connection) -> Ended | Later:

@@ -233,6 +233,15 @@ async def test_pushes_end_before_the_grant(hub: Hub) -> None:
     assert (asked, provider.asked) == ([0, 0, 0], 1)
 
 
+async def test_one_that_was_erased_meanwhile(hub: Hub) -> None:
+    """Whoever asks just then finds it gone: nothing is queued, and nothing goes wrong."""
+    world = await a_world(hub)
+    connection = await world.signed_in()
+    hub.database.rows("DELETE FROM connection WHERE number = ?", (connection.number,))
+    await world.disconnect.begin(connection)
+    assert hub.database.rows("SELECT * FROM job") == []
+
+
 @pytest.mark.rows("D13")
 async def test_the_grant_is_given_back(hub: Hub) -> None:
     """Both tokens are revoked there (RFC 7009), then the credential is erased here; the outcome is kept, told, and holds no token."""
