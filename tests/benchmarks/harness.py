@@ -177,15 +177,14 @@ def once(command: Sequence[str | Path], *, core: int | None = 0, environ: Mappin
 
 
 def _waited(process: subprocess.Popen[bytes]) -> tuple[int, Any]:
-    deadline = time.monotonic() + LONGEST
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage
-        if time.monotonic() > deadline:
-            process.kill()
-        time.sleep(0.01)
+    ending = threading.Timer(LONGEST, process.kill)
+    ending.start()
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    finally:
+        ending.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage
 
 
 @contextmanager

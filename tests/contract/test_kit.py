@@ -349,7 +349,7 @@ class GoesElsewhere(Notes):
 
 class Sleeps(Notes):
     async def page(self, ctx: Context, cursor: int) -> Page:
-        time.sleep(0.001)
+        time.sleep(0.001)  # what is wrong with it: it blocks the loop
         return await super().page(ctx, cursor)
 
 

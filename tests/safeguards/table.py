@@ -601,7 +601,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "the exchange proves the PKCE verifier",
         "D6",
-        f"{CONNECTIONS}/connect.py",
+        f"{CONNECTIONS}/exchange.py",
         '            form["code_verifier"] = self._verifier\n',
         '            form["code_verifier"] = ""\n',
         f"{T_CONNECTIONS}/test_connect.py::test_what_is_sent",
@@ -609,7 +609,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "a code is exchanged once",
         "D14",
-        f"{CONNECTIONS}/connect.py",
+        f"{CONNECTIONS}/exchange.py",
         "        if self._begun:\n",
         '        if code == "":\n',
         f"{T_CONNECTIONS}/test_connect.py::test_an_exchange_that_fails",

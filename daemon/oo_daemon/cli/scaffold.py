@@ -77,6 +77,25 @@ _HOOK: Final = """
 def oo_connectors() -> list[Connector]:
     return [$name()]
 """
+#: What the first two kinds share: a feed of changes, read from where it was left.
+_FEED: Final = """\
+    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
+        cursor = since["cursor"] if since else None
+        while True:
+            page = await ctx.http.get(f"{API}/changes", params={"cursor": cursor}, into=Page)
+            for note in page.changes:
+                yield event(note)
+            cursor = page.cursor
+            yield Checkpoint({"cursor": cursor})
+            if not page.more:
+                return
+
+
+def event(note: Note) -> Event:
+    if note.deleted:
+        return Event("note", note.id, Change.DELETED)
+    return Event("note", note.id, Change.UPSERTED, payload=Document(title=note.title))
+"""
 _OAUTH: Final = '''\
 """$title: notes as they change, from a change feed. Put your provider in the place of these."""
 
@@ -115,22 +134,6 @@ class $name(Connector):
     hosts = ("api.$host", "$host")
     errors = {410: CursorExpired}
 
-    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
-        cursor = since["cursor"] if since else None
-        while True:
-            page = await ctx.http.get(f"{API}/changes", params={"cursor": cursor}, into=Page)
-            for note in page.changes:
-                yield event(note)
-            cursor = page.cursor
-            yield Checkpoint({"cursor": cursor})
-            if not page.more:
-                return
-
-
-def event(note: Note) -> Event:
-    if note.deleted:
-        return Event("note", note.id, Change.DELETED)
-    return Event("note", note.id, Change.UPSERTED, payload=Document(title=note.title))
 '''
 _OAUTH_TEST: Final = '''\
 from $module import $name
@@ -217,22 +220,6 @@ class $name(Connector):
         me = await flow.http.get(f"{API}/me", into=Me)
         return flow.stored().of(me.id, label=me.email)
 
-    async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
-        cursor = since["cursor"] if since else None
-        while True:
-            page = await ctx.http.get(f"{API}/changes", params={"cursor": cursor}, into=Page)
-            for note in page.changes:
-                yield event(note)
-            cursor = page.cursor
-            yield Checkpoint({"cursor": cursor})
-            if not page.more:
-                return
-
-
-def event(note: Note) -> Event:
-    if note.deleted:
-        return Event("note", note.id, Change.DELETED)
-    return Event("note", note.id, Change.UPSERTED, payload=Document(title=note.title))
 '''
 _KEY_TEST: Final = '''\
 from $module import $name
@@ -355,8 +342,8 @@ class Test$name(ConnectorContract):
     uploads = (Upload(name="lines.tsv", size=len(LINES), open=lambda: io.BytesIO(LINES)),)
 """
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
-    "oauth": (_OAUTH, _OAUTH_TEST),
-    "api-key": (_KEY, _KEY_TEST),
+    "oauth": (_OAUTH + _FEED, _OAUTH_TEST),
+    "api-key": (_KEY + _FEED, _KEY_TEST),
     "webhook": (_WEBHOOK, _WEBHOOK_TEST),
     "import": (_IMPORT, _IMPORT_TEST),
 }

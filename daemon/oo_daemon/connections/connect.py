@@ -12,15 +12,16 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from oo_daemon.connections import bounds, device, kept, metadata, signing, token_endpoint
+from oo_daemon.connections import bounds, device, kept, metadata, signing
 from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.exchange import Entered, Exchange, Held, RegistrationRefused
 from oo_daemon.connections.metadata import Published
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.session import Client, SignedSession
@@ -39,29 +40,20 @@ from oo_sdk import (
     Connector,
     ConnectorBug,
     ConnectorError,
-    Flow,
     KeyField,
-    KeyFlow,
     Log,
     OAuth2,
     QuotaSpent,
     RetryLater,
-    Session,
     SignInAgain,
-    StoredCredential,
 )
 from oo_vault import (
     CREDENTIAL,
-    Answer,
     ClientRefused,
     Context,
     Grant,
-    GrantDead,
     Keyring,
-    NotSent,
     Renewed,
-    SignInNeeded,
-    Unclear,
     VaultError,
 )
 
@@ -336,7 +328,7 @@ class Connect:
         state, verifier = self._token(), self._token()
         asked = _allowed(connector, sign_in, ticked)
         sign_in = replace(sign_in, asked=asked)
-        exchange = _Exchange(self, auth, client, sign_in, verifier)
+        exchange = Exchange(self.transport, self.clock, auth, client, sign_in, verifier)
         address = (await self.guests.run(connector.begin_oauth(exchange.flow(connector, state)), of=connector)).url
         # The page has told the person, and the browser's form policy, where the button leads.
         bounds.check(address, [bounds.declared(auth.authorize)])
@@ -430,7 +422,7 @@ class Connect:
             case Renewed():
                 await self._exchange(sign_in, connector, auth, "", answered=answer)
             case ClientRefused():
-                await self._end(sign_in, "failed", _reason(_RegistrationRefused(), _title(connector)))
+                await self._end(sign_in, "failed", _reason(RegistrationRefused(), _title(connector)))
             case _:
                 await self._end(sign_in, "failed", "The code was not entered in time. Nothing was stored.")
 
@@ -465,7 +457,7 @@ class Connect:
         if told := {each.id: _UNFIT for each in connector.auth.fields if signing.unfit(each, connector.auth, values[each.id])}:
             raise KeyNotTaken(told)
         grant = signing.key_grant(values, asked, now)
-        entered = _Entered(
+        entered = Entered(
             auth=connector.auth,
             told={each.id: values[each.id] for each in connector.auth.fields if not each.secret},
             scopes=asked,
@@ -639,7 +631,7 @@ class Connect:
         if sign_in.sealed is None:
             raise ConnectorBug("the sign-in has lost its verifier")
         verifier = "" if answered else self.keyring.unwrap(verifier_place(sign_in), sign_in.sealed).decode()
-        exchange = _Exchange(self, auth, client, sign_in, verifier, answered)
+        exchange = Exchange(self.transport, self.clock, auth, client, sign_in, verifier, answered)
         stored = await self.guests.run(connector.finish_oauth(exchange.flow(connector), code), of=connector)
         grant, now = exchange.given, self.clock.now()
         if grant is None:
@@ -765,141 +757,6 @@ class Connect:
         return base64.urlsafe_b64encode(self.chance.token_bytes(32)).rstrip(b"=").decode()
 
 
-class _Exchange:
-    """The exchange of one code, and the authority of the session that its connector then has."""
-
-    def __init__(
-        self, service: Connect, auth: OAuth2, client: Client, sign_in: SignIn, verifier: str, answered: Renewed | None = None
-    ) -> None:
-        self.given: Grant | None = None
-        self._begun = False
-        self._service = service
-        self._auth = auth
-        self._client = client
-        self._sign_in = sign_in
-        self._verifier = verifier
-        self._answered = answered  # by the device flow, whose code is the grant itself
-
-    def flow(self, connector: Connector, state: str = "") -> Flow:
-        """The sign-in as its connector sees it."""
-
-        async def exchange(code: str) -> StoredCredential:
-            return await self.exchange(code)
-
-        return _Flow(
-            auth=self._auth,
-            client_id=self._client.id,
-            redirect_uri=self._sign_in.redirect_uri,
-            state=state,
-            challenge=_challenge(self._verifier) if self._auth.pkce else None,
-            scopes=self._sign_in.asked,
-            http=SignedSession(
-                connector=connector,
-                client=self._client,
-                authority=self,
-                transport=self._service.transport,
-                clock=self._service.clock,
-            ),
-            _exchange=exchange,
-        )
-
-    async def grant(self, *, force_after: int | None = None) -> Grant:
-        """The grant that was just exchanged; it is not refreshed before it is kept."""
-        if self.given is None:
-            raise ConnectorBug("there is no credential before the code is exchanged: use sign=Sign.NOBODY")
-        if force_after is not None:
-            raise SignInNeeded("the provider refuses the credential it has just given")
-        return self.given
-
-    async def exchange(self, code: str) -> StoredCredential:
-        """Exchange the code; the second call is refused, whatever became of the first."""
-        if self._begun:
-            raise ConnectorBug("a code is exchanged once only")
-        self._begun = True
-        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": self._sign_in.redirect_uri}
-        if self._auth.pkce:
-            form["code_verifier"] = self._verifier
-        now = self._service.clock.now()
-        answer: Answer = self._answered or await token_endpoint.ask(
-            self._service.transport, self._auth, self._client.id, self._client.secrets, form, now=now
-        )
-        match answer:
-            case Renewed():
-                scopes = answer.scopes if answer.scopes is not None else self._sign_in.asked
-                self.given = Grant(
-                    access_token=answer.access_token,
-                    refresh_token=answer.refresh_token,
-                    token_type=answer.token_type,
-                    scopes=scopes,
-                    expires_at=None if answer.expires_in is None else now + answer.expires_in * SECOND,
-                    obtained_at=now,
-                    extra=answer.extra,
-                )
-                return StoredCredential(
-                    scopes=frozenset(scopes),
-                    expires_in=answer.expires_in,
-                    refreshable=answer.refresh_token is not None,
-                    claims=dict(answer.extra),
-                )
-            case GrantDead(reason=reason):
-                raise SignInAgain(f"the provider does not take the code ({reason})")
-            case ClientRefused(reason=reason):
-                raise _RegistrationRefused(f"the provider refuses our registration ({reason}): check its client id and client secret")
-            case NotSent(reason=reason) | Unclear(reason=reason):
-                raise RetryLater(f"the code was not exchanged: {reason}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Flow(Flow):
-    """The SDK's `Flow`. Nothing secret hangs on it but the state, which the connector writes into the address."""
-
-    auth: OAuth2
-    client_id: str
-    redirect_uri: str
-    state: str = field(repr=False)
-    challenge: str | None
-    scopes: tuple[str, ...]
-    http: Session
-    _exchange: Callable[[str], Awaitable[StoredCredential]] = field(repr=False)
-
-    async def exchange(self, code: str) -> StoredCredential:
-        """Exchange the code, once."""
-        return await self._exchange(code)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entered(KeyFlow):
-    """The SDK's `KeyFlow`."""
-
-    auth: ApiKey
-    told: Mapping[str, str]
-    scopes: tuple[str, ...]
-    http: Session
-
-    def stored(self) -> StoredCredential:
-        """The key, which the vault is about to keep."""
-        return StoredCredential(scopes=frozenset(self.scopes), expires_in=None, refreshable=False)
-
-
-class Held:
-    """The authority of a session with a grant that no row has: nobody renews it."""
-
-    __slots__ = ("_grant",)
-
-    def __init__(self, grant: Grant) -> None:
-        self._grant = grant
-
-    async def grant(self, *, force_after: int | None = None) -> Grant:
-        """The grant."""
-        if force_after is not None:
-            raise SignInNeeded("the provider refuses the credential")
-        return self._grant
-
-
-class _RegistrationRefused(ConnectorBug):
-    """The provider does not know our client, or not this secret."""
-
-
 def _reason(error: Exception, title: str) -> str:
     """What a person reads where a sign-in failed: nothing of the provider's, and nothing that only an operator could understand."""
     match error:
@@ -909,7 +766,7 @@ def _reason(error: Exception, title: str) -> str:
             return f"{title} did not accept this sign-in. Nothing was stored; please start again."
         case RetryLater() | QuotaSpent():
             return f"{title} did not answer as it should. Nothing was stored; please start again in a while."
-        case _RegistrationRefused():
+        case RegistrationRefused():
             return (
                 f"{title} does not know this server, or no longer. Nothing was stored; whoever runs it must check its registration there."
             )
@@ -917,11 +774,6 @@ def _reason(error: Exception, title: str) -> str:
             return (
                 "Something went wrong on our side. Nothing was stored; please start again, and tell whoever runs this server if it stays."
             )
-
-
-def _challenge(verifier: str) -> str:
-    """PKCE's S256 (RFC 7636 section 4.2)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
 def _is_browser_of(sign_in: SignIn, browser: str) -> bool:

@@ -7,7 +7,7 @@ small one can be sent again after a 401 with a renewed credential; a large one i
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import quote_plus
@@ -124,9 +124,9 @@ class Forward:
                 raise RetryLater("the credential had to be renewed, and a body of that size is not kept: send it again")
 
 
-async def _grant(ask: Callable[..., object], refused: int | None) -> Grant:
+async def _grant(ask: Callable[..., Awaitable[Grant]], refused: int | None) -> Grant:
     try:
-        grant = await ask(force_after=refused)  # type: ignore[misc]  # an authority's
+        grant = await ask(force_after=refused)
     except (SignInNeeded, CredentialGone) as gone:
         raise SignInAgain(str(gone)) from None
     except TryLater as later:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oo_daemon.connections.connect import Held, grant_place
+from oo_daemon.connections.connect import grant_place
 from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.exchange import Held
 from oo_daemon.connections.guest import GuestClock, LogFor, sentence
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.session import SignedSession

@@ -14,8 +14,9 @@ import pytest
 from daemon.connections.test_connect import ME, World, a_world
 from daemon.connections.world import Acme, Clock, Script, says, seen
 
-from oo_daemon.connections.connect import Held, KeyNotTaken, LinkGone
+from oo_daemon.connections.connect import KeyNotTaken, LinkGone
 from oo_daemon.connections.errors import Declined
+from oo_daemon.connections.exchange import Held
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.session import SignedSession
 from oo_daemon.connections.signing import key_grant, signature

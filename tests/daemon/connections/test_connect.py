@@ -559,7 +559,7 @@ NOT_ACCEPTED, NO_ANSWER, NOT_KNOWN, OUR_FAULT = "did not accept", "did not answe
 
 FAILURES: dict[str, tuple[Any, Finish | None, str, str]] = {
     "a dead code": (says(400, error="invalid_grant"), None, NOT_ACCEPTED, "SignInAgain"),
-    "a refused client": (says(401, error="invalid_client"), None, NOT_KNOWN, "_RegistrationRefused"),
+    "a refused client": (says(401, error="invalid_client"), None, NOT_KNOWN, "RegistrationRefused"),
     "a lost answer": (NoAnswer("lost"), None, NO_ANSWER, "RetryLater"),
     "no connection": (NotSent("no way"), None, NO_ANSWER, "RetryLater"),
     "500": (says(500), None, NO_ANSWER, "RetryLater"),
