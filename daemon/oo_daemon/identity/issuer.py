@@ -10,7 +10,7 @@ from typing import Any
 
 from oo_daemon.connections.metadata import OutOfReach, Published, Wrong
 from oo_daemon.identity.jose import PublicKeys, UnknownKey, claims_of
-from oo_daemon.identity.person import CannotTell, Claims, NotVouched, Person
+from oo_daemon.identity.person import CannotTell, Claims, Person
 from oo_daemon.ports import SECOND, Clock
 from oo_sdk import Log
 
@@ -81,6 +81,3 @@ class Callers:
     async def person(self, token: str) -> Person:
         """Whom it is about. Raises `NotVouched` and `CannotTell`."""
         return await self.issuer.person(token, self.audience)
-
-
-__all__ = ["Callers", "CannotTell", "Issuer", "NotVouched"]
