@@ -5,6 +5,7 @@ of oO.
 """
 
 from oo_sdk.actions import Action, ActionKind, ActionResult
+from oo_sdk.answers import pages
 from oo_sdk.auth import ApiKey, AsBasic, ClientAuth, InHeader, InQuery, KeyField, OAuth2, RateLimit, Rotation, Scope
 from oo_sdk.connector import Connector
 from oo_sdk.context import Clock, Context, Log
@@ -126,4 +127,5 @@ __all__ = [
     "as_json",
     "decode",
     "hookimpl",
+    "pages",
 ]

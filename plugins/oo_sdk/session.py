@@ -42,7 +42,9 @@ class Session(Protocol):
     The session adds the credential and refreshes it, follows no redirect, caps the answer's size, takes no proxy from the
     environment, and turns faults into the errors of `oo_sdk.errors`: a 401 that stays after one refresh is `SignInAgain`; 429, 5xx,
     time-outs, broken connections, HTML or cut JSON where JSON was asked for are `RetryLater`; what the connector's `errors` names is that;
-    any other status of 300 and more is `ConnectorBug`. With `into` the JSON body is decoded and checked (`oo_sdk.decode`).
+    any other status of 300 and more is `ConnectorBug`. 403 and 429 are `QuotaSpent` where the provider says that nothing is left and when
+    there is more (`RateLimit-Remaining` and `RateLimit-Reset`, with or without `X-`), and a 403 with `Retry-After` is `RetryLater`. With
+    `into` the JSON body is decoded and checked (`oo_sdk.decode`).
 
     `form` and `json` values may be `Placeholder`s, at any depth. `accept` lists statuses of 300 and more to be returned, not raised.
     """

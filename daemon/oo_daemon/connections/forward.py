@@ -14,12 +14,12 @@ from urllib.parse import quote_plus
 
 from oo_daemon.connections import bounds
 from oo_daemon.connections.credential import Credentials
-from oo_daemon.connections.retry_after import asked_wait
 from oo_daemon.connections.signing import signature
 from oo_daemon.connections.transport import Incoming, NoAnswer, NotSent, Request, Streams
-from oo_daemon.ports import Clock
+from oo_daemon.ports import Clock, moment
 from oo_daemon.store.connections import Connection
 from oo_sdk import Connector, RetryLater, SignInAgain
+from oo_sdk.answers import asked_wait
 from oo_vault import ClientBroken, CredentialGone, Grant, Secret, SignInNeeded, TryLater
 
 #: Of one connection between two machines (RFC 9110 section 7.6.1), or ours to say.
@@ -111,8 +111,8 @@ class Forward:
                 await gate.heard(None, None)
                 raise RetryLater(str(error)) from None
             used(bounds.declared(url))
-            wait = asked_wait({name.lower(): value for name, value in incoming.headers}, self.clock.now())
-            await gate.heard(incoming.status, None if wait is None else timedelta(seconds=wait))
+            told = {name.lower(): value for name, value in incoming.headers}
+            await gate.heard(incoming.status, asked_wait(told, moment(self.clock.now())))
             if incoming.status != 401:
                 return _forwarded(incoming, signs.secrets)
             incoming.close()

@@ -16,26 +16,21 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 
 from oo_daemon.connections import bounds
-from oo_daemon.connections.retry_after import asked_wait
 from oo_daemon.connections.signing import Signature, signature
 from oo_daemon.connections.token_endpoint import basic
 from oo_daemon.connections.transport import NoAnswer, NotSent, Request, Transport
-from oo_daemon.ports import Clock
+from oo_daemon.ports import Clock, moment
 from oo_sdk import (
-    ApiRetired,
     Connector,
     ConnectorBug,
-    ConnectorError,
     OAuth2,
     Placeholder,
-    QuotaSpent,
     Response,
     RetryLater,
     Sign,
     SignInAgain,
-    Unreadable,
-    decode,
 )
+from oo_sdk.answers import asked_wait, decoded, meaning
 from oo_vault import ClientBroken, CredentialGone, Grant, Secret, SignInNeeded, TryLater
 
 _RESERVED_HEADERS = {
@@ -169,7 +164,7 @@ class SignedSession:
         except BaseException as error:  # a cancelled request too has frames of the library behind it that hold our headers
             fault = error
         else:
-            return response if into is None else _decoded(response, into)
+            return response if into is None else decoded(response, into)
         fault.__cause__ = fault.__context__ = None
         raise fault.with_traceback(None)
 
@@ -220,7 +215,7 @@ class _Signer:
             version = grant.token_version
         if 200 <= response.status < 300 or response.status in asked.accept:
             return response
-        raise self._explained(response, asked.sign)
+        raise meaning(self.connector, response, asked.sign, moment(self.clock.now()))
 
     def _hosts(self, asked: _Asked) -> tuple[str, ...]:
         """Where this request may go: the declared hosts, and the one address at which the connector says that tokens are revoked."""
@@ -273,37 +268,8 @@ class _Signer:
             await self.gate.heard(None, None)
             raise RetryLater(str(error)) from None
         self.calls.bytes += len(response.body)
-        await self.gate.heard(response.status, self._asked_wait(response))
+        await self.gate.heard(response.status, asked_wait(response.headers, moment(self.clock.now())))
         return response
-
-    def _asked_wait(self, response: Response) -> timedelta | None:
-        after = asked_wait(response.headers, self.clock.now())
-        return None if after is None else timedelta(seconds=after)
-
-    def _explained(self, response: Response, sign: Sign) -> ConnectorError:
-        explained = self.connector.explain(response)
-        if explained is not None:
-            return explained
-        message = f"the provider answered {response.status}"
-        meant = self.connector.errors.get(response.status)
-        wait = self._asked_wait(response)
-        if meant is RetryLater:
-            return RetryLater(message, after=wait)
-        if meant is not None and not issubclass(meant, QuotaSpent | Unreadable):
-            return meant(message)
-        match response.status:
-            case 401 if sign is Sign.USER:
-                return SignInAgain("the provider refuses the credential, also after it was renewed")
-            case 401 if sign is Sign.CLIENT:
-                return RetryLater("the provider refuses our registration: check its client id and client secret", after=_CLIENT_BROKEN)
-            case 410:
-                return ApiRetired("the provider says that this address is gone for good")
-            case 408 | 425 | 429:
-                return RetryLater(message, after=wait)
-            case status if status >= 500:
-                return RetryLater(message, after=wait)
-            case _:
-                return ConnectorBug(message)
 
 
 def _signed(asked: _Asked, secrets: _Secrets) -> Request:
@@ -329,22 +295,6 @@ def _encoded(encode: Callable[[Any], bytes], filled: Any) -> bytes:
     except (TypeError, ValueError, RecursionError):
         pass
     raise ConnectorBug("a form or JSON body cannot be encoded")  # out here: the encoder's error and its frames hold what was filled in
-
-
-def _decoded(response: Response, into: type[Any]) -> Any:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in {"text/html", "application/xhtml+xml"}:
-        raise RetryLater(f"the provider answered {response.status} with a web page where JSON was asked for")
-    try:
-        msgspec.json.decode(response.body, type=msgspec.Raw)
-        response.body.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        whole = False
-    else:
-        whole = True
-    if not whole:
-        raise RetryLater(f"the provider answered {response.status} with JSON that is cut short or broken")
-    return decode(response.body, into)
 
 
 def _with_params(url: str, params: Mapping[str, Any] | None) -> str:

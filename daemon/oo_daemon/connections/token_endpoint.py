@@ -15,10 +15,11 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 
 from oo_daemon.connections import bounds
-from oo_daemon.connections.retry_after import retry_after
 from oo_daemon.connections.transport import NoAnswer, Request, Transport
 from oo_daemon.connections.transport import NotSent as NeverLeft
+from oo_daemon.ports import moment
 from oo_sdk import ClientAuth, ConnectorBug, OAuth2, Response
+from oo_sdk.answers import retry_after
 from oo_vault import Answer, ClientRefused, GrantDead, NotSent, Renewed, Secret, Unclear
 
 _GRANT_DEAD = {"invalid_grant"}
@@ -109,7 +110,8 @@ def request(url: str, auth: OAuth2, client_id: str, secret: Secret | None, form:
 
 def classify(auth: OAuth2, response: Response, *, now: int) -> Answer:
     """What an answer of the token endpoint means."""
-    after = retry_after(response.headers.get("retry-after"), now)
+    wait = retry_after(response.headers.get("retry-after"), moment(now))
+    after = None if wait is None else wait.total_seconds()
     try:
         members: Any = msgspec.json.decode(response.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

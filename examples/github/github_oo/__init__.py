@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 from oo_sdk import (
     Change,
     Checkpoint,
     ClientAuth,
     Connector,
-    ConnectorError,
     Context,
     Cursor,
     Event,
@@ -18,9 +17,7 @@ from oo_sdk import (
     Listing,
     OAuth2,
     Placeholder,
-    QuotaSpent,
     RateLimit,
-    Response,
     Revocation,
     Revoked,
     Scope,
@@ -30,6 +27,7 @@ from oo_sdk import (
     StoredCredential,
     Struct,
     hookimpl,
+    pages,
 )
 from oo_sdk.vocabulary import Project, Task
 
@@ -98,8 +96,9 @@ class GitHub(Connector):
 
     async def fetch_signals(self, ctx: Context, since: Cursor | None) -> AsyncIterator[Signal]:
         known, places = dict(since["places"] if since else {}), {}
+        lists = pages(ctx.http, f"{self.settings.api}/user/repos", params={"per_page": PAGE}, into=list[Repository])
+        repositories = [each async for page in lists for each in page]
         yield Listing()
-        repositories = await self.repositories(ctx)
         for each in repositories:
             yield Event("repository", str(each.id), Change.UPSERTED, payload=Project(title=each.full_name))
             places[str(each.id)] = known.get(str(each.id), "")
@@ -110,16 +109,6 @@ class GitHub(Connector):
         for each in repositories:
             async for signal in self.issues(ctx, each, places):
                 yield signal
-
-    async def repositories(self, ctx: Context) -> list[Repository]:
-        found: list[Repository] = []
-        while len(found) % PAGE == 0:
-            params = {"per_page": PAGE, "page": len(found) // PAGE + 1}
-            page = await ctx.http.get(f"{self.settings.api}/user/repos", params=params, into=list[Repository])
-            found += page
-            if not page:
-                break
-        return found
 
     async def issues(self, ctx: Context, repository: Repository, places: dict[str, str]) -> AsyncIterator[Signal]:
         """Oldest change first, each page from where the one before ended: an issue that changes meanwhile only moves to the end."""
@@ -137,12 +126,6 @@ class GitHub(Connector):
                 number = number + 1 if issues[-1].updated_at == places[id_] else 1
                 places[id_] = issues[-1].updated_at
             yield Checkpoint({"places": dict(places)})
-
-    def explain(self, response: Response) -> ConnectorError | None:
-        reset = response.headers.get("x-ratelimit-reset", "")
-        if response.status in {403, 429} and response.headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
-            return QuotaSpent("GitHub takes no more requests for now", until=datetime.fromtimestamp(int(reset), UTC))
-        return None
 
     async def revoke(self, ctx: Context) -> Revocation:
         url = f"{self.settings.api}/applications/{ctx.meta['client_id']}/grant"

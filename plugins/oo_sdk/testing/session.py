@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from oo_sdk.answers import decoded, meaning
 from oo_sdk.auth import ApiKey, OAuth2
 from oo_sdk.connector import Connector
-from oo_sdk.errors import ApiRetired, ConnectorBug, ConnectorError, QuotaSpent, RetryLater, SignInAgain, Unreadable
+from oo_sdk.errors import ConnectorBug, ConnectorError, RetryLater
 from oo_sdk.session import Placeholder, Response, Sign
-from oo_sdk.structs import decode
 from oo_sdk.testing.provider import Provider, Request
 
 #: What is secret in these tests: none of it may come to light.
@@ -63,7 +62,7 @@ class Played:
         """Send one request."""
         try:
             response = await self._answer(method, url, params, headers, form, json, sign, accept)
-            return response if into is None else _decoded(response, into)
+            return response if into is None else decoded(response, into)
         except ConnectorError as error:
             self.raised.append(error)
             raise
@@ -103,7 +102,7 @@ class Played:
             response = await self._sent(self._request(method, url, sent, self._body(form, json), sign))
         if 200 <= response.status < 300 or response.status in accept:
             return _scrubbed(response)
-        raise self._explained(_scrubbed(response), sign)
+        raise meaning(self.connector, _scrubbed(response), sign, self.now())
 
     def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes, sign: Sign) -> Request:
         """The request, signed."""
@@ -161,40 +160,6 @@ class Played:
             self.strange.append(host)
             raise ConnectorBug(f"{host} is none of the declared hosts")
 
-    def _explained(self, response: Response, sign: Sign) -> ConnectorError:
-        explained = self.connector.explain(response)
-        if explained is not None:
-            return explained
-        message, wait = f"the provider answered {response.status}", asked_wait(response.headers, self.now())
-        meant = self.connector.errors.get(response.status)
-        if meant is RetryLater:
-            return RetryLater(message, after=wait)
-        if meant is not None and not issubclass(meant, QuotaSpent | Unreadable):
-            return meant(message)
-        match response.status:
-            case 401 if sign is Sign.USER:
-                return SignInAgain("the provider refuses the credential, also after it was renewed")
-            case 401 if sign is Sign.CLIENT:
-                return RetryLater("the provider refuses our registration")
-            case 410:
-                return ApiRetired("the provider says that this address is gone for good")
-            case 408 | 425 | 429:
-                return RetryLater(message, after=wait)
-            case status if status >= 500:
-                return RetryLater(message, after=wait)
-        return ConnectorBug(message)
-
-
-def asked_wait(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """What Retry-After says, in seconds or as a date."""
-    said = headers.get("retry-after", "")
-    if said.isascii() and said.isdigit():
-        return timedelta(seconds=int(said))
-    try:
-        return max(parsedate_to_datetime(said).astimezone(UTC) - now, timedelta())
-    except ValueError:
-        return None
-
 
 def _scrubbed(response: Response) -> Response:
     body = response.body
@@ -202,13 +167,3 @@ def _scrubbed(response: Response) -> Response:
         if placeholder is not Placeholder.CLIENT_ID:
             body = body.replace(secret.encode(), b"...")
     return Response(status=response.status, headers=response.headers, body=body)
-
-
-def _decoded(response: Response, into: type[Any]) -> Any:
-    if response.headers.get("content-type", "").partition(";")[0].strip().lower() in {"text/html", "application/xhtml+xml"}:
-        raise RetryLater(f"the provider answered {response.status} with a web page where JSON was asked for")
-    try:
-        msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RetryLater(f"the provider answered {response.status} with JSON that is cut short or broken") from None
-    return decode(response.body, into)

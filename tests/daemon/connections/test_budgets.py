@@ -17,7 +17,6 @@ from daemon.virtual import VirtualClock
 
 from oo_daemon.connections.breaker import OPEN, Breaker
 from oo_daemon.connections.budgets import DOOR, Budgets, bucket
-from oo_daemon.connections.retry_after import asked_wait
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.ports import SECOND
 from oo_daemon.store import budgets as store_budgets
@@ -207,26 +206,6 @@ def test_half_of_twenty() -> None:
     for number in range(100):
         slow.heard(500, number * 10)
     assert not slow.is_open
-
-
-@pytest.mark.rows("E5")
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "30"}, 30.0),
-        ({"ratelimit-remaining": "0", "ratelimit-reset": "40"}, 40.0),
-        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1700000050"}, 50.0),
-        ({"x-ratelimit-remaining": "3", "x-ratelimit-reset": "1700000050"}, None),
-        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "nan"}, None),
-        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "soon"}, None),
-        ({"retry-after": "30", "ratelimit-remaining": "0", "ratelimit-reset": "60"}, 60.0),
-        ({"ratelimit-remaining": "0", "ratelimit-reset": "999999"}, 86_400.0),
-    ],
-)
-def test_the_longest_wait_wins(headers: dict[str, str], seconds: float | None) -> None:
-    """Retry-After and the resets of limits are floors: the longest counts, up to a day."""
-    assert asked_wait(headers, 1_700_000_000 * SECOND) == seconds
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from daemon.connections.world import (
     CANARIES,
+    NOW,
     PATIENCE,
     REFRESH,
     SECRET,
@@ -36,6 +37,7 @@ from daemon.connections.world import (
 from oo_daemon.connections.session import Client, SignedSession
 from oo_daemon.connections.token_endpoint import basic
 from oo_daemon.connections.transport import AiohttpTransport, NoAnswer, NotSent
+from oo_daemon.ports import moment
 from oo_sdk import (
     ApiRetired,
     ConnectorBug,
@@ -49,6 +51,7 @@ from oo_sdk import (
     SignInAgain,
     Struct,
     Unreadable,
+    pages,
 )
 from oo_vault import ClientBroken, CredentialGone, Secret, SignInNeeded, TryLater
 
@@ -521,7 +524,7 @@ class Special(Acme):
     ("status", "error", "after"),
     [
         (400, ConnectorBug, None),
-        (403, ConnectorBug, None),
+        (403, RetryLater, 7),
         (404, ConnectorBug, None),
         (408, RetryLater, 7),
         (410, ApiRetired, None),
@@ -540,6 +543,29 @@ async def test_what_a_status_means(status: int, error: type[ConnectorError], aft
         await signed(says(status, {"retry-after": "7"})).session.get(API)
     assert type(raised.value) is error
     assert getattr(raised.value, "after", None) == (after and timedelta(seconds=after))
+
+
+@pytest.mark.parametrize("status", [403, 429])
+@pytest.mark.parametrize("name", ["ratelimit", "x-ratelimit", "x-rate-limit"])
+async def test_a_spent_limit(status: int, name: str) -> None:
+    """Where the provider says that nothing is left and when there is more, the quota is spent until then; a plain 403 is a fault."""
+    with pytest.raises(QuotaSpent) as spent:
+        await signed(says(status, {f"{name}-remaining": "0", f"{name}-reset": "40"})).session.get(API)
+    assert spent.value.until == moment(NOW) + timedelta(seconds=40)
+    with pytest.raises(ConnectorBug if status == 403 else RetryLater):
+        await signed(says(status, {f"{name}-remaining": "3", f"{name}-reset": "40"})).session.get(API)
+
+
+async def test_pages_stay_within_the_hosts() -> None:
+    """Page by page, as the provider links them, with the credential; a link to somewhere else is not followed."""
+    following = {"link": f'<{API}?page=2>; rel="next"', "content-type": "application/json"}
+    astray = {"link": '<https://evil.example/>; rel="next"', "content-type": "application/json"}
+    it = signed(Response(status=200, headers=following, body=b"[1]"), Response(status=200, headers=astray, body=b"[2]"))
+    listed = pages(it.session, API, into=list[int], params={"size": 1})
+    assert [await anext(listed), await anext(listed)] == [[1], [2]]
+    with pytest.raises(ConnectorBug, match="host"):
+        await anext(listed)
+    assert [request.url for request in it.script.sent] == [f"{API}?size=1", f"{API}?page=2"]
 
 
 @pytest.mark.parametrize(
