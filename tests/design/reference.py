@@ -120,7 +120,9 @@ def _entry(module: ModuleType, name: str) -> str:
     source = f"\n\n[Source](../../plugins/{home})" if home and not home.startswith("oo_sdk/_schema") else ""
     text = f"### {name}\n\n{_says(thing)}{source}\n"
     if inspect.isclass(thing) and source:
-        members = "".join(f"- {line}\n" for line in _members(thing))
+        # What a class has from one that has no name of its own for authors is said with it.
+        hidden = [each for each in thing.__mro__ if each.__module__.startswith("oo_sdk") and each.__name__ not in module.__all__]
+        members = "".join(f"- {line}\n" for each in (*hidden, thing) for line in _members(each))
         text += f"\n{members}" if members else ""
     return text
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import socket
-import subprocess
-import time
-from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
-from inspect import getfile
-from itertools import pairwise
-from pathlib import Path
-from typing import Any, ClassVar, Final, NoReturn, TypeVar
-from unittest.mock import patch
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
@@ -29,19 +18,19 @@ from oo_sdk.auth import ApiKey, OAuth2
 from oo_sdk.connector import Connector
 from oo_sdk.context import Context
 from oo_sdk.errors import ConnectorBug, ConnectorError, CursorExpired, QuotaSpent, RetryLater, SignInAgain, Unreadable
-from oo_sdk.events import Checkpoint, Cursor, Event, Listing
-from oo_sdk.flow import StoredCredential
+from oo_sdk.events import Checkpoint, Event
 from oo_sdk.revocation import Revoked
-from oo_sdk.session import Placeholder, Response
+from oo_sdk.session import Placeholder
 from oo_sdk.stored import undeclared
-from oo_sdk.subscriptions import Address, Subscribes, Subscription
+from oo_sdk.subscriptions import Subscribes, Subscription
 from oo_sdk.testing.book import Book, plain
-from oo_sdk.testing.provider import Provider, Request, Tape, json_answer
-from oo_sdk.testing.session import CANARIES, CODE, TOLD, Dropped, Played
+from oo_sdk.testing.given import Entered, Lines, address_of, id_of, secret_of
+from oo_sdk.testing.harness import Broken, Harness
+from oo_sdk.testing.provider import Provider, json_answer
+from oo_sdk.testing.session import CANARIES, CODE
+from oo_sdk.testing.trouble import Emptied, Expiring, Lossy, Paged, Revoking, Spoilt, answered, faults
 from oo_sdk.uploads import Occurrences, Takes, Told, Upload
 from oo_sdk.webhooks import Delivery, Hears
-
-T = TypeVar("T")
 
 #: At most this many places are tried to kill a sync at, and to answer wrongly at; they are spread evenly.
 KILLS: Final = 60
@@ -49,253 +38,19 @@ FAULTS: Final = 8
 #: Numbers of the addresses of subscriptions that are renewed, and of those of which the answer is lost.
 RENEWED: Final = 1000
 ORPHANED: Final = 2000
-#: Seconds of computing that one step may hold up the loop.
-STEP: Final = 1.0
-STATE: Final = "canary-state-4711"
-OLD_TOKEN: Final = CANARIES[Placeholder.ACCESS_TOKEN]
-VERIFIER: Final = b"a-verifier-of-the-tests-that-is-long-enough-for-rfc-7636"
 
 
-class Broken(AssertionError):
-    """The contract is broken: what was expected, what happened, and what helps."""
-
-    def __init__(self, expected: str, happened: str, remedy: str) -> None:
-        super().__init__(f"\n  expected: {expected}\n  happened: {happened}\n  remedy:   {remedy}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One wrong answer; `make` may raise `Dropped`."""
-
-    name: str
-    make: Callable[[Response], Response]
-    wait: timedelta | None = None  #: how long `RetryLater` must ask for
-
-
-def _dropped(_: Response) -> NoReturn:
-    raise Dropped
-
-
-def faults(now: datetime) -> Sequence[Fault]:
-    """What providers do, sooner or later."""
-    wait = timedelta(minutes=7)
-
-    def limited(said: str) -> Callable[[Response], Response]:
-        return lambda _: json_answer({"error": "slow down"}, status=429, headers={"retry-after": said})
-
-    return (
-        Fault(name="429 with seconds", make=limited("420"), wait=wait),
-        Fault(name="429 with a date", make=limited(format_datetime(now + wait, usegmt=True)), wait=wait),
-        Fault(name="500", make=lambda _: json_answer({"error": "oops"}, status=500)),
-        Fault(name="a web page", make=lambda _: Response(status=200, headers={"content-type": "text/html"}, body=b"<h1>Sorry</h1>")),
-        Fault(name="JSON that is cut", make=lambda good: replace(good, body=(good.body or b"[]")[:-1])),
-        Fault(name="a broken connection", make=_dropped),
-    )
-
-
-@dataclass(kw_only=True)
-class Spoilt:
-    """A provider whose answers go wrong from one request on, for a number of requests."""
-
-    provider: Provider
-    at: int
-    make: Callable[[Response], Response]
-    times: int = 1
-    asked: int = 0
-
-    async def answer(self, request: Request) -> Response:
-        """Answer, well or not."""
-        number = self.asked
-        self.asked += 1
-        if not self.at <= number < self.at + self.times:
-            return await self.provider.answer(request)
-        return self.make(json_answer({}) if self.times > 1 else await self.provider.answer(request))
-
-
-@dataclass(kw_only=True)
-class Expiring:
-    """A provider that takes no token of the first pair any more, from one request on."""
-
-    provider: Provider
-    at: int
-    asked: int = 0
-
-    async def answer(self, request: Request) -> Response:
-        """Answer, or refuse a token that has run out."""
-        self.asked += 1
-        sent = f"{request.headers.get('authorization', '')} {request.url} {request.body!r}"
-        if self.asked > self.at and OLD_TOKEN in sent and f"{OLD_TOKEN}-renewed" not in sent:
-            return json_answer({"error": "the token has expired"}, status=401)
-        return await self.provider.answer(request)
-
-
-@dataclass(kw_only=True)
-class Emptied:
-    """A provider that puts a page with nothing on it before one of its pages. `token` leads to the page's name of the next one."""
-
-    provider: Provider
-    at: int
-    token: tuple[str, ...]
-    asked: int = 0
-    kept: Response | None = None
-    marker: str | int = 0
-
-    async def answer(self, request: Request) -> Response:
-        """Answer with the page, with an empty one that names the page as the next, or with the page that was named."""
-        self.asked += 1
-        if self.kept is not None and str(self.marker) in _values(request):
-            return self.kept
-        answer = await self.provider.answer(request)
-        if self.asked - 1 != self.at:
-            return answer
-        page = msgspec.json.decode(answer.body)
-        self.kept, self.marker = answer, 987_654_321 if isinstance(_at(page, self.token), int) else "the-page-behind-an-empty-one"
-        return replace(answer, body=msgspec.json.encode(_emptied(page, self.token, self.marker)))
-
-
-@dataclass(kw_only=True)
-class Paged:
-    """A provider whose requests and answers are kept, so as to see how one names the next."""
-
-    provider: Provider
-    turns: list[tuple[Request, Response]] = field(default_factory=list)
-
-    async def answer(self, request: Request) -> Response:
-        """Answer, and keep both."""
-        answer = await self.provider.answer(request)
-        self.turns.append((request, answer))
-        return answer
-
-    def pages(self) -> Iterator[tuple[int, tuple[str, ...]]]:
-        """Pages with something on them that name the next one: their places, and where on the page that name stands."""
-        for place, ((before, answer), (after, _)) in enumerate(pairwise(self.turns)):
-            try:
-                page = msgspec.json.decode(answer.body)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
-            if before.path == after.path and isinstance(page, dict) and _lists(page):
-                new = _values(after) - _values(before)
-                token = next((path for path, value in _scalars(page) if str(value) in new), None)
-                if token is not None:
-                    yield place, token
-
-
-@dataclass(kw_only=True)
-class Lossy:
-    """A provider that does what it is asked, while one of its answers is lost."""
-
-    provider: Provider
-    at: int
-    asked: int = 0
-
-    async def answer(self, request: Request) -> Response:
-        """Answer, or lose the answer."""
-        answer = await self.provider.answer(request)
-        self.asked += 1
-        if self.asked - 1 == self.at:
-            raise Dropped
-        return answer
-
-
-@dataclass(kw_only=True)
-class Moment:
-    """A clock that stands."""
-
-    at: datetime
-
-    def now(self) -> datetime:
-        """The time at which it stands."""
-        return self.at
-
-    def monotonic(self) -> float:
-        """The same in seconds."""
-        return self.at.timestamp()
-
-    async def sleep(self, seconds: float) -> None:
-        """Let the time go by at once."""
-        self.at += timedelta(seconds=seconds)
-
-
-@dataclass(kw_only=True)
-class Lines:
-    """A log that keeps its lines."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Keep a line."""
-        self.lines.append(f"{event} {fields}")
-
-    debug = info
-    warning = info
-
-
-@dataclass(kw_only=True)
-class SignIn:
-    """One sign-in under way, whose exchange succeeds."""
-
-    auth: OAuth2
-    http: Played
-    scopes: tuple[str, ...]
-    client_id: str = "client-of-the-tests"
-    redirect_uri: str = "https://oo.example/callback"
-    state: str = STATE
-    codes: list[str] = field(default_factory=list)
-
-    @property
-    def challenge(self) -> str | None:
-        """RFC 7636, S256."""
-        return urlsafe_b64encode(hashlib.sha256(VERIFIER).digest()).decode().rstrip("=") if self.auth.pkce else None
-
-    async def exchange(self, code: str) -> StoredCredential:
-        """Note the code."""
-        self.codes.append(code)
-        return StoredCredential(scopes=frozenset(self.scopes), expires_in=3600, refreshable=True)
-
-
-def _answered(status: int, _: Response) -> Response:
-    return json_answer({}, status=status)
-
-
-@dataclass(kw_only=True)
-class Entered:
-    """A key that was just entered."""
-
-    auth: ApiKey
-    http: Played
-    scopes: tuple[str, ...]
-
-    @property
-    def told(self) -> Mapping[str, str]:
-        """The fields that are no secrets."""
-        return {each.id: TOLD for each in self.auth.fields if not each.secret}
-
-    def stored(self) -> StoredCredential:
-        """As if it were sealed."""
-        return StoredCredential(scopes=frozenset(self.scopes), expires_in=None, refreshable=False)
-
-
-class ConnectorContract:
+class ConnectorContract(Harness):
     """What every connector keeps. `class TestMine(ConnectorContract): connector = Mine; tape = "tapes/mine.jsonl"`.
 
     In place of a tape, write `provider`: it is called for each life of a provider and gives one that knows the same each time.
     """
 
-    connector: ClassVar[Callable[[], Connector]]  #: the class, or a function that makes one with its settings
-    tape: ClassVar[str] = ""  #: a file beside the test
-    meta: ClassVar[Mapping[str, Any]] = {}
-    now: ClassVar[datetime] = datetime(2026, 11, 22, 12, tzinfo=UTC)
     deliveries: ClassVar[Sequence[Delivery]] = ()  #: what the provider pushes, for a connector that hears
     uploads: ClassVar[Sequence[Upload]] = ()  #: files, for a connector that takes them
     acts: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  #: arguments of each action that it can do
 
     # --- what an author may write -------------------------------------------------------------------------------------
-
-    def provider(self) -> Provider:
-        """A provider that nobody has talked to yet."""
-        if not self.tape:
-            raise Broken("a provider that answers in these tests", "there is none", "set `tape`, or write `provider`")
-        return Tape(Path(getfile(type(self))).parent / self.tape)
 
     def things(self, provider: Provider) -> object:
         """What exists at the provider, to be compared before and after an action. To be written where there are `acts`."""
@@ -622,7 +377,7 @@ class ConnectorContract:
             raise Broken("nothing to stand after unsubscribing", "something does", "tell the provider, and let its errors pass")
         self._orphans(made, topics[0])
         for number in range(len(topics)):
-            if _secret_of(number) in " ".join(log.lines):
+            if secret_of(number) in " ".join(log.lines):
                 raise Broken("no secret of an address in the log", "there is one", "log neither addresses nor what is sent")
 
     # --- files --------------------------------------------------------------------------------------------------------
@@ -694,7 +449,7 @@ class ConnectorContract:
         self._no_canary("what `accept_key` gives", f"{stored.meta} {stored.label} {stored.account_id}")
         either = "SignInAgain or an error that passes"  # what 403 means is the provider's own
         for status, wanted in ((401, "SignInAgain"), (403, either), (500, "an error that passes")):
-            refusing = Spoilt(provider=self.provider(), at=0, make=partial(_answered, status), times=10**6)
+            refusing = Spoilt(provider=self.provider(), at=0, make=partial(answered, status), times=10**6)
             try:
                 self._run(made.accept_key(Entered(auth=made.auth, http=self._session(made, refusing), scopes=self._scopes(made))))
             except SignInAgain:
@@ -734,125 +489,6 @@ class ConnectorContract:
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
-    def _scopes(self, made: Connector) -> tuple[str, ...]:
-        return tuple(scope.id for scope in made.scopes)
-
-    def _made(self) -> Connector:
-        made: Connector = type(self).connector()
-        return made
-
-    def _only_hears_or_takes(self) -> bool:
-        made = self._made()
-        return type(made).fetch_signals is Connector.fetch_signals and isinstance(made, Hears | Takes)
-
-    def _session(self, made: Connector, provider: Provider, clock: Moment | None = None) -> Played:
-        return Played(connector=made, provider=provider, now=(clock or Moment(at=self.now)).now)
-
-    def _context(self, session: Played, *, clock: Moment | None = None, log: Lines | None = None) -> Context:
-        scopes = frozenset(scope.id for scope in session.connector.scopes)
-        clock, log = clock or Moment(at=self.now), log or Lines()
-        return Context(http=session, meta=self.meta, scopes=scopes, first_fetch_from=None, clock=clock, log=log)
-
-    def _flow(self, made: Connector, auth: OAuth2) -> SignIn:
-        return SignIn(auth=auth, http=self._session(made, self.provider()), scopes=tuple(scope.id for scope in made.scopes))
-
-    def _run(self, work: Awaitable[T]) -> T:
-        async def alone() -> T:
-            return await work
-
-        with _nothing_blocks():
-            return asyncio.run(alone())
-
-    async def _sync(
-        self,
-        book: Book,
-        provider: Provider,
-        *,
-        stop: int | None = None,
-        now: datetime | None = None,
-        log: Lines | None = None,
-        session: Played | None = None,
-    ) -> ConnectorError | None:
-        clock = Moment(at=now or self.now)
-        session = session or self._session(self._made(), provider, clock)
-        made = session.connector
-        signals = made.fetch_signals(self._context(session, clock=clock, log=log), book.now.cursor)
-        number, raised = 0, None
-        try:
-            while True:
-                began = time.thread_time()
-                signal = await anext(signals, None)
-                if time.thread_time() - began > STEP:
-                    raise Broken("short steps", "one computed for over a second", "yield more often, or compute in `asyncio.to_thread`")
-                if signal is None:
-                    break
-                if not isinstance(signal, Event | Checkpoint | Listing | Unreadable):
-                    raise Broken("a signal", f"a {type(signal).__name__}", "yield Event, Checkpoint, Listing or Unreadable")
-                book.take(signal)
-                if number == stop:
-                    break
-                number += 1
-        except ConnectorError as error:
-            raised = error
-        except Broken:
-            raise
-        except Exception as error:
-            remedy = "raise one of the errors of `oo_sdk`, named after what happens next"
-            raise Broken("an error of the SDK", f"{type(error).__name__}: {error}", remedy) from error
-        finally:
-            close = getattr(signals, "aclose", None)
-            if close is not None:
-                await close()
-        if session.strange:
-            remedy = "add it to `hosts` if the credential may go there"
-            raise Broken("requests to the declared hosts only", f"one to {session.strange[0]}", remedy)
-        return raised
-
-    def _whole(self, book: Book, provider: Provider) -> None:
-        raised = self._run(self._sync(book, provider))
-        if raised is not None:
-            remedy = "look at what the provider of this test answers, and at what the connector asks"
-            raise Broken("a sync that succeeds", f"{type(raised).__name__}: {raised}", remedy) from raised
-
-    def _count(self) -> int:
-        counted: list[object] = []
-
-        class Counted(Book):
-            def take(self, signal: Any) -> None:
-                counted.append(signal)
-                super().take(signal)
-
-        self._whole(Counted(), self.provider())
-        return len(counted)
-
-    def _cursors(self) -> Sequence[Cursor]:
-        found: list[Cursor] = []
-
-        class Noted(Book):
-            def take(self, signal: Any) -> None:
-                if isinstance(signal, Checkpoint):
-                    found.append(signal.cursor)
-
-        self._whole(Noted(), self.provider())
-        return found
-
-    def _requests(self) -> int:
-        counting = Spoilt(provider=self.provider(), at=0, make=lambda good: good)
-        self._whole(Book(), counting)
-        return counting.asked
-
-    def _same(self, book: Book, whole: Book, after: str) -> None:
-        lost = whole.living().keys() - book.living().keys()
-        strange = book.living().keys() - whole.living().keys()
-        if lost:
-            remedy = "yield a `Checkpoint` only after everything that it stands for, and keep nothing in the connector between syncs"
-            raise Broken(f"nothing lost after {after}", f"{len(lost)} of {len(whole.living())} events are missing", remedy)
-        if strange:
-            remedy = "make the subject of the provider's own id: no counters and nothing random"
-            raise Broken(f"the same ids after {after}", f"{len(strange)} that nobody knows", remedy)
-        if book.living() != whole.living():
-            raise Broken(f"the same payloads after {after}", "some differ", "let a payload depend on nothing but the provider's answer")
-
     def _heard(self, made: Hears, delivery: Delivery) -> list[object]:
         async def both() -> list[object]:
             accounts = await made.route(delivery) if getattr(made, "auth", None) is not None else ()
@@ -861,7 +497,7 @@ class ConnectorContract:
         return self._run(both())
 
     def _subscribed(self, made: Subscribes, ctx: Context, topic: str, number: int) -> Subscription | None:
-        address = _address(number)
+        address = address_of(number)
         found = self._run(made.subscribe(ctx, topic, address))
         if found is None:
             return None
@@ -873,15 +509,15 @@ class ConnectorContract:
         return found
 
     def _renewed(self, made: Subscribes, ctx: Context, standing: Subscription, number: int) -> Subscription | None:
-        found = self._run(made.renew(ctx, standing, _address(number)))
-        if found is not None and (found.id not in {standing.id, _hex(number)} or found.topic != standing.topic):
+        found = self._run(made.renew(ctx, standing, address_of(number)))
+        if found is not None and (found.id not in {standing.id, id_of(number)} or found.topic != standing.topic):
             remedy = "give the same one, or another under the id of the new address"
             raise Broken("what `renew` gives to be the same or the new one", "neither", remedy)
         return found
 
     def _unsubscribed(self, made: Subscribes, ctx: Context, standing: Subscription, how: str) -> None:
         try:
-            self._run(made.unsubscribe(ctx, standing, _address(0, id_=standing.id)))
+            self._run(made.unsubscribe(ctx, standing, address_of(0, id_=standing.id)))
         except ConnectorError as error:
             remedy = "take what the provider says of one that it does not know for an end: `accept=(404,)`"
             raise Broken(f"no error where one is {how}", f"{type(error).__name__}: {error}", remedy) from error
@@ -889,85 +525,18 @@ class ConnectorContract:
     def _orphans(self, made: Subscribes, topic: str) -> None:
         """Lose the answer to each request of subscribing, and end what may be left."""
         counting, number = self._session(self._made(), self.provider()), ORPHANED
-        self._run(made.subscribe(self._context(counting), topic, _address(number)))
+        self._run(made.subscribe(self._context(counting), topic, address_of(number)))
         for at in range(len(counting.asked)):
             provider = self.provider()
             before = self.standing(provider)
             with suppress(RetryLater):
                 lossy = Lossy(provider=provider, at=at)
-                self._run(made.subscribe(self._context(self._session(self._made(), lossy)), topic, _address(number)))
+                self._run(made.subscribe(self._context(self._session(self._made(), lossy)), topic, address_of(number)))
             ctx = self._context(self._session(self._made(), provider))
-            self._unsubscribed(made, ctx, Subscription(id=_hex(number), topic=topic), "perhaps never made")
+            self._unsubscribed(made, ctx, Subscription(id=id_of(number), topic=topic), "perhaps never made")
             if self.standing(provider) != before:
                 remedy = "where `handle` is empty, find it at the provider by its id or by `address.url`"
                 raise Broken(f"nothing to stand when answer {at + 1} to subscribing was lost", "something does", remedy)
-
-    def _no_canary(self, where: str, text: str) -> None:
-        for secret in (*(value for value in CANARIES.values() if "canary" in value), CODE, STATE):
-            if secret in text:
-                raise Broken(f"no secret in {where}", "there is one", "keep tokens and codes out of it: the session signs for you")
-
-
-@dataclass(kw_only=True)
-class Revoking:
-    """A provider that takes every token back, whatever else it knows."""
-
-    provider: Provider
-
-    async def answer(self, request: Request) -> Response:
-        """Answer; what it has no answer for went well."""
-        answer = await self.provider.answer(request)
-        return json_answer({}) if answer.status == 404 else answer
-
-
-def _hex(number: int) -> str:
-    return f"{number:032x}"
-
-
-def _secret_of(number: int) -> str:
-    return f"canary-secret-of-an-address-{number}"
-
-
-def _address(number: int, *, id_: str = "") -> Address:
-    return Address(id=id_ or _hex(number), url="https://oo.example/webhooks/of-the-tests", secret=_secret_of(number))
-
-
-def _values(request: Request) -> set[str]:
-    """What stands in a request's parameters, form and JSON."""
-    values = {*request.query.values(), *request.form.values()}
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
-        values |= {str(value) for _, value in _scalars(request.json)}
-    return values
-
-
-def _scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Texts and numbers outside lists, and where they stand."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _scalars(inner, (*path, name))
-    elif isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-        yield path, value
-
-
-def _lists(page: Any) -> bool:
-    """Say whether there is a list with something in it, outside of other lists."""
-    inner = page.values() if isinstance(page, dict) else ()
-    return any(bool(each) if isinstance(each, list) else _lists(each) for each in inner)
-
-
-def _at(page: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        page = page[name]
-    return page
-
-
-def _emptied(page: Any, token: tuple[str, ...], marker: str | int) -> Any:
-    """A page without what is on it, which names another as the next."""
-    if not token:
-        return marker
-    if isinstance(page, dict):
-        return {name: _emptied(value, token[1:] if token[0] == name else ("",), marker) for name, value in page.items()}
-    return [] if isinstance(page, list) else page
 
 
 def _spread(count: int, most: int) -> Iterator[int]:
@@ -985,23 +554,3 @@ def _keys(told: Sequence[Told]) -> list[tuple[str, str]]:
         elif isinstance(each, Occurrences):
             found += [(each.name, row[0]) for row in each.rows]
     return found
-
-
-@contextmanager
-def _nothing_blocks() -> Iterator[None]:
-    """Whatever would hold up the loop fails."""
-
-    def blocks(name: str) -> Callable[..., NoReturn]:
-        def refuse(*_: Any, **__: Any) -> NoReturn:
-            remedy = "wait with `ctx.clock.sleep`, ask with `ctx.http`, and give other work to `asyncio.to_thread`"
-            raise Broken("nothing that holds up the loop", f"{name} was called", remedy)
-
-        return refuse
-
-    with (
-        patch.object(time, "sleep", blocks("time.sleep")),
-        patch.object(socket, "create_connection", blocks("socket.create_connection")),
-        patch.object(socket, "getaddrinfo", blocks("socket.getaddrinfo")),
-        patch.object(subprocess, "Popen", blocks("a process")),
-    ):
-        yield
