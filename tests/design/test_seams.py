@@ -97,6 +97,7 @@ def offences(path: Path) -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.rows("G1")
 @pytest.mark.parametrize("room", ROOMS)
 def test_nothing_reads_the_clock_by_itself(room: str) -> None:
     """No module of these rooms reads the clock, sleeps, draws randomness or opens a socket of its own accord."""

@@ -60,6 +60,8 @@ class Storage(Protocol):
 
 
 #: What SQLite says to a fault of ours: a wrong statement, a broken constraint. It must be seen, not tried again.
+#: SQLite's own steps between two looks at whether a read has had its time: under a millisecond.
+STEPS = 20_000
 OUR_FAULTS = (
     apsw.SQLError,
     apsw.ConstraintError,
@@ -78,6 +80,8 @@ def explain(error: BaseException) -> BaseException:
             return Corrupt("the database file is damaged: stop the daemon and restore a backup")
         case apsw.FullError():
             return CannotStore("the disk is full: free some space and try again")
+        case apsw.InterruptError():
+            return CannotStore("a question to the database took too long and was cut off: ask for less at once")
         case apsw.BusyError() | apsw.LockedError():
             return CannotStore("another program holds the database: try again")
         case apsw.Error() as refusal if not isinstance(refusal, OUR_FAULTS):
@@ -199,10 +203,11 @@ class Transactions:
         connection.execute("RELEASE item")
 
 
-def _look(database: SqliteDatabase, query: Callable[[Database], T]) -> T:
+def _look(database: SqliteDatabase, query: Callable[[Database], T], begin: Callable[[apsw.Connection], None] = lambda _: None) -> T:
     """Run a query that changes nothing, on one state of the database."""
     try:
         connection = _connected(database)
+        begin(connection)
         connection.execute("BEGIN")
         found = query(database)
         connection.execute("COMMIT")
@@ -310,11 +315,40 @@ class _Queue:
             self.ready.notify()
 
 
+class _Turn:
+    """One read's time, counted from when a thread has taken it up and not while it waits for one."""
+
+    __slots__ = ("_after", "_begun", "_loop", "_over", "_seen", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, after: float) -> None:
+        self._loop, self._after = loop, after
+        self._begun = self._seen = self._over = False
+        self._timer = loop.call_later(after, self._tick)
+
+    def begin(self, connection: apsw.Connection) -> None:
+        """SQLite asks every so many steps whether to go on."""
+        self._begun = True
+        connection.set_progress_handler(lambda: self._over, STEPS)
+
+    def end(self) -> None:
+        """It is over in time."""
+        self._timer.cancel()
+
+    def _tick(self) -> None:
+        if self._seen:
+            self._over = True
+            return
+        self._seen = self._begun
+        self._timer = self._loop.call_later(self._after, self._tick)
+
+
 class ThreadedStorage:
     """One writer thread with group commit, and readers beside it."""
 
     MOST = 128  #: ingest items in one commit: past this, fsync is no longer what costs
     BULK = 4  #: bulk items in one commit: each may hold 500 events, and somebody may be waiting
+    #: Seconds for one read, and at most twice as many: while it lasts, no checkpoint can shorten the write-ahead log.
+    LONGEST_READ = 5.0
 
     def __init__(self, database: SqliteDatabase, encode: waist.Encode, *, readers: int = 2) -> None:
         self._database = database
@@ -331,8 +365,12 @@ class ThreadedStorage:
         self._writer.start()
 
     async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a query that changes nothing, in a reader thread."""
-        return await _in(self._readers, lambda: _look(self._database, lambda database: query(database, *args, **kwargs)))
+        """Run a query that changes nothing, in a reader thread. Raises `CannotStore` where it takes too long."""
+        turn = _Turn(asyncio.get_running_loop(), self.LONGEST_READ)
+        try:
+            return await _in(self._readers, lambda: _look(self._database, lambda database: query(database, *args, **kwargs), turn.begin))
+        finally:
+            turn.end()
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in the next commit."""

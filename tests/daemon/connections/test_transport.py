@@ -147,7 +147,7 @@ BAD: dict[str, Serve] = {
 }
 
 
-@pytest.mark.rows("C8")
+@pytest.mark.rows("C8", "E11")
 @pytest.mark.parametrize("serve", BAD.values(), ids=BAD)
 async def test_what_does_not_arrive_whole_is_no_answer(cast: Cast, serve: Serve) -> None:
     """Whatever a server does but give a whole answer in time and size, the request may have arrived; and the error tells nothing of it."""

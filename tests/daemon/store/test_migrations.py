@@ -21,6 +21,7 @@ def _schema(book: Book) -> list[tuple[object, ...]]:
     return book.database.rows("SELECT type, name, sql FROM sqlite_schema ORDER BY name")
 
 
+@pytest.mark.rows("H8")
 def test_migrating_again_changes_nothing(book: Book) -> None:
     """A start on a database that is up to date leaves schema and data as they are."""
     connection = book.connect()
@@ -30,6 +31,7 @@ def test_migrating_again_changes_nothing(book: Book) -> None:
     assert connections.listed(book.database) == [connection]
 
 
+@pytest.mark.rows("H8")
 def test_an_older_program_refuses_a_newer_schema(path: Path, book: Book) -> None:
     """The message says which way out there is, and nothing is changed."""
     newest = MIGRATIONS[-1].number
@@ -40,6 +42,7 @@ def test_an_older_program_refuses_a_newer_schema(path: Path, book: Book) -> None
     assert _schema(book) == before
 
 
+@pytest.mark.rows("H8")
 def test_a_migration_that_fails_leaves_nothing_behind(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those before it stand, itself is taken back, and the next start tries it again."""
     first = MIGRATIONS[-1].number

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -320,6 +321,61 @@ async def test_a_read_sees_one_state(storage: ThreadedStorage) -> None:
     written.set()
     assert await reading == (0, 0)
     assert len(await _names(storage)) == 1
+
+
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?) SELECT max(i), (SELECT count(*) FROM connection) FROM n"
+
+
+@pytest.mark.rows("B10")
+async def test_a_read_without_an_end_is_cut(storage: ThreadedStorage, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile writes are answered and the log grows; after it a checkpoint empties the log, and the reader's thread reads on."""
+    monkeypatch.setattr(ThreadedStorage, "LONGEST_READ", 0.2)
+    log = path.with_name(path.name + "-wal")
+    await storage.write(_put("c0"))
+    reads = [asyncio.create_task(storage.read(lambda database: database.rows(NUMBERS, (-1,)))) for _ in range(2)]
+    written = 0
+    while not all(read.done() for read in reads):
+        written += 1
+        await storage.write(_put(f"c{written}"))
+    assert written
+    for read in reads:
+        with pytest.raises(CannotStore, match="took too long"):
+            await read
+    assert len(await _names(storage)) == written + 1
+    await storage.checkpoint(truncate=True)
+    assert log.stat().st_size == 0
+
+
+class Timers(asyncio.BaseEventLoop):
+    """A loop on which time goes by when it is told to."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], object]] = []
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object, context: object = None) -> Any:
+        self.due.append(callback)
+
+    def pass_by(self) -> None:
+        self.due.pop()()
+
+    def __del__(self) -> None:
+        """Nothing was opened."""
+
+
+@pytest.mark.rows("B10")
+def test_who_waits_for_a_reader_is_not_cut(book: Book) -> None:
+    """A read's time begins when a thread takes it up, and it has all of it."""
+    timers = Timers()
+    turn = storage_module._Turn(timers, 5.0)
+    for _ in range(3):
+        timers.pass_by()
+    handle = _handle(book.database)
+    turn.begin(handle)
+    timers.pass_by()
+    assert handle.execute(NUMBERS, (100_000,)).fetchall() == [(100_000, 0)]
+    timers.pass_by()
+    with pytest.raises(apsw.InterruptError):
+        handle.execute(NUMBERS, (100_000,)).fetchall()
 
 
 @pytest.mark.rows("B2")
