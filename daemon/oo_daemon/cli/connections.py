@@ -11,6 +11,7 @@ from oo_client import CallsLeft, Client, Connection, Details, Revocation, Run, S
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
 from oo_daemon.cli.call import Call, json_option
+from oo_daemon.cli.reap import reap
 from oo_daemon.cli.terminal import Column
 
 COLUMNS = (
@@ -56,6 +57,9 @@ def connections(ctx: click.Context, user: str | None, provider: str | None, as_j
         terminal.show("No connection matches.")
     else:
         terminal.show("Nobody has connected anything yet. `oo connect PROVIDER --user USER` makes a link for it.")
+
+
+connections.add_command(reap)
 
 
 @connections.command()
