@@ -209,6 +209,6 @@ docs: $(VENV)/installed-dev ## build the documentation as a site: build/docs/ind
 lock: $(VENV)/installed-uv ## write requirements/ again for setup.cfg; UPGRADE=--upgrade takes the newest versions
 	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg -o requirements/runtime.lock
-	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev --extra postgresql -c requirements/runtime.lock -o requirements/dev.lock
+	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev --extra postgresql --extra traces -c requirements/runtime.lock -o requirements/dev.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra long -c requirements/dev.lock -o requirements/long.lock
 LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

@@ -38,6 +38,14 @@ Issuer = Annotated[
         description="an https:// address, or http:// on loopback; or nothing",
     ),
 ]
+Collector = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/[A-Za-z0-9._~/-]*)?\Z",
+        description="an http:// or https:// address with its path; or nothing",
+    ),
+]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 Word = Annotated[str, Meta(pattern=r"\A[!-~]{0,256}\Z", description="a word of visible ASCII, or nothing")]
 Claim = Annotated[str, Meta(pattern=r"\A[!-~]{1,256}\Z", description="the name of a claim")]
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"]
@@ -252,6 +260,16 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """What belongs together and how long it took, for a collector of OpenTelemetry's; needs oo-integrations[traces]."""
+
+    endpoint: Collector = setting(
+        "", "where they are sent by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; empty: none are made"
+    )
+    percent: Percent = setting(100, "how many in a hundred are made; one that a caller of the API began is made where the caller makes it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where a value came from."""
 
@@ -280,6 +298,7 @@ class Settings:
     imports: Imports
     backup: Backup
     log: Log
+    traces: Traces
     #: Each connector's own table by connector id, unread: its shape is the connector's. Values from variables are texts.
     connectors: Mapping[str, Mapping[str, Any]] = field(repr=False)  # a connector's setting may be a secret
     #: Each sink's own table by sink id, in the same way. A sink runs where its table stands, be it an empty one.

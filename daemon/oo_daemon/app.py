@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 import oo_daemon
-from oo_config import Settings
+from oo_config import ConfigError, Problem, Settings
 from oo_daemon import ports
 from oo_daemon.connections import key_keeping
 from oo_daemon.connections import subscriptions as subscriptions_
@@ -55,6 +55,7 @@ from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.sinks import SinkRoutes
 from oo_daemon.ingress.tokens import Tokens, Vouching, guard
+from oo_daemon.ingress.traced import traced
 from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
@@ -155,6 +156,7 @@ async def build(
     owner = chance.token_bytes(8).hex()
     out = log.logger()
     async with AsyncExitStack() as stack:
+        trace = _traces(settings, owner, stack)
         # First of all, so that no plugin finds it.
         given = key_keeping.in_environment(environ) if settings.vault.keys_from == "environment" else None
         stack.enter_context(lock.held(settings.places.database))
@@ -185,7 +187,7 @@ async def build(
         stack.push_async_callback(guests.stop)
         kept = given or key_keeping.chosen(settings.vault.keys_from, settings.vault.key_file, registry.key_sources, guests, environ)
         keyring = await kept.load()
-        storage = ThreadedStorage(open_database(settings.places.database), wire.encode)
+        storage = ThreadedStorage(open_database(settings.places.database), wire.encode, trace=trace)
         stack.push_async_callback(storage.close)
         storage.on_damage(fatal.tell)
         storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
@@ -274,6 +276,7 @@ async def build(
             used=uses.used,
             budgets=budgets,
             breakers=Breakers(monotonic=clock.monotonic, metrics=metrics),
+            trace=trace,
         )
         streams = transport if isinstance(transport, AiohttpTransport) else await guests.run(_transport(settings))
         if streams is not transport:
@@ -313,6 +316,7 @@ async def build(
             make_draft=wire.declared_draft,
             connection_event=own.connection_event,
             line=line,
+            trace=trace,
         )
         dispatcher = Dispatcher(
             storage=storage,
@@ -343,6 +347,7 @@ async def build(
             keep_bodies=int(settings.retention.deliveries * ports.SECOND),
             keep_ids=int(settings.retention.delivery_ids * ports.SECOND),
             poisoned=strikes.poisoned,
+            trace=trace,
         )
         stack.push_async_callback(lambda: intake.stop(GRACE))
         contexts = Contexts(credentials=sessions, clock=clock, log_for=log_for)
@@ -478,6 +483,7 @@ async def build(
             metrics=metrics,
             log=out,
             outlet=lambda placed: guests.run(outlets.of(placed.name, placed.terms.reach)),
+            trace=trace,
         )
         stack.push_async_callback(relay.stop)
         relay.start(registry.sinks.values())
@@ -535,6 +541,7 @@ async def build(
             short=watch.short,
             limit=settings.public.body_limit,
             rate=settings.public.source_rate,
+            trace=trace,
         )
         public, private = await _listen(
             settings,
@@ -592,6 +599,7 @@ async def build(
             notes=notes,
             tokens=tokens,
             vouching=identity.callers,
+            trace=trace,
             out=out,
         )
         stack.callback(tail.close)  # before the doors close: they would wait for those who wait
@@ -685,6 +693,20 @@ def _identity(
     return _Identity(callers=callers, sign_in=sign_in, tickets=tickets)
 
 
+def _traces(settings: Settings, instance: str, stack: AsyncExitStack) -> ports.Trace:
+    """Raises `ConfigError` where they are wanted and what sends them is not installed."""
+    if not settings.traces.endpoint:
+        return ports.UNTRACED
+    try:  # here, since it brings half a second that only those should pay who use it
+        from oo_daemon.ops.traces import Traces
+    except ImportError:
+        sentence, remedy = "What sends traces is not installed.", "Run `pip install 'oo-integrations[traces]'`, or leave it out."
+        raise ConfigError((Problem(place="traces.endpoint", sentence=sentence, remedy=remedy),)) from None
+    traces = Traces(endpoint=settings.traces.endpoint, percent=settings.traces.percent, version=oo_daemon.__version__, instance=instance)
+    stack.push_async_callback(traces.close)
+    return traces
+
+
 def _rehearse(intake: Intake, clock: ports.Clock) -> Rehearse:
     async def rehearse(connection: Connection, headers: Mapping[str, str], body: bytes, id_: str) -> list[bytes]:
         drafts = await intake.rehearse(connection, headers, body, id_)
@@ -726,6 +748,7 @@ async def _listen(
     notes: Audit,
     tokens: Tokens,
     vouching: Vouching | None,
+    trace: ports.Trace,
     out: Log,
 ) -> tuple[Listening, Listening]:
     public_app = server.public_application(log=out)
@@ -733,7 +756,7 @@ async def _listen(
 
     def behind(*manners: Middleware, trusts: bool) -> web.Application:
         app = server.private_application(log=out)
-        app.middlewares.extend([*manners, audited(notes), in_its_words])
+        app.middlewares.extend([*manners, traced(trace), audited(notes), in_its_words])
         console.add_to(app, trusts=trusts)
         app.add_routes([route for room in private_rooms for route in room.routes()])
         return app

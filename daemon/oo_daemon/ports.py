@@ -6,6 +6,7 @@ Rooms take these as arguments; `app.build` brings the real ones, tests and simul
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -48,6 +49,37 @@ class Metrics(Protocol):
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a level."""
+
+
+class Trace(Protocol):
+    """Where rooms say what belongs together, and how long it takes. Names and notes are declared: never a user, a connection or a token."""
+
+    def span(self, name: str, parent: str | None = None, **notes: str | int) -> AbstractContextManager[object]:
+        """A stretch of work: within the one under way, or within the one that `parent` names; where that is empty, it begins a trace."""
+
+    def note(self, **notes: str | int) -> None:
+        """Say more of the stretch under way."""
+
+    def here(self) -> str:
+        """What names the stretch under way elsewhere and later (W3C `traceparent`); empty where there is none."""
+
+
+class Untraced:
+    """Nobody asks what belongs together."""
+
+    def span(self, name: str, parent: str | None = None, **notes: str | int) -> AbstractContextManager[object]:
+        """Nothing."""
+        return nullcontext()
+
+    def note(self, **notes: str | int) -> None:
+        """Nothing."""
+
+    def here(self) -> str:
+        """Nothing."""
+        return ""
+
+
+UNTRACED = Untraced()
 
 
 class Guests(Protocol):

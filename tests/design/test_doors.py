@@ -20,6 +20,7 @@ DOORS = {
     "pluggy": {"daemon/oo_daemon/registry.py", "plugins/oo_sdk/hooks.py"},
     "jinja2": {"daemon/oo_daemon/ingress/pages.py"},
     "structlog": {"daemon/oo_daemon/ops/log.py"},
+    "opentelemetry": {"daemon/oo_daemon/ops/traces.py"},
     "prometheus_client": {"daemon/oo_daemon/ops/metrics.py"},
     "tomllib": {"config/oo_config/"},
     "rich": {"daemon/oo_daemon/cli/terminal.py"},

@@ -15,7 +15,7 @@ from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.session import Authority, Calls, Client, Gate, SignedSession
 from oo_daemon.connections.transport import Transport
-from oo_daemon.ports import SECOND, Clock, Metrics
+from oo_daemon.ports import SECOND, UNTRACED, Clock, Metrics, Trace
 from oo_daemon.store.connections import Connection
 from oo_sdk import ApiKey, Connector, ConnectorBug, OAuth2, RetryLater, Session, SignInAgain
 from oo_sdk import Rotation as Declared
@@ -46,6 +46,7 @@ class Credentials:
     used: Callable[[int, str], None] = lambda _, __: None  #: told of each request that a credential goes with: connection and host
     budgets: Budgets | None = None
     breakers: Breakers | None = None
+    trace: Trace = UNTRACED
 
     async def session(
         self, connector: Connector, connection: Connection, *, calls: Calls | None = None, waited_for: bool = False
@@ -82,6 +83,7 @@ class Credentials:
             calls=calls,
             gate=gate,
             used=used,
+            trace=self.trace,
         )
 
     async def renew(self, connector: Connector, connection: Connection) -> None:
@@ -178,8 +180,11 @@ class _Kept:
         if self.client is None or not isinstance(self.auth, OAuth2):
             raise ConnectorBug("a key is not renewed")
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-        answer = await token_endpoint.ask(
-            self.credentials.transport, self.auth, self.client.id, self.client.secrets, form, now=self.credentials.clock.now()
-        )
-        self.credentials.metrics.count("refreshes", provider=self.connection.provider, outcome=_OUTCOMES[type(answer)])
+        provider, trace = self.connection.provider, self.credentials.trace
+        with trace.span("refresh", provider=provider):
+            answer = await token_endpoint.ask(
+                self.credentials.transport, self.auth, self.client.id, self.client.secrets, form, now=self.credentials.clock.now()
+            )
+            trace.note(outcome=_OUTCOMES[type(answer)])
+        self.credentials.metrics.count("refreshes", provider=provider, outcome=_OUTCOMES[type(answer)])
         return answer

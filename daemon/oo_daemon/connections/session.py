@@ -19,7 +19,7 @@ from oo_daemon.connections import bounds
 from oo_daemon.connections.signing import Signature, signature
 from oo_daemon.connections.token_endpoint import basic
 from oo_daemon.connections.transport import NoAnswer, NotSent, Request, Transport
-from oo_daemon.ports import Clock, moment
+from oo_daemon.ports import UNTRACED, Clock, Trace, moment
 from oo_sdk import (
     Connector,
     ConnectorBug,
@@ -116,10 +116,11 @@ class SignedSession:
         calls: Calls | None = None,
         gate: Gate | None = None,
         used: Callable[[str], None] = lambda _: None,
+        trace: Trace = UNTRACED,
     ) -> None:
         revoke = connector.auth.revoke if isinstance(connector.auth, OAuth2) else None
         hosts, calls, gate = tuple(connector.hosts), calls or Calls(), gate or OpenGate()
-        signer = _Signer(connector, hosts, revoke, client, authority, transport, clock, calls, gate, used)
+        signer = _Signer(connector, hosts, revoke, client, authority, transport, clock, calls, gate, used, trace)
 
         async def answer(asked: _Asked) -> Response:
             return await signer.answer(asked)
@@ -196,6 +197,7 @@ class _Signer:
     calls: Calls
     gate: Gate
     used: Callable[[str], None]
+    trace: Trace
     secret: int = 0  #: which of our client's secrets the provider takes
     spelled: tuple[Grant | None, _Secrets] | None = None
 
@@ -263,7 +265,9 @@ class _Signer:
         await self.gate.enter()
         self.calls.made += 1
         try:
-            response = await self.transport.send(request)
+            with self.trace.span("call", provider=self.connector.id, method=request.method):
+                response = await self.transport.send(request)
+                self.trace.note(status=response.status)
         except (NotSent, NoAnswer) as error:
             await self.gate.heard(None, None)
             raise RetryLater(str(error)) from None

@@ -19,7 +19,7 @@ from oo_daemon.connections import handshake, verify
 from oo_daemon.connections.sources import OpenSource, Sources, sent_id
 from oo_daemon.connections.verify import Verdict
 from oo_daemon.ingress.server import Refused, refused
-from oo_daemon.ports import Chance, Clock, Metrics
+from oo_daemon.ports import UNTRACED, Chance, Clock, Metrics, Trace
 from oo_daemon.store import inbox
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.inbox import Arrival
@@ -76,6 +76,7 @@ class Webhooks:
     short: Callable[[], bool]  #: the host is short of disk or memory, and nothing new is taken
     limit: int  #: largest body in bytes, as sent and unpacked
     rate: int  #: deliveries a second that one source may send on and on; twice as many at once
+    trace: Trace = UNTRACED
     _waiting: int = field(default=0, init=False)
     _held: int = field(default=0, init=False)
     _buckets: dict[str, _Bucket] = field(default_factory=dict, init=False)
@@ -89,7 +90,8 @@ class Webhooks:
         """Take one delivery, and measure how long that takes."""
         began = self.clock.monotonic()
         try:
-            return await self.hear(request)
+            with self.trace.span("webhook", ""):
+                return await self.hear(request)
         finally:
             self.metrics.observe("webhook_seconds", self.clock.monotonic() - began)
 
@@ -130,7 +132,7 @@ class Webhooks:
             self._count(source, "handshake")
             return answer
         self._spend(source)
-        new = await self._keep(source, _arrival(source, request, body.plain, now))
+        new = await self._keep(source, _arrival(source, request, body.plain, now, self.trace.here()))
         self._count(source, "stored" if new else "repeated")
         if new:
             self.arrived()
@@ -213,6 +215,7 @@ class Webhooks:
 
     def _count(self, source: OpenSource, outcome: str) -> None:
         self.metrics.count("webhooks", provider=source.provider, outcome=outcome)
+        self.trace.note(provider=source.provider, outcome=outcome)
 
 
 def _said(answer: handshake.Answer) -> web.Response:
@@ -256,7 +259,7 @@ async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -
     return _Body(sent=bytes(sent), plain=bytes(plain) if whole else None)
 
 
-def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int) -> Arrival:
+def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int, traceparent: str) -> Arrival:
     scheme = source.scheme
     names = dict.fromkeys(name.lower() for name in ("content-type", scheme.id_header, _stamp_header(scheme), *scheme.keep) if name)
     names.pop(scheme.header.lower(), None)  # a signature is as good as the body it is for: never kept
@@ -269,6 +272,7 @@ def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int) ->
         headers=headers,
         body=body,
         received_at=now,
+        traceparent=traceparent,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 from oo_daemon.connections.errors import Declined
 from oo_daemon.outbox import wire
 from oo_daemon.outbox.consumers import starting
-from oo_daemon.ports import SECOND, Chance, Clock, Guests, Metrics
+from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Guests, Metrics, Trace
 from oo_daemon.registry import Placed
 from oo_daemon.store import consumers
 from oo_daemon.store.consumers import Consumer
@@ -84,6 +84,7 @@ class Relay:
     metrics: Metrics
     log: Log
     outlet: Callable[[Placed], Awaitable[Outlet]]
+    trace: Trace = UNTRACED
     _served: dict[str, _Served] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -191,7 +192,8 @@ class Relay:
 
     async def _deliver(self, served: _Served, events: list[Stored]) -> int:
         decoded = [wire.decode(stored.body) for stored in events]
-        taken = await self._ask(served, served.placed.sink.deliver(decoded))
+        with self.trace.span("deliver", "", sink=served.placed.name, events=len(events)):
+            taken = await self._ask(served, served.placed.sink.deliver(decoded))
         if taken is None:
             return len(events)
         if not (isinstance(taken, int) and 1 <= taken <= len(events)):

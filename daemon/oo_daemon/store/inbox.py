@@ -40,6 +40,7 @@ class Arrival:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     received_at: int
+    traceparent: str = ""  #: names its receipt among the traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class Claimed:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     received_at: int
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +96,9 @@ class Entry:
 def put(database: Database, arrival: Arrival) -> bool:
     """Write a delivery, once; False: it was here before."""
     rows = database.rows(
-        "INSERT INTO delivery (source, delivery_id, weak, state, reason, tries, waiting, next_try_at, fence, headers, body, received_at) "
-        "VALUES (?, ?, ?, 'received', '', 0, 0, 0, 0, ?, ?, ?) ON CONFLICT (source, delivery_id) DO NOTHING RETURNING number",
+        "INSERT INTO delivery (source, delivery_id, weak, state, reason, tries, waiting, next_try_at, fence, "
+        "headers, body, received_at, traceparent) "
+        "VALUES (?, ?, ?, 'received', '', 0, 0, 0, 0, ?, ?, ?, ?) ON CONFLICT (source, delivery_id) DO NOTHING RETURNING number",
         (
             arrival.source,
             arrival.delivery_id,
@@ -103,6 +106,7 @@ def put(database: Database, arrival: Arrival) -> bool:
             msgspec.json.encode(arrival.headers).decode(),
             arrival.body,
             arrival.received_at,
+            arrival.traceparent,
         ),
     )
     return bool(rows)
@@ -126,14 +130,14 @@ def _claim(database: Database, which: str, owner: str, now: int, until: int, lim
         f"ORDER BY next_try_at, number LIMIT ? {database.locking('FOR UPDATE SKIP LOCKED')}) "
         "RETURNING number, fence, tries, source, (SELECT provider FROM source WHERE id = delivery.source), "
         "(SELECT connection FROM source WHERE id = delivery.source), "
-        "delivery_id, headers, body, received_at",
+        "delivery_id, headers, body, received_at, traceparent",
         (owner, until, now, now, until + (until - now), limit),
     )
     return [_claimed(row) for row in sorted(rows, key=lambda row: cast(int, row[0]))]  # RETURNING keeps no order
 
 
 def _claimed(row: Row) -> Claimed:
-    number, fence, tries, source, provider, connection, delivery_id, headers, body, received_at = row
+    number, fence, tries, source, provider, connection, delivery_id, headers, body, received_at, traceparent = row
     return Claimed(
         number=number,
         fence=fence,
@@ -145,6 +149,7 @@ def _claimed(row: Row) -> Claimed:
         headers=msgspec.json.decode(headers),
         body=bytes(body),
         received_at=received_at,
+        traceparent=traceparent,
     )
 
 
@@ -199,12 +204,13 @@ class Nudged:
 
     connection: int
     now: int
+    traceparent: str = ""  #: of what told us
 
     def apply(self, database: Database) -> None:
         """Write it."""
         planned = schedule.of(database, self.connection, self.now)
         if planned is not None and (planned.running or planned.tries == 0):
-            schedule.nudge(database, self.connection, self.now)
+            schedule.nudge(database, self.connection, self.now, self.traceparent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ class Run:
     shape: int = 1  #: of the cursor, as the connector numbers them
     unmoved: int = 0  #: runs in a row that asked the provider and left the cursor where it was
     of: Connection | None = None  #: the connection as it was at the claim
+    traceparent: str = ""  #: of what announced it, among the traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +140,7 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
         "WHERE connection IN (SELECT s.connection FROM schedule s WHERE s.connection IN "
         "(SELECT connection FROM turns WHERE turn <= ? ORDER BY turn, next_run_at, connection LIMIT ?) "
         f"AND {_FREE} {database.locking('FOR UPDATE OF s SKIP LOCKED')}) "
-        "RETURNING next_run_at, connection, fence, tries, cursor, shape, unmoved",
+        "RETURNING next_run_at, connection, fence, tries, cursor, shape, unmoved, traceparent",
         (now, absurd, now, now, absurd, most, WINDOW, owner, until, now, most, limit, now, absurd),
     )
     rows.sort(key=lambda row: row[:2])  # RETURNING keeps no order
@@ -153,8 +154,9 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
             shape=shape,
             unmoved=unmoved,
             of=connections.by_number(database, connection),
+            traceparent=traceparent,
         )
-        for _, connection, fence, tries, cursor, shape, unmoved in rows
+        for _, connection, fence, tries, cursor, shape, unmoved, traceparent in rows
     ]
 
 
@@ -232,12 +234,12 @@ def due_now(database: Database, connection: int, now: int) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def nudge(database: Database, connection: int, now: int) -> None:
+def nudge(database: Database, connection: int, now: int, traceparent: str = "") -> None:
     """Say that something was pushed for a connection: it is due, but not before the provider would have it."""
     floor = "CASE WHEN schedule.not_before > ? THEN schedule.not_before ELSE ? END"
     database.rows(
-        f"UPDATE schedule SET next_run_at = {_nudged(f'({floor})')}, nudged_at = ?, pushed_at = ? WHERE connection = ?",
-        (now, now, now, now, now, now, connection),
+        f"UPDATE schedule SET next_run_at = {_nudged(f'({floor})')}, nudged_at = ?, traceparent = ?, pushed_at = ? WHERE connection = ?",
+        (now, now, now, now, now, traceparent, now, connection),
     )
 
 
@@ -467,7 +469,8 @@ class RunEnded:
             "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, finished_at = ?, finished_fence = fence, "
             "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, "
             "tries = ?, not_before = ?, unmoved = ?, stretch = ?, "
-            "nudged_at = CASE WHEN nudged_at > started_at THEN nudged_at END "
+            "nudged_at = CASE WHEN nudged_at > started_at THEN nudged_at END, "
+            "traceparent = CASE WHEN nudged_at > started_at THEN traceparent ELSE '' END "
             "WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
             self.run,
             self.now,

@@ -21,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 import apsw
 import peewee
 
+from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
 from oo_daemon.store.database import Database, SqliteDatabase, refuse_affected, refuse_network
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt
@@ -350,9 +351,10 @@ class ThreadedStorage:
     #: Seconds for one read, and at most twice as many: while it lasts, no checkpoint can shorten the write-ahead log.
     LONGEST_READ = 5.0
 
-    def __init__(self, database: SqliteDatabase, encode: waist.Encode, *, readers: int = 2) -> None:
+    def __init__(self, database: SqliteDatabase, encode: waist.Encode, *, readers: int = 2, trace: Trace = UNTRACED) -> None:
         self._database = database
         self._encode = encode
+        self._trace = trace
         self._queue = _Queue()
         self._listeners: list[Callable[[], None]] = []
         self._on_damage: Callable[[Corrupt], None] = lambda _: None
@@ -378,7 +380,10 @@ class ThreadedStorage:
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
-        return await self._submit(lambda database: _accept(database, batch, self._encode), lane)
+        with self._trace.span("accept"):
+            accepted = await self._submit(lambda database: _accept(database, batch, self._encode), lane)
+            self._trace.note(events=accepted.events)
+            return accepted
 
     def on_accept(self, listener: Callable[[], None]) -> None:
         """Have the listener called after each commit that put events into the outbox; from any thread."""

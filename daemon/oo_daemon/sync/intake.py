@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 from oo_daemon.connections.guest import sentence
-from oo_daemon.ports import SECOND, Chance, Clock, Guests, Metrics, micros, moment
+from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Guests, Metrics, Trace, micros, moment
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections, inbox, sources
 from oo_daemon.store.accept import OCCURRED, Batch, Draft, Mark
@@ -150,6 +150,7 @@ class Intake:
     keep_bodies: int = inbox.KEEP_BODIES  #: microseconds
     keep_ids: int = inbox.KEEP_IDS
     poisoned: Callable[[str], bool] = lambda item: False  #: says of "delivery {number}" that it ended the process each time
+    trace: Trace = UNTRACED
     _working: asyncio.Task[None] | None = None
     _again: bool = False
     _stopping: bool = False
@@ -235,7 +236,8 @@ class Intake:
                 await self._put_back(delivery, 0)
                 continue
             try:
-                nudged |= await self._take(delivery)
+                with self.trace.span("intake", delivery.traceparent, provider=delivery.provider):
+                    nudged |= await self._take(delivery)
             except _TookTooLong:
                 held_up = True
             except LeaseLost:
@@ -284,6 +286,7 @@ class Intake:
 
     def _count(self, delivery: Claimed, outcome: str) -> None:
         self.metrics.count("deliveries", provider=delivery.provider, outcome=outcome)
+        self.trace.note(outcome=outcome)
 
     async def _turn(self, delivery: Claimed) -> Outcome:
         """Turn it into events. Raises `LeaseLost`, `CannotStore`, and `_TookTooLong`."""
@@ -407,7 +410,7 @@ class Intake:
                 if group:
                     marks.append(Pushed(connection=connection.number, now=now))
                 if nudge:
-                    marks.append(Nudged(connection=connection.number, now=now))
+                    marks.append(Nudged(connection=connection.number, now=now, traceparent=self.trace.here()))
                 if whole and place == len(active) and number == len(groups):
                     marks.append(DeliveryDone(delivery=delivery, now=now))
                 batch = Batch(connection=connection, observed_at=now, drafts=group, marks=marks)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.guest import GuestClock, LogFor, sentence
-from oo_daemon.ports import SECOND, Chance, Clock, Guests, Metrics, micros, moment
+from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Guests, Metrics, Trace, micros, moment
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections, schedule
 from oo_daemon.store.accept import Batch, Draft, Mark
@@ -21,21 +21,27 @@ from oo_daemon.store.schedule import CursorMoved, Run, RunEnded
 from oo_daemon.store.storage import Storage
 from oo_daemon.sync import plan
 from oo_daemon.sync.schedule import Line
-from oo_daemon.sync.taken import GaveWay, MakeDraft, Taken, overlap_of
+from oo_daemon.sync.taken import MakeDraft, Taken, overlap_of
 from oo_daemon.sync.timetable import Cron, Every, kept, next_time
 from oo_sdk import (
     ApiRetired,
+    Checkpoint,
     Connector,
     Context,
     Cursor,
     CursorExpired,
     QuotaSpent,
     RetryLater,
+    Signal,
     SignInAgain,
 )
 
 #: (connection, what, at, fields) → an event of ours about a connection.
 ConnectionEvent = Callable[..., Draft]
+
+
+class GaveWay(Exception):
+    """The run has had its turn, and others wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,7 @@ class Sync:
     make_draft: MakeDraft
     connection_event: ConnectionEvent
     line: Line = field(default_factory=Line)
+    trace: Trace = UNTRACED
 
     async def run(self, run: Run) -> None:
         """Run one claimed connection to its end: what goes wrong becomes its outcome."""
@@ -85,23 +92,23 @@ class Sync:
             connection=connection,
             connector=connector or Connector(),
             log=log,
-            had_its_turn=lambda: self.line.waiting and self.clock.monotonic() - began >= self.limits.turn,
         )
         try:
-            if connector is None:
-                outcome: plan.Outcome = plan.Broken(reason=f"the connector {connection.provider} is not loaded: see `oo plugins`")
-            else:
-                outcome = await self._outcome(taken)
-            await self._end(taken, outcome)
+            with self.trace.span("sync", run.traceparent, provider=connection.provider):
+                if connector is None:
+                    outcome: plan.Outcome = plan.Broken(reason=f"the connector {connection.provider} is not loaded: see `oo plugins`")
+                else:
+                    outcome = await self._outcome(taken, began)
+                await self._end(taken, outcome)
         except LeaseLost:
             log.warning("sync_lost_lease")
         except CannotStore as fault:
             log.warning("sync_end_not_stored", reason=str(fault))  # the lease runs out and the run is claimed again
         self.metrics.observe("sync_seconds", self.clock.monotonic() - began, provider=connection.provider)
 
-    async def _outcome(self, taken: Taken) -> plan.Outcome:
+    async def _outcome(self, taken: Taken, began: float) -> plan.Outcome:
         """What the run came to. Raises `LeaseLost` when another run has taken over."""
-        work = asyncio.ensure_future(self.guests.run(self._fetch(taken), of=taken.connector))
+        work = asyncio.ensure_future(self.guests.run(self._fetch(taken, began), of=taken.connector))
         watch = asyncio.ensure_future(self._watch(taken.run))
         try:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,8 +135,8 @@ class Sync:
                 await self.guests.run(_turn())
                 await self.storage.write(schedule.heartbeat, run, self.clock.now() + int(self.limits.lease * SECOND))
 
-    async def _fetch(self, taken: Taken) -> None:
-        """Take signals as they come. Runs on the guests' loop."""
+    async def _fetch(self, taken: Taken, began: float) -> None:
+        """Take signals as they come. Runs on the guests' loop. Raises `GaveWay` after a checkpoint."""
         connection, connector, days = taken.connection, taken.connector, self.limits.first_fetch_days
         context = Context(
             http=await self.credentials.session(connector, connection, calls=taken.calls),
@@ -141,15 +148,25 @@ class Sync:
             log=taken.log,
         )
         taken.begin(await self._since(connector, taken.run))
-        signals = connector.fetch_signals(context, taken.since)
+        signals = aiter(connector.fetch_signals(context, taken.since))
         try:
-            async for signal in signals:
-                await taken.take(signal)
+            while await self._page(taken, signals):
+                if self.line.waiting and self.clock.monotonic() - began >= self.limits.turn:
+                    raise GaveWay
         finally:
             try:
                 await taken.keep()
             finally:
                 await _close(signals)
+
+    async def _page(self, taken: Taken, signals: AsyncIterator[Signal]) -> bool:
+        """Take signals up to the next checkpoint; False: there are no more."""
+        with self.trace.span("page", provider=taken.connection.provider):
+            async for signal in signals:
+                await taken.take(signal)
+                if isinstance(signal, Checkpoint):
+                    return True
+            return False
 
     async def _since(self, connector: Connector, run: Run) -> Cursor | None:
         """Where to go on from, in the shape that the connector has today; a while before that, where the connector would have it so."""
@@ -202,6 +219,7 @@ class Sync:
 
         await self.storage.accept(last)
         self.metrics.count("syncs", provider=connection.provider, outcome=planned.outcome)
+        self.trace.note(outcome=planned.outcome, events=taken.events)
         if taken.events or planned.detail or planned.outcome != "done":  # else it is no news, and in the run log
             taken.log.info("sync_ended", outcome=planned.outcome, events=taken.events, detail=_detail(taken, planned))
 

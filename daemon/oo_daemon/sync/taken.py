@@ -36,10 +36,6 @@ NAMED = 5
 MakeDraft = Callable[[Connector, Event], Draft]
 
 
-class GaveWay(Exception):
-    """The run has had its turn, and others wait."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Taken:
     """What one run has taken so far."""
@@ -53,7 +49,6 @@ class Taken:
     connection: Connection
     connector: Connector
     log: Log
-    had_its_turn: Callable[[], bool] = lambda: False
     calls: Calls = field(default_factory=Calls)
     drafts: list[Draft] = field(default_factory=list)
     weight: int = 0  #: bytes of the drafts' payloads
@@ -83,7 +78,7 @@ class Taken:
         return Tally(calls=self.calls.made, bytes=self.calls.bytes, pages=self.pages, events=self.events, unreadable=self.unreadable)
 
     async def take(self, signal: Signal) -> None:
-        """Take one signal. Raises `ConnectorBug`, `LeaseLost`, `CannotStore`, and `GaveWay` after a checkpoint."""
+        """Take one signal. Raises `ConnectorBug`, `LeaseLost` and `CannotStore`."""
         match signal:
             case Event():
                 self.open_end = True
@@ -113,8 +108,6 @@ class Taken:
         await self._commit(CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now()))
         self.cursor, self.open_end = place, False
         self.pages += 1
-        if self.had_its_turn():
-            raise GaveWay
 
     def _refuse_going_back(self, place: Cursor) -> None:
         before = None if self.cursor is None else self.connector.cursor_order(self.cursor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -234,6 +235,24 @@ class InboxContract:
         await _nudge(storage, connection.number, NOW + 2)
         await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(_ended(run, keep_tries=False),)))
         assert len(await storage.write(schedule.claim, "me", NOW + 3, NOW + LEASE, 9)) == 1
+
+    @pytest.mark.rows("H7")
+    async def test_what_a_delivery_began_is_told_apart_later(self, storage: Storage) -> None:
+        """The trace of its receipt is kept with a delivery, and with the schedule of a connection that it nudged, for one run."""
+        connection = await storage.write(connect)
+        await storage.write(furnish)
+        await storage.write(inbox.put, replace(arrival("d1"), traceparent="00-a-b-01"))
+        (delivery,) = await _claim(storage)
+        assert delivery.traceparent == "00-a-b-01"
+        (first,) = await storage.write(schedule.claim, "me", NOW, NOW + LEASE, 9)
+        assert first.traceparent == ""
+        mark = Nudged(connection=first.connection, now=NOW + 1, traceparent=delivery.traceparent)
+        await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(mark, _ended(first, keep_tries=False))))
+        (second,) = await storage.write(schedule.claim, "me", NOW + 2, NOW + 2 + LEASE, 9)
+        assert second.traceparent == "00-a-b-01"
+        await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(_ended(second, keep_tries=False),)))
+        (third,) = await storage.write(schedule.claim, "me", NOW + DAY, NOW + DAY + LEASE, 9)
+        assert third.traceparent == ""
 
     async def test_a_nudge_does_not_hurry_what_went_wrong(self, storage: Storage) -> None:
         """A connection that backs off keeps its time: its provider may have asked for it."""

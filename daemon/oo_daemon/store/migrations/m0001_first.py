@@ -30,7 +30,8 @@ STATEMENTS = (
         lease_owner TEXT, lease_until {int}, fence {int} NOT NULL,
         started_at {int}, finished_at {int}, finished_fence {int} NOT NULL, outcome TEXT, detail TEXT, events {int} NOT NULL,
         not_before {int} NOT NULL DEFAULT 0, shape {int} NOT NULL DEFAULT 1, unmoved {int} NOT NULL DEFAULT 0,
-        nudged_at {int}, pushed_at {int}, stretch {int} NOT NULL DEFAULT 1, timetable TEXT, moved_at {int}, trail TEXT)""",
+        nudged_at {int}, traceparent TEXT NOT NULL DEFAULT '', pushed_at {int}, stretch {int} NOT NULL DEFAULT 1, timetable TEXT,
+        moved_at {int}, trail TEXT)""",
     "CREATE INDEX schedule_due ON schedule (next_run_at) WHERE next_run_at IS NOT NULL",
     "CREATE INDEX schedule_failing ON schedule (tries) WHERE tries >= 3",
     # The last runs of each connection, in a ring of slots; the index allows one that has not ended, whatever a program believes.
@@ -108,7 +109,7 @@ STATEMENTS = (
         number {serial}, source TEXT NOT NULL REFERENCES source (id) ON DELETE CASCADE, delivery_id TEXT NOT NULL, weak {int} NOT NULL,
         state TEXT NOT NULL, reason TEXT NOT NULL, tries {int} NOT NULL, waiting {int} NOT NULL, next_try_at {int},
         lease_owner TEXT, lease_until {int}, fence {int} NOT NULL,
-        headers TEXT NOT NULL, body {blob}, received_at {int} NOT NULL, done_at {int},
+        headers TEXT NOT NULL, body {blob}, received_at {int} NOT NULL, done_at {int}, traceparent TEXT NOT NULL DEFAULT '',
         UNIQUE (source, delivery_id))""",
     "CREATE INDEX delivery_due ON delivery (next_try_at, number) WHERE state = 'received'",
     "CREATE INDEX delivery_dead ON delivery (number) WHERE state = 'dead'",
