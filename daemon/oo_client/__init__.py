@@ -52,6 +52,7 @@ from oo_client.answers import (
     Use,
     Vault,
     VaultKey,
+    Visit,
     WholeDelivery,
 )
 from oo_client.client import Client, Proxied
@@ -116,5 +117,6 @@ __all__ = [
     "Use",
     "Vault",
     "VaultKey",
+    "Visit",
     "WholeDelivery",
 ]

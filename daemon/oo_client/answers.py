@@ -244,6 +244,14 @@ class ConnectSession(Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class Visit(Struct, frozen=True, kw_only=True):
+    """A link by which a person opens their own page."""
+
+    id: str
+    url: str
+    expires_at: datetime
+
+
 class Code(Struct, frozen=True, kw_only=True):
     """A code that a person enters at the provider, and where."""
 

@@ -51,6 +51,7 @@ from oo_client.answers import (
     Upload,
     Use,
     Vault,
+    Visit,
     WholeDelivery,
 )
 from oo_client.errors import DaemonNotRunning, Refused, TryLater, Unexpected
@@ -147,6 +148,10 @@ class Client:
     async def export(self, user: str, *, patience: float = 3600) -> bytes:
         """Fetch everything of a user, as a zip file."""
         return await self._send("GET", f"/v1/users/{_segment(user)}/export", patience=patience)
+
+    async def visit(self, user: str) -> Visit:
+        """Make a link by which a user opens their own page: what is connected, connect, disconnect, hand in, download, erase."""
+        return await self._ask("POST", f"/v1/users/{_segment(user)}/visits", into=Visit)
 
     async def audit(self, *, limit: int = 100) -> tuple[AuditEntry, ...]:
         """List the latest acts of administrators, newest first."""

@@ -39,18 +39,21 @@ from oo_daemon.connections.subscriptions import Subscriptions
 from oo_daemon.connections.transport import AiohttpTransport, Transport
 from oo_daemon.connections.uploads import Files, Uploads
 from oo_daemon.connections.uses import Uses
+from oo_daemon.connections.visits import Visits
 from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.identity.person import Claims
 from oo_daemon.ingress import server
 from oo_daemon.ingress.api import Api, Rehearse, in_its_words
 from oo_daemon.ingress.audit import AuditRoutes, audited
 from oo_daemon.ingress.backups import BackupRoutes
-from oo_daemon.ingress.connect import ReadsTickets, SignsIn, connect_routes
+from oo_daemon.ingress.connect import ConnectPages
 from oo_daemon.ingress.console.rooms import Console
 from oo_daemon.ingress.events import EventRoutes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.imports import ImportPages
+from oo_daemon.ingress.person import PersonPages
 from oo_daemon.ingress.privacy import PrivacyRoutes
+from oo_daemon.ingress.proving import Proving, ReadsTickets, SignsIn
 from oo_daemon.ingress.proxy import ProxyRoutes
 from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.sinks import SinkRoutes
@@ -247,8 +250,16 @@ async def build(
             connection_event=own.connection_event,
             proofs=frozenset(settings.identity.connect),
             published=published,
-            return_to=frozenset(settings.oauth.return_to),
+            return_to=frozenset({*settings.oauth.return_to, f"{public_url}/person"}),
             log=out,
+        )
+        visits = Visits(
+            storage=storage,
+            clock=clock,
+            chance=chance,
+            public_url=public_url,
+            link_life=settings.oauth.link_ttl,
+            proofs=frozenset(settings.identity.connect),
         )
         stack.push_async_callback(connect.settle)
         refresher = Refresher(rows=CredentialRows(storage), keyring=keyring, clock=clock, chance=chance, owner=owner)
@@ -543,21 +554,40 @@ async def build(
             rate=settings.public.source_rate,
             trace=trace,
         )
+        export = Export(storage=storage, folder=settings.places.database.parent, clock=clock, as_json=wire.as_json).of_user
+        proving = Proving(
+            public_url=public_url,
+            token=_tokens(chance),
+            clock=clock,
+            rate=settings.oauth.rate,
+            links={"connect": connect, "visit": visits},
+            at_issuer=identity.sign_in if "sign_in" in settings.identity.connect else None,
+            tickets=identity.tickets,
+        )
+        person = PersonPages(
+            visits=visits,
+            proving=proving,
+            connect=connect,
+            disconnect=disconnect,
+            uploads=taking,
+            erasures=erasing,
+            export=export,
+            notes=notes,
+            storage=storage,
+            registry=registry,
+            clock=clock,
+            wake=worker.wake,
+            pushes_kept=settings.retention.deliveries,
+        )
         public, private = await _listen(
             settings,
             stack,
             door=door,
             private_door=sockets.get("private"),
             to_the_public=[
-                *connect_routes(
-                    connect,
-                    public_url=public_url,
-                    token=_tokens(chance),
-                    clock=clock,
-                    rate=settings.oauth.rate,
-                    sign_in=identity.sign_in if "sign_in" in settings.identity.connect else None,
-                    tickets=identity.tickets,
-                ),
+                *proving.routes(),
+                *ConnectPages(connecting=connect, proving=proving, clock=clock, own_page=f"{public_url}/person").routes(),
+                *person.routes(),
                 *webhooks.routes(),
                 *ImportPages(uploads=taking).routes(),
             ],
@@ -571,7 +601,8 @@ async def build(
                 PrivacyRoutes(
                     storage=storage,
                     erasures=erasing,
-                    export=Export(storage=storage, folder=settings.places.database.parent, clock=clock, as_json=wire.as_json).of_user,
+                    export=export,
+                    visits=visits,
                     clock=clock,
                 ),
                 UploadRoutes(uploads=taking, clock=clock),
@@ -627,6 +658,7 @@ async def build(
             (KEYS_EVERY, keys.go_on, "keys"),
             (TIDY_EVERY, keep_alive.tick, "keep_alive"),
             (TIDY_EVERY, connect.tidy, "tidy"),
+            (TIDY_EVERY, visits.tidy, "tidy_visits"),
             (TIDY_EVERY, intake.tidy, "tidy_inbox"),
             (TIDY_EVERY, actions.tidy, "tidy_actions"),
             (BUDGETS_EVERY, budgets.tell, "budgets"),

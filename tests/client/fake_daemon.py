@@ -114,6 +114,7 @@ class FakeDaemon:
                 web.put("/v1/uploads/{id}/file", self._send_upload),
                 web.delete("/v1/users/{user}", self._erase),
                 web.get("/v1/users/{user}/export", self._export),
+                web.post("/v1/users/{user}/visits", self._visit),
                 web.post("/v1/connections/{id}/erase", self._erase),
                 web.get("/v1/erasures", self._erasures),
                 web.get("/v1/erasures/{id}", self._erasure),
@@ -218,6 +219,9 @@ class FakeDaemon:
 
     async def _export(self, request: web.Request) -> web.Response:
         return web.Response(body=b"PK\x05\x06" + bytes(18), content_type="application/zip")
+
+    async def _visit(self, request: web.Request) -> web.Response:
+        return _json({"id": "v-1", "url": "http://127.0.0.1:8710/visit/once", "expires_at": NOW}, status=201)
 
     async def _erasures(self, request: web.Request) -> web.Response:
         return _json({"erasures": self.erasures})

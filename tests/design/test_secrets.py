@@ -12,6 +12,7 @@ PLACES = {
     "daemon/oo_daemon/connections/verify.py",
     "daemon/oo_daemon/identity/sign_in.py",
     "daemon/oo_daemon/ingress/console/door.py",
+    "daemon/oo_daemon/ingress/person.py",
     "daemon/oo_daemon/ingress/tokens.py",
     "vault/oo_vault/box.py",
     "vault/oo_vault/recovery.py",

@@ -698,10 +698,26 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "the cookie is no script's and no other site's",
         "D2",
-        f"{INGRESS}/connect.py",
-        'self._cookie, browser, path="/", secure=self._secure, httponly=True, samesite="Lax"',
-        'self._cookie, browser, path="/", secure=self._secure, httponly=False, samesite="None"',
+        f"{INGRESS}/proving.py",
+        'browser, path="/", secure=self.secure, httponly=True, samesite="Lax"',
+        'browser, path="/", secure=self.secure, httponly=False, samesite="None"',
         f"{T_INGRESS}/test_connect.py::test_the_cookie_is_bound_to_host_and_browser",
+    ),
+    _(
+        "what is done on a person's page is of the person's own",
+        "D6",
+        f"{INGRESS}/person.py",
+        "if known is None or known.user != request[_VISIT].user:",
+        "if known is None:",
+        "tests/journeys/test_person.py::test_nobody_elses_things_are_reached",
+    ),
+    _(
+        "a person's page takes its own forms only",
+        "D3",
+        f"{INGRESS}/person.py",
+        "if not await self._own_form(request):",
+        "if await self._own_form(request) is None:",
+        "tests/journeys/test_person.py::test_the_page_is_the_persons_browsers_alone",
     ),
     # --- the session -------------------------------------------------------------------------------------------------
     _(

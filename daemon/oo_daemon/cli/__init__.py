@@ -38,6 +38,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "inbox": "Look at webhooks as they arrived, replay them, and drop them.",
         "token": "Make, list and revoke tokens for the private API over TCP.",
         "vault": "Make, change and look at the keys that seal credentials.",
+        "visit": "Make a link by which a person opens their own page.",
         "erase": "Forget a user, or one connection.",
         "erasures": "List what was asked to be forgotten, and how far that is.",
         "export": "Write everything that is kept of a user into a zip file.",

@@ -60,7 +60,8 @@ from oo_vault import (
 #: Words of RFC 6749 section 4.1.2.1 and its kin by which a provider says that the person did not agree.
 _DENIED = {"access_denied", "consent_required", "user_cancelled_authorize"}
 _ENDED: frozenset[Literal["connected", "denied", "failed"]] = frozenset({"connected", "denied", "failed"})
-_NAME = re.compile(r"[\w.@+:=-]{1,128}")
+#: A name of a user or of an account.
+NAME = re.compile(r"[\w.@+:=-]{1,128}")
 #: How long a question of the device flow may take before another process asks.
 _POLL_LEASE = 60 * SECOND
 _UNFIT = "This does not look whole. Copy it again, without anything before or after it."
@@ -217,7 +218,7 @@ class Connect:
         if by_code and not (isinstance(connector.auth, OAuth2) and connector.auth.device):
             raise Declined("no_device", f"{_title(connector)} gives no codes to enter elsewhere.", "Connect by the link alone.")
         for word, text in (("user", user), ("account", account)):
-            if not _NAME.fullmatch(text):
+            if not NAME.fullmatch(text):
                 raise Declined(word, f"{text!r} is no name for a {word}.", "Use up to 128 letters, digits and . _ @ + : = -")
         if unknown := sorted(set(also) - {scope.id for scope in connector.scopes}):
             raise Declined(

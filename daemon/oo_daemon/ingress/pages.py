@@ -170,6 +170,7 @@ def outcome(
     replaces: str = "",
     withheld: Collection[str] = (),
     return_to: str = "",
+    own_page: bool = False,
     by_key: bool = False,
     code: CodeToEnter | None = None,
     now: datetime | None = None,
@@ -177,6 +178,7 @@ def outcome(
     """How connecting ended, or the question whether it is the right account.
 
     `label` is how the person knows the account, `replaces` the one whose place it would take; `reason` is a sentence. All may be empty.
+    `own_page`: it leads back to the person's own page.
     """
     return _render(
         {"pending": "confirm.html", "waiting": "code.html"}.get(status, "outcome.html"),
@@ -189,6 +191,7 @@ def outcome(
         withheld=withheld,
         return_to=return_to,
         return_host=urlsplit(return_to).netloc,
+        own_page=own_page,
         by_key=by_key,
         code=code,
         code_host=urlsplit(code.address).netloc if code else "",
@@ -321,7 +324,10 @@ def link_gone() -> str:
 
 
 def identify(*, host: str, provider: str, user: str, issuer: str, here: str, cookie_missing: bool) -> str:
-    """Who opens a link must prove first who they are: at the issuer, or, where that is empty, by coming from the product."""
+    """Who opens a link must prove first who they are: at the issuer, or, where that is empty, by coming from the product.
+
+    `provider` is what the link connects; empty where it opens the person's own page.
+    """
     return _render("identify.html", host=host, provider=provider, user=user, issuer=issuer, here=here, cookie_missing=cookie_missing)
 
 
@@ -330,7 +336,7 @@ def not_proved(*, said_no: bool = False) -> str:
     meaning = "You did not sign in." if said_no else "It took too long, was used before, or began in another browser."
     return _message(
         "oO does not know who you are",
-        f"{meaning} Nothing was connected.",
+        f"{meaning} Nothing was opened or connected.",
         "Go back to where you came from, and begin there again in this browser.",
     )
 
@@ -339,7 +345,7 @@ def not_theirs(*, host: str) -> str:
     """Who signed in is somebody else."""
     return _message(
         "This link is for somebody else",
-        f"You signed in at {host} as another person than the link was made for. Nothing was connected.",
+        f"You signed in at {host} as another person than the link was made for. Nothing was opened or connected.",
         "If it was meant for you, sign out there and open the link again. Otherwise close this page.",
     )
 
@@ -350,6 +356,29 @@ def flow_refused() -> str:
         "This could not be finished",
         "It took too long, was finished before, or began in another browser. Nothing was connected just now.",
         "Ask for a new link, then open it and finish it in the same browser.",
+    )
+
+
+def person(template: str, **values: object) -> str:
+    """A page of the person whose data it is."""
+    return _render(f"person/{template}", **values)
+
+
+def visit_over() -> str:
+    """Nobody is known in this browser any more."""
+    return _message(
+        "Your page is closed",
+        "You closed it, an hour has passed, or you opened it in another browser.",
+        "To open it again, ask for a new link where you got the last one.",
+    )
+
+
+def not_own_form() -> str:
+    """A form was sent that did not come with the page."""
+    return _message(
+        "Nothing was done",
+        "This form is too old, or did not come from your page.",
+        "Load your page again and press the button once more.",
     )
 
 

@@ -42,13 +42,37 @@ class Erases(Protocol):
         """Go on with them now."""
 
 
+class NewVisit(Protocol):
+    """A visit whose link is told once."""
+
+    @property
+    def id(self) -> str:
+        """Its id, for a ticket."""
+
+    @property
+    def url(self) -> str:
+        """The link."""
+
+    @property
+    def expires_at(self) -> int:
+        """When the link runs out."""
+
+
+class OpensVisits(Protocol):
+    """Gives links to people's own pages."""
+
+    async def open(self, user: str) -> NewVisit:
+        """Give one. Raises `Declined`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivacyRoutes:
-    """Erasures and exports."""
+    """Erasures, exports, and the link by which people get at both by themselves."""
 
     storage: Storage
     erasures: Erases
     export: Callable[[str], Awaitable[Path]]  #: everything of a user, as a zip file that the caller removes
+    visits: OpensVisits
     clock: Clock
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -56,6 +80,7 @@ class PrivacyRoutes:
         return [
             web.delete("/v1/users/{user}", self.erase_user),
             web.get("/v1/users/{user}/export", self.export_user),
+            web.post("/v1/users/{user}/visits", self.open_visit),
             web.post("/v1/connections/{id}/erase", self.erase_connection),
             web.get("/v1/erasures", self.list_erasures),
             web.get("/v1/erasures/{id}", self.show_erasure),
@@ -92,19 +117,31 @@ class PrivacyRoutes:
     @needs("admin", noted=True)
     async def export_user(self, request: web.Request) -> web.StreamResponse:
         """Everything of a user, as a zip file."""
-        path = await self.export(request.match_info["user"])
-        with path.open("rb") as file:
-            path.unlink()  # it lives as long as it is open
-            response = web.StreamResponse(headers={"Content-Type": "application/zip", "Content-Disposition": "attachment"})
-            await response.prepare(request)
-            while part := file.read(256 * 1024):
-                await response.write(part)
-            await response.write_eof()
-        return response
+        return await sent(await self.export(request.match_info["user"]), request)
+
+    # Takes `admin`, as what can be done there does: where nobody must prove who they are, whoever has the link is the person.
+    @needs("admin")
+    async def open_visit(self, request: web.Request) -> web.Response:
+        """Give a one-use link to a user's own page."""
+        visit = await self.visits.open(request.match_info["user"])
+        return answer({"id": visit.id, "url": visit.url, "expires_at": time(visit.expires_at)}, status=201)
 
     async def _shown(self, erasure: Erasure) -> dict[str, Any]:
         told = {} if erasure.tombstone is None else await self.storage.read(consumers.known_by, erasure.created_at)
         return _receipt(erasure, {**dict.fromkeys(told), **erasure.acks})
+
+
+async def sent(path: Path, request: web.Request, *, name: str = "") -> web.StreamResponse:
+    """Hand out an export, which is gone after that. `name` is what the file is to be called."""
+    with path.open("rb") as file:
+        path.unlink()  # noqa: ASYNC240 - quick; it lives as long as it is open
+        kept_as = "attachment" + (f'; filename="{name}"' if name else "")
+        response = web.StreamResponse(headers={"Content-Type": "application/zip", "Content-Disposition": kept_as})
+        await response.prepare(request)
+        while part := file.read(256 * 1024):
+            await response.write(part)
+        await response.write_eof()
+    return response
 
 
 def _receipt(erasure: Erasure, readers: Mapping[str, int | None]) -> dict[str, Any]:

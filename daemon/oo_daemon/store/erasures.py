@@ -49,6 +49,7 @@ KEPT: Mapping[str, str] = {
     "migration": "the schema's history",
     "connection": "erased last, by `end_connection`",
     "flow": "erased by `erase_sign_ins`",
+    "visit": "likewise; one that shows the receipt has no user",
     "erasure": "the receipt: no user once it is done",
     "erasure_part": "the receipt: the random id of a connection, and its provider",
 }
@@ -177,7 +178,7 @@ def begin(
         sealed = credentials.token_version(database, connection.number)
         if sealed:
             jobs.put(database, id_=job_id, kind="revoke", connection=connection.number, key=f"erase {id_}", body={}, now=now)
-        told = {} if sealed else {"revoked": "fully", "reason": ""}
+        told = {} if sealed else _told_before(database, connection.number)
         database.rows(
             "INSERT INTO erasure_part (erasure, connection, id, provider, revocation, ended) VALUES (?, ?, ?, ?, ?, 0)",
             (id_, connection.number, connection.id, connection.provider, msgspec.json.encode(told).decode()),
@@ -190,13 +191,21 @@ def begin(
     return found
 
 
+def _told_before(database: Database, number: int) -> Mapping[str, Any]:
+    """What became of a grant that was given back before; where there never was one, nothing is left either."""
+    before = jobs.latest(database, "revoke", number)
+    result = before.result if before is not None else None
+    return {"revoked": "fully", "reason": ""} if before is None or result is None else {**result, "reason": before.reason}
+
+
 def erase_sign_ins(database: Database, user: str, before: int, now: int) -> int:
-    """Erase a user's sign-ins that were begun by then. Gives how many are left.
+    """Erase a user's sign-ins and visits that were begun by then. Gives how many sign-ins are left.
 
     Those hold a grant that is still to be given back, or are just getting one: forgotten now, it would stay alive at the provider.
     """
     mine = '"user" = ? AND created_at <= ?'
     getting = "status = 'exchanging' AND expires_at > ?"
+    database.rows(f"DELETE FROM visit WHERE {mine}", (user, before))
     database.rows(f"DELETE FROM flow WHERE {mine} AND (sealed IS NULL OR account_found = '') AND NOT ({getting})", (user, before, now))
     database.rows(
         f"UPDATE flow SET status = 'failed', reason = '', link_hash = NULL, state_hash = NULL, browser_hash = NULL WHERE {mine} "
@@ -208,7 +217,7 @@ def erase_sign_ins(database: Database, user: str, before: int, now: int) -> int:
 
 
 def drop_sign_ins(database: Database, user: str, before: int) -> None:
-    """Erase a user's sign-ins that were begun by then, whatever they hold."""
+    """Erase a user's sign-ins that were begun by then, whatever they hold. (Their visits went when the erasure began.)"""
     database.rows('DELETE FROM flow WHERE "user" = ? AND created_at <= ?', (user, before))
 
 

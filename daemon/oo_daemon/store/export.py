@@ -33,6 +33,7 @@ LEFT_OUT: Mapping[str, str] = {
     "occurrence_day": "likewise",
     "source": "addresses that webhooks are posted to, with their secrets",
     "flow": "sign-ins under way; gone within a day",
+    "visit": "visits to their own page; gone within an hour or two",
     "subscriber": "when subscriptions are looked at next",
     "audit": "what administrators did; of a user only a random id is in it",
     "audit_subject": "which random id stands for whom",

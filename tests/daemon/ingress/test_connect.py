@@ -15,7 +15,8 @@ from daemon.ingress.wire import Dial, Notebook, Open, Wire
 
 from oo_daemon.connections.connect import Asked, Outcome
 from oo_daemon.identity.person import NotSignedIn, NotVouched, Person
-from oo_daemon.ingress.connect import connect_routes
+from oo_daemon.ingress.connect import ConnectPages
+from oo_daemon.ingress.proving import Proving
 from oo_daemon.ingress.server import public_application
 from oo_sdk import KeyField
 
@@ -83,16 +84,16 @@ def visit(open_door: Open, dial: Dial, notebook: Notebook, hub: Hub, public_url:
         if not listening:
             numbers = count(1)
             app = public_application(log=notebook)
-            routes = connect_routes(
-                hub,
+            proving = Proving(
                 public_url=public_url,
                 token=lambda: f"browser-{next(numbers)}",
                 clock=StoppedClock(),
                 rate=rate,
-                sign_in=AtIssuer(),
+                links={"connect": hub},
+                at_issuer=AtIssuer(),
                 tickets=Product(),
             )
-            app.add_routes(routes)
+            app.add_routes([*proving.routes(), *ConnectPages(connecting=hub, proving=proving, clock=StoppedClock()).routes()])
             listening.append(await open_door(app))
         return Browser(await dial(listening[0]))
 
@@ -165,7 +166,7 @@ class AtIssuer:
         return "https://id.example"
 
     async def begin(self, redirect_uri: str, *, purpose: str, carried: str = "") -> Gone:
-        assert (redirect_uri, purpose) == ("https://oo.example.org/identity/callback", "connecting")
+        assert (redirect_uri, purpose) == ("https://oo.example.org/identity/callback", "a link")
         return Gone(address="https://id.example/auth?state=s", kept=f"k.{carried}")
 
     async def finish(self, kept: str, answer: Mapping[str, str], *, purpose: str) -> tuple[Person, str]:
@@ -302,7 +303,7 @@ async def test_the_cookie_is_bound_to_host_and_browser(visit: Visit, hub: Hub, n
 def test_no_sign_in_over_plain_http(hub: Hub, public_url: str) -> None:
     """Away from loopback, only https will do."""
     with pytest.raises(ValueError, match="use an https address"):
-        connect_routes(hub, public_url=public_url, token=str, clock=StoppedClock())
+        Proving(public_url=public_url, token=str, clock=StoppedClock(), rate=10, links={"connect": hub})
 
 
 async def test_looking_spends_nothing(visit: Visit, hub: Hub) -> None:

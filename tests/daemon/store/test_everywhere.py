@@ -33,6 +33,7 @@ from oo_daemon.store import (
     uploads,
     uses,
     vault_keys,
+    visits,
 )
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.audit import Act
@@ -92,6 +93,36 @@ def test_the_audit(book: Book) -> None:
         assert [(each.number, each.stands_for) for each in audit.listed(database, 1)] == [(second.number, "user ada")]
         audit.forget(database, "user ada")
         assert [(each.number, each.stands_for) for each in audit.after(database, first.number, 9)] == [(second.number, "")]
+
+
+def test_visits(book: Book) -> None:
+    """A link is one browser's once somebody has proved there who they are, is used once, and what it opened ends; a receipt has no user."""
+    with book.transaction() as database:
+        for id_ in ("v1", "v2"):
+            visits.open_(database, id_, "ada", id_.encode(), NOW, NOW + 900 * SECOND)
+        assert visits.prove(database, b"v1", b"mine", NOW, "ticket")
+        assert not visits.prove(database, b"v1", b"other", NOW, "ticket")
+        assert visits.by_link(database, b"v1", b"other", NOW) is None
+        known = visits.by_link(database, b"v1", b"mine", NOW)
+        assert known is not None
+        assert (known.user, known.proved) == ("ada", "ticket")
+        terms = {"cookie_hash": b"cookie", "expires_at": NOW + HOUR}
+        assert not visits.begin(database, b"v1", b"other", NOW, **terms)  # type: ignore[arg-type]  # a dict has one type of values
+        assert visits.begin(database, b"v1", b"mine", NOW, **terms)  # type: ignore[arg-type]
+        assert not visits.begin(database, b"v1", b"mine", NOW, **terms)  # type: ignore[arg-type]
+        assert visits.by_cookie(database, b"cookie", NOW + HOUR) is None
+        begun = visits.by_cookie(database, b"cookie", NOW)
+        assert begun is not None
+        erasures.erase_sign_ins(database, "ada", NOW, NOW)
+        assert visits.by_cookie(database, b"cookie", NOW) is visits.by_link(database, b"v2", b"", NOW) is None
+        visits.erased(database, begun, b"cookie", "e1")
+        left = visits.by_cookie(database, b"cookie", NOW)
+        assert left is not None
+        assert (left.user, left.erasure) == (None, "e1")
+        visits.end(database, "v1")
+        assert visits.by_cookie(database, b"cookie", NOW) is None
+        visits.open_(database, "v3", "ada", b"v3", NOW, NOW + 1)
+        assert visits.drop_older(database, NOW + 2) == 1
 
 
 def test_budgets(book: Book) -> None:

@@ -16,7 +16,6 @@ from oo_daemon.identity.person import CannotTell, NotSignedIn, NotVouched
 from oo_daemon.ingress import pages
 from oo_daemon.ingress.api import in_its_words
 from oo_daemon.ingress.asking import form_of
-from oo_daemon.ingress.connect import SignsIn
 from oo_daemon.ingress.console.connections import ConnectionPages
 from oo_daemon.ingress.console.door import COOKIE, VISITOR, Door, keep, open_to_all
 from oo_daemon.ingress.console.events import EventPages
@@ -27,6 +26,7 @@ from oo_daemon.ingress.console.page import POLICY, page, see
 from oo_daemon.ingress.console.sources import SourcePages
 from oo_daemon.ingress.health import Looks
 from oo_daemon.ingress.privacy import Erases
+from oo_daemon.ingress.proving import SignsIn
 from oo_daemon.ingress.server import console_application
 from oo_daemon.ingress.tokens import ASKS_ITSELF, Tokens
 from oo_daemon.ports import Chance, Clock

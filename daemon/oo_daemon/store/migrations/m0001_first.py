@@ -64,6 +64,10 @@ STATEMENTS = (
         proved TEXT NOT NULL DEFAULT '', device {int} NOT NULL DEFAULT 0, poll_at {int},
         created_at {int} NOT NULL, expires_at {int} NOT NULL)""",
     "CREATE INDEX flow_to_poll ON flow (poll_at) WHERE poll_at IS NOT NULL",
+    # A person's time on their own page, in one browser, from a one-use link on.
+    """CREATE TABLE visit (
+        id TEXT NOT NULL PRIMARY KEY, link_hash {blob} UNIQUE, browser_hash {blob}, cookie_hash {blob} UNIQUE, "user" TEXT,
+        proved TEXT NOT NULL, erasure TEXT, created_at {int} NOT NULL, expires_at {int} NOT NULL)""",
     # What is promised to be done at a provider, until it is done: actions, and giving grants back.
     """CREATE TABLE job (
         number {serial}, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
