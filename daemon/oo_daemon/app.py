@@ -195,7 +195,7 @@ async def build(
         storage.on_damage(fatal.tell)
         storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
         await check(storage, keyring, clock)
-        await _rescue(storage, clock, out)
+        await _rescue(storage, clock, metrics, out)
         await storage.write(runs.trim, settings.retention.runs)
 
         if transport is None:
@@ -747,16 +747,20 @@ def _rehearse(intake: Intake, clock: ports.Clock) -> Rehearse:
     return rehearse
 
 
-async def _rescue(storage: Storage, clock: ports.Clock, out: Log) -> None:
+async def _rescue(storage: Storage, clock: ports.Clock, metrics: ports.Metrics, out: Log) -> None:
     """Free what the dead held: the lock says that no other daemon lives on this file."""
     if rescued := await storage.write(schedule.rescue, clock.now()):
         out.warning("runs_rescued", runs=rescued)
+        metrics.count("leases_rescued", rescued, kind="sync")
     if rescued := await storage.write(jobs.rescue):
         out.warning("jobs_rescued", jobs=rescued)
+        metrics.count("leases_rescued", rescued, kind="job")
     if rescued := await storage.write(inbox.rescue):
         out.warning("deliveries_rescued", deliveries=rescued)
+        metrics.count("leases_rescued", rescued, kind="delivery")
     if rescued := await storage.write(uploads.rescue):
         out.warning("imports_rescued", imports=rescued)
+        metrics.count("leases_rescued", rescued, kind="import")
     await storage.write(credentials.rescue)
     await storage.write(consumers.rescue_sinks)
 

@@ -39,6 +39,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
         "items_unreadable": "Items of a provider that were set aside, by provider.",
         "job_faults": "Jobs that failed by a fault of ours, by kind.",
         "jobs": "Jobs that came to an end, by kind, provider and state.",
+        "leases_rescued": "Work that a dead process had under way, freed at the start, by kind.",
         "plugin_blocks": "Times that a plugin kept all others from their turn for 0.2 seconds or more, by plugin.",
         "refreshes": "Credentials refreshed, by provider and outcome.",
         "revocations": "Connections ended, by provider and by what could be revoked.",
