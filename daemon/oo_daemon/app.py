@@ -103,11 +103,11 @@ from oo_vault import Keyring, Refresher
 
 #: Seconds that running syncs get to finish when the daemon stops.
 GRACE = 10.0
-CHECKPOINT_EVERY = 0.25
+#: Multiples of the tick, as it usually is, so that they wake the loop together.
+CHECKPOINT_EVERY, IMPORTS_EVERY = 0.2, 0.6
 #: How often the inbox is looked at; what arrives is worked on at once.
 INTAKE_EVERY = 1.0
 ERASING_EVERY = 1.0
-IMPORTS_EVERY = 0.5
 TIDY_EVERY = 3600.0
 #: Bytes of an answer that a sink may read: it is about the status.
 ANSWER_OF_A_RECEIVER = 64 * 1024
@@ -640,13 +640,10 @@ async def build(
             if not watch.disk.low:  # what a sync would bring could not be kept
                 await dispatcher.tick()
 
-        async def checkpoint() -> None:
-            await storage.checkpoint()
-
         for seconds, job, name in [
             (settings.sync.tick, dispatch, "dispatch"),
             (settings.sync.tick, worker.tick, "jobs"),
-            (CHECKPOINT_EVERY, checkpoint, "checkpoint"),
+            (CHECKPOINT_EVERY, storage.tend, "checkpoint"),
             (INTAKE_EVERY, intake.tick, "intake"),
             (ERASING_EVERY, erasing.tick, "erasing"),
             (IMPORTS_EVERY, imports.tick, "imports"),
@@ -844,7 +841,7 @@ def _tokens(chance: ports.Chance) -> Callable[[], str]:
 
 
 def _log_for(keyring: Keyring) -> LogFor:
-    return lambda connection, provider: log.logger(connection=keyring.log_tag(connection), provider=provider)
+    return lambda connection, provider: log.Lazy(lambda: log.logger(connection=keyring.log_tag(connection), provider=provider))
 
 
 async def _transport(settings: Settings) -> AiohttpTransport:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from oo_daemon.ports import Guests
+from oo_daemon.ports import Ended, Guests
 from oo_daemon.strikes import AtWork
 
 T = TypeVar("T")
@@ -83,6 +83,8 @@ class GuestLoop(Guests):
         self.loop.set_exception_handler(_tell_kind)
         self.loop.set_task_factory(self._task)  # type: ignore[arg-type]  # typeshed's takes generators, too: asyncio has no more of them
         self._there = self._back = _Crossing(self.loop)
+        self.errands: deque[_Errand] = deque()  #: that have not begun
+        self._hand: asyncio.Task[None]  #: who was sent for them last; the loop itself holds tasks by weak references only
         self._patience = patience
         self._named = named
         self._names: dict[int, str] = {}
@@ -128,11 +130,9 @@ class GuestLoop(Guests):
     async def run(self, work: Coroutine[Any, Any, T], *, of: object = None, item: str = "") -> T:
         """Run it there and wait; cancelling the wait cancels it there, and still waits for its end."""
         context = copy_context()
-        context.run(_OWNER.set, (self._name(of) if of is not None else "", item))
+        context.run(_OWNER.set, self._owner(of, item))
         home = asyncio.get_running_loop()
-        if self._back.loop is not home:
-            self._back = _Crossing(home)
-        visit: _Visit[T] = _Visit(back=self._back, ended=home.create_future())
+        visit: _Visit[T] = _Visit(back=self._way_back(home), ended=home.create_future())
         try:
             self._there.bring(lambda: visit.begin(self.loop, work, context))
         except RuntimeError:  # the loop is closed: say so, and not that a coroutine was never awaited
@@ -148,6 +148,37 @@ class GuestLoop(Guests):
                 self._there.bring(visit.cancel)
             await asyncio.wait({visit.left}, timeout=self._patience)
             raise
+
+    def begin(self, work: Coroutine[Any, Any, None], ended: Ended, *, of: object = None, item: str = "") -> Callable[[], object]:
+        """Run it there and go on; cancelled, it gets `patience` to end before it is left behind."""
+        home = asyncio.get_running_loop()
+        errand = _Errand(work, ended, self._owner(of, item), self._way_back(home))
+        self._there.bring_along(lambda: self._queue(errand), home)
+
+        def cancel() -> None:
+            if not errand.told:
+                home.call_later(self._patience, errand.tell, asyncio.CancelledError())
+                with suppress(RuntimeError):  # the loop is closed, and the guest was left behind
+                    self._there.bring(errand.cancel)
+
+        return cancel
+
+    def _queue(self, errand: _Errand) -> None:
+        self.errands.append(errand)
+        if len(self.errands) == 1:
+            self.send_a_hand()
+
+    def send_a_hand(self) -> None:
+        """Have somebody take the errands that have not begun. On the guests' loop."""
+        self._hand = asyncio.Task(_Hand(self), loop=self.loop)
+
+    def _owner(self, guest: object, item: str) -> tuple[str, str]:
+        return (self._name(guest) if guest is not None else "", item)
+
+    def _way_back(self, home: asyncio.AbstractEventLoop) -> _Crossing:
+        if self._back.loop is not home:
+            self._back = _Crossing(home)
+        return self._back
 
     async def stop(self) -> None:
         """Cancel what still runs there, then end the thread. Waits no longer than twice the patience."""
@@ -185,6 +216,17 @@ class _Crossing:
             except RuntimeError:
                 self._rung = False
                 raise
+
+    def bring_along(self, call: Callable[[], None], home: asyncio.AbstractEventLoop) -> None:
+        """Likewise, at the end of this turn of the calling loop, with whatever comes until then; where that loop is closed, never."""
+        self._calls.append(call)
+        if not self._rung:
+            self._rung = True
+            home.call_soon(self._ring)
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._arrive)
 
     def _arrive(self) -> None:
         self._rung = False  # before the first: who comes from now on rings again
@@ -272,8 +314,128 @@ class _Turns(Coroutine[Any, Any, T]):
         return self._work.__await__()
 
 
+class _Errand:
+    """A coroutine that needs no task of its own unless it has to wait. `tell` is called at home, `cancel` on the guests' loop."""
+
+    __slots__ = ("_ended", "back", "cancelled", "context", "error", "label", "owner", "task", "told", "work")
+
+    def __init__(self, work: Coroutine[Any, Any, None], ended: Ended, owner: tuple[str, str], back: _Crossing) -> None:
+        self.work, self.owner, self.back = work, owner, back
+        self.label = AtWork.label(*owner)
+        self.context = copy_context()
+        self.context.run(_OWNER.set, owner)
+        self.error: BaseException | None = None
+        self.task: asyncio.Task[Any] | None = None  #: while it waits
+        self.cancelled = False  #: before it began
+        self.told = False
+        self._ended = ended
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def tell(self, error: BaseException | None) -> None:
+        if not self.told:
+            self.told = True
+            self._ended(error)
+
+
+class _Hand(Coroutine[Any, Any, None]):
+    """What a task does that takes one errand after another. One that has to wait keeps the task, and another task goes on with the rest."""
+
+    #: Errands that are begun in one turn of the loop.
+    MOST: Final = 64
+
+    __slots__ = ("_held", "_loop")
+
+    def __init__(self, loop: GuestLoop) -> None:
+        self._loop = loop
+        self._held: _Errand | None = None
+
+    def send(self, value: Any) -> Any:
+        """Take a turn."""
+        if self._held is not None:
+            return self._go_on(self._held, self._held.work.send, value)
+        errands, over = self._loop.errands, list[_Errand]()
+        try:
+            while errands and len(over) < self.MOST:
+                errand = errands.popleft()
+                if errand.cancelled:
+                    errand.work.close()
+                    errand.error = asyncio.CancelledError()
+                elif (waits := self._turn(errand, errand.work.send, None)) is not _OVER:
+                    self._held, errand.task = errand, asyncio.current_task(self._loop.loop)
+                    return waits
+                over.append(errand)
+        finally:
+            if errands:
+                self._loop.send_a_hand()
+            for errand in over:
+                _bring_home(errand)
+        raise StopIteration
+
+    def throw(self, *error: Any) -> Any:
+        """Take a turn that begins with an error: cancelled, most of all."""
+        if self._held is None:  # the loop ends
+            while self._loop.errands:
+                self._loop.errands.popleft().work.close()
+            raise asyncio.CancelledError
+        return self._go_on(self._held, self._held.work.throw, *error)
+
+    def close(self) -> None:
+        """It is not wanted any more."""
+        if self._held is not None:
+            self._held.work.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise TypeError("a hand is a task's")
+
+    def _go_on(self, errand: _Errand, resume: Callable[..., Any], *given: Any) -> Any:
+        waits = self._turn(errand, resume, *given)
+        if waits is not _OVER:
+            return waits
+        self._held = errand.task = None
+        _bring_home(errand)
+        raise StopIteration
+
+    def _turn(self, errand: _Errand, resume: Callable[..., Any], *given: Any) -> Any:
+        """What it waits for now, or that it is over."""
+        turn = self._loop._begin(errand.owner, errand.label)
+        try:
+            return errand.context.run(resume, *given)
+        except StopIteration:
+            pass
+        except (SystemExit, KeyboardInterrupt) as exit_:  # would end the loop, and with it every other guest
+            errand.error = RuntimeError(f"a plugin raised {type(exit_).__name__}")
+        except BaseException as error:
+            errand.error = error
+        finally:
+            self._loop._end(turn)
+        return _OVER
+
+
+_OVER: Final = object()
+
+
+def _bring_home(errand: _Errand) -> None:
+    with suppress(RuntimeError):  # the loop at home is closed: nobody waits
+        errand.back.bring(lambda: errand.tell(errand.error))
+
+
 class SameLoop(Guests):
     """Runs guests on the caller's loop: for simulation and small tests."""
+
+    def begin(self, work: Coroutine[Any, Any, None], ended: Ended, *, of: object = None, item: str = "") -> Callable[[], object]:
+        """Run it here."""
+
+        def over(task: asyncio.Task[None]) -> None:
+            work.close()  # it may not have begun
+            ended(asyncio.CancelledError() if task.cancelled() else task.exception())
+
+        task = asyncio.ensure_future(_contained(work))
+        task.add_done_callback(over)
+        return task.cancel
 
     async def run(self, work: Coroutine[Any, Any, T], *, of: object = None, item: str = "") -> T:
         """Run it here."""

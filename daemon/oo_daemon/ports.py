@@ -5,10 +5,10 @@ Rooms take these as arguments; `app.build` brings the real ones, tests and simul
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -82,6 +82,10 @@ class Untraced:
 UNTRACED = Untraced()
 
 
+#: Hears the error that something ended with; None where it ended well.
+Ended: TypeAlias = Callable[[BaseException | None], None]
+
+
 class Guests(Protocol):
     """Where plugins' coroutines run: a loop of their own, so that one that stalls does not stop the listeners."""
 
@@ -90,6 +94,12 @@ class Guests(Protocol):
 
         `of` is the guest whose code it is, and `item` what it works on, where that is one of many: both are told of should it hold up
         the loop, or end the process.
+        """
+
+    def begin(self, work: Coroutine[Any, Any, None], ended: Ended, *, of: object = None, item: str = "") -> Callable[[], object]:
+        """Run it there and go on. `ended` hears here what it came to; what is given back cancels it, and `ended` hears of that, too.
+
+        For what comes in great numbers and mostly has nothing to wait for: it costs no task at either side.
         """
 
 

@@ -124,7 +124,7 @@ async def run_oo(rows: int, seconds: float, burst: int) -> dict[str, float]:
             figures["start_ms"] = (time.perf_counter() - began) * 1000
             figures["rows_start_ms"] = figures["start_ms"] - empty * 1000
             stalls: list[float] = [0.0]
-            stall = asyncio.create_task(_watch(stalls))
+            stall = asyncio.create_task(_watch(stalls)) if burst else None  # watching costs, too
             await asyncio.sleep(max(0.0, due / MICRO - time.time()))
             cpu, began = time.process_time(), time.perf_counter()
             if burst:
@@ -137,8 +137,9 @@ async def run_oo(rows: int, seconds: float, burst: int) -> dict[str, float]:
             late = await app.storage.read(
                 lambda database: database.rows("SELECT started_at, connection FROM schedule WHERE finished_fence > 0")
             )
-            stall.cancel()
-            figures["stall_ms"] = max(stalls) * 1000
+            if stall is not None:
+                stall.cancel()
+                figures["stall_ms"] = max(stalls) * 1000
     step = INTERVAL * MICRO / rows
     waits = [(started - due - (0 if burst else (number - 1) * step)) / MICRO for started, number in late]
     return {**figures, "dispatched": len(waits), "cpu_us": cpu / max(1, len(waits)) * 1e6, **percentiles(waits, "late_")}

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from oo_daemon.host import BLOCKS, GuestLoop, HostChance, HostClock, SameLoop, Turn
+from oo_daemon.host import BLOCKS, GuestLoop, HostChance, HostClock, SameLoop, Turn, _Hand
 from oo_daemon.ports import Guests
 from oo_daemon.strikes import AtWork, left
 
@@ -80,6 +82,141 @@ async def test_exceptions_pass(guests: GuestLoop) -> None:
 
     with pytest.raises(KeyError):
         await guests.run(fail())
+
+
+async def begun(guests: Guests, *works: Coroutine[Any, Any, None], of: object = None, item: str = "") -> list[BaseException | None]:
+    """Begin them all at once, and wait for their ends; gives those in the order in which they came."""
+    ends = list[BaseException | None]()
+    over = asyncio.Event()
+
+    def ended(error: BaseException | None) -> None:
+        ends.append(error)
+        if len(ends) == len(works):
+            over.set()
+
+    for work in works:
+        guests.begin(work, ended, of=of, item=item)
+    async with asyncio.timeout(PATIENCE):
+        await over.wait()
+    return ends
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["another thread", "the same loop"])
+async def test_errands(guests: GuestLoop, same: bool) -> None:
+    """Whoever begins something there goes on at once, and hears here what it came to."""
+    home, heard = threading.get_ident(), list[int]()
+
+    async def go(error: BaseException | None = None) -> None:
+        heard.append(threading.get_ident())
+        await asyncio.sleep(0)
+        if error is not None:
+            raise error
+
+    wrong = KeyError("x")
+    ends = await begun(SameLoop() if same else guests, go(), go(wrong), go(SystemExit(3)), go(asyncio.CancelledError()))
+    assert ends[:2] == [None, wrong]
+    assert str(ends[2]) == "a plugin raised SystemExit"
+    assert isinstance(ends[3], asyncio.CancelledError)
+    assert (set(heard) == {home}) is same
+
+
+async def test_who_does_not_wait_needs_no_task(guests: GuestLoop) -> None:
+    """Those that have nothing to wait for share a task, those that wait have each their own, and none waits for another."""
+    tasks = dict[str, set[object]](quick=set(), slow=set())
+    let_go = asyncio.Event()
+    waiting = list[asyncio.Future[None]]()
+
+    async def quick() -> None:
+        tasks["quick"].add(asyncio.current_task())
+
+    async def slow() -> None:
+        async with asyncio.timeout(PATIENCE):
+            waiting.append(asyncio.get_running_loop().create_future())
+            await waiting[-1]
+        tasks["slow"].add(asyncio.current_task())
+
+    def ended(error: BaseException | None) -> None:
+        ends.append(error)
+        if len(ends) == 60:
+            for each in waiting:
+                guests.loop.call_soon_threadsafe(each.set_result, None)
+        if len(ends) == 63:
+            let_go.set()
+
+    ends = list[BaseException | None]()
+    for number in range(63):
+        guests.begin(slow() if number % 21 == 0 else quick(), ended)
+    async with asyncio.timeout(PATIENCE):
+        await let_go.wait()
+    assert ends == [None] * 63
+    assert (len(tasks["quick"]), len(tasks["slow"])) == (3, 3)
+
+
+async def test_the_loop_turns_between_errands(guests: GuestLoop) -> None:
+    """However many are begun at once, others on the guests' loop come to their turn after some of them."""
+    done, seen = 0, list[int]()
+
+    async def quick() -> None:
+        nonlocal done
+        done += 1
+        if done == 1:
+            guests.loop.call_soon(lambda: seen.append(done))
+
+    assert await begun(guests, *(quick() for _ in range(500))) == [None] * 500
+    assert seen == [_Hand.MOST]
+
+
+async def test_what_an_errand_sets_is_its_own(guests: GuestLoop) -> None:
+    """What one sets in its context is not there for the next."""
+    mark = ContextVar("mark", default=0)
+    seen = list[int]()
+
+    async def go(number: int) -> None:
+        seen.append(mark.get())
+        mark.set(number)
+
+    await begun(guests, *(go(number) for number in range(1, 4)))
+    assert seen == [0, 0, 0]
+
+
+async def test_an_errand_is_cancelled(guests: GuestLoop) -> None:
+    """One that waits is cancelled where it waits, and its end is told when it has ended; one that has not begun does not begin."""
+    visitor = Visitor(slow_to_leave=True)
+    ends = list[BaseException | None]()
+    cancel = guests.begin(visitor(), ends.append)
+    await happened(visitor.begun)
+    cancel()
+    await happened(visitor.cancelled)
+    other = list[BaseException | None]()
+    guests.begin(visitor(), other.append)()
+    while not other:
+        await asyncio.sleep(0)
+    assert isinstance(other[0], asyncio.CancelledError)
+    assert ends == []
+    visitor.may_leave.set()
+    while not ends:
+        await asyncio.sleep(0)
+    assert isinstance(ends[0], asyncio.CancelledError)
+    assert visitor.ended.is_set()
+    cancel()
+
+
+async def test_an_errand_that_stays_is_left_behind() -> None:
+    """One that does not end though it was cancelled is given up after a while, and told of once."""
+    guests = GuestLoop(patience=0.05)
+    guests.start()
+    visitor = Visitor(stays=True)
+    ends = list[BaseException | None]()
+    cancel = guests.begin(visitor(), ends.append)
+    await happened(visitor.begun)
+    cancel()
+    async with asyncio.timeout(PATIENCE):
+        while not ends:
+            await asyncio.sleep(0.001)
+    visitor.may_leave.set()
+    await happened(visitor.ended)
+    await guests.stop()
+    assert [type(error) for error in ends] == [asyncio.CancelledError]
 
 
 @pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()], ids=lambda end: type(end).__name__)
@@ -374,6 +511,20 @@ async def test_who_is_at_work_is_written_where_it_outlives_the_process(watched: 
     with pytest.raises(ZeroDivisionError):
         await running
     assert seen == [[("acme-oo/notes", "action 1")]] * 2
+    assert watched.left() == []
+
+
+async def test_who_is_at_work_on_an_errand(watched: Watched) -> None:
+    """Likewise of what was only begun there, and of a task that it makes."""
+    seen: list[list[tuple[str, str]]] = []
+
+    async def look(*, deeper: bool) -> None:
+        seen.append(watched.left())
+        if deeper:
+            await asyncio.create_task(look(deeper=False))
+
+    assert await begun(watched.loop, look(deeper=False), look(deeper=True), of="notes", item="c1") == [None, None]
+    assert seen == [[("acme-oo/notes", "c1")]] * 3
     assert watched.left() == []
 
 

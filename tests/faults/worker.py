@@ -60,7 +60,8 @@ async def _write(storage: Storage, run: Run, owner: str, count: int, stop_after:
         draft = wire.draft("lab", Event("note", f"{owner}-{number}", Change.UPSERTED, payload=Document(title=owner)))
         mark = CursorMoved(run=run, cursor={owner: number}) if number % 2 else Held(run=run)
         await storage.accept(Batch(connection=connection, observed_at=now(), drafts=[draft], marks=(mark,)))
-        await storage.write(schedule.heartbeat, run, now() + int(LEASE * SECOND))
+        if not await storage.write(schedule.heartbeat, [run], now() + int(LEASE * SECOND)):
+            raise LeaseLost("by its heartbeat")
         if number + 1 == stop_after:
             print("stopping", flush=True)
             os.kill(os.getpid(), signal.SIGSTOP)

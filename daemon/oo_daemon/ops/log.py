@@ -14,7 +14,7 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -22,6 +22,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from oo_daemon.ops.live import Live
+from oo_sdk import Log
 from oo_vault import watch_secrets
 
 #: One for the process, as what it is written to is.
@@ -106,6 +107,33 @@ def logger(**fields: Any) -> structlog.typing.FilteringBoundLogger:
     """A logger with these fields on each line."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(**fields)
     return bound
+
+
+class Lazy:
+    """The SDK's `Log`: a logger that is made when something is to be logged, since most that are given out say nothing."""
+
+    __slots__ = ("_log", "_make")
+
+    def __init__(self, make: Callable[[], Log]) -> None:
+        self._make = make
+        self._log: Log | None = None
+
+    def _made(self) -> Log:
+        if self._log is None:
+            self._log = self._make()
+        return self._log
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """For the author."""
+        self._made().debug(event, **fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """For the operator, when all is well."""
+        self._made().info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """For the operator, when something wants attention."""
+        self._made().warning(event, **fields)
 
 
 def _first_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -180,4 +180,4 @@ def _cumulated(counts: Sequence[int]) -> list[tuple[str, float]]:
 
 
 def _series(name: str, labels: Mapping[str, str]) -> Series:
-    return name, tuple(sorted(labels.items()))
+    return name, tuple(sorted(labels.items())) if len(labels) > 1 else tuple(labels.items())

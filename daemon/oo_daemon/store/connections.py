@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -15,8 +15,7 @@ from oo_daemon.store.models import ConnectionRow
 State = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected", "erasing"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """Who is linked to what. `number` is the store's own; `id` is random and what others see."""
 
     number: int
@@ -94,6 +93,12 @@ def by_id(database: Database, id_: str) -> Connection | None:
 def by_number(database: Database, number: int) -> Connection | None:
     """The connection with the store's own number."""
     return next(iter(_found(database, "number = ?", number)), None)
+
+
+def by_numbers(database: Database, numbers: Iterable[int]) -> dict[int, Connection]:
+    """The connections with these numbers, as far as there are some."""
+    rows = database.each(f"SELECT {_COLUMNS} FROM connection WHERE number = ?", ((number,) for number in numbers))
+    return {row[0]: _value(row) for row in rows}
 
 
 def of(database: Database, user: str, provider: str, account: str) -> Connection | None:

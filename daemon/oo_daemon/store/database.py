@@ -66,6 +66,10 @@ class Database(peewee.Database):
     def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each of the parameters."""
 
+    @abstractmethod
+    def each(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
+        """Execute one statement that answers for each of the parameters; gives all answers, in order."""
+
 
 class _Role(threading.local):
     reads_only = False
@@ -113,6 +117,10 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
     def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each of the parameters."""
         self.handle().executemany(sql, parameters)
+
+    def each(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
+        """Execute one statement that answers for each of the parameters; gives all answers, in order."""
+        return self.handle().executemany(sql, parameters).fetchall()
 
     def in_transaction_now(self) -> bool:
         """False also where an error inside a savepoint has ended the whole transaction (SQLITE_FULL does)."""

@@ -45,6 +45,16 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase, Database):
         """Execute one statement for each of the parameters."""
         self.handle().cursor().executemany(translated(sql), parameters)
 
+    def each(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
+        """Execute one statement that answers for each of the parameters; gives all answers, in order."""
+        cursor, rows = self.handle().cursor(), list[Row]()
+        cursor.executemany(translated(sql), parameters, returning=True)
+        while cursor.description:
+            rows += cursor.fetchall()
+            if not cursor.nextset():
+                break
+        return rows
+
     def in_transaction_now(self) -> bool:
         """True also where an error has broken the transaction, which takes nothing but its ROLLBACK any more."""
         return self.handle().info.transaction_status != TransactionStatus.IDLE

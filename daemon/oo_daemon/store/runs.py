@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from oo_daemon.store.database import Database
 
@@ -11,8 +12,7 @@ from oo_daemon.store.database import Database
 KEPT = 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class Tally(NamedTuple):
     """What a run came to, in numbers."""
 
     calls: int = 0  #: requests to the provider
@@ -35,14 +35,18 @@ class Logged:
     tally: Tally
 
 
+def live(database: Database) -> int:
+    """How many have not ended."""
+    ((count,),) = database.rows("SELECT count(*) FROM run WHERE finished_at IS NULL")
+    return int(count)
+
+
 def begin(database: Database, runs: Iterable[tuple[int, int]], now: int, kept: int = KEPT) -> None:
     """Note runs that were just claimed, by connection and fence. What was under way there before is lost, and the oldest is forgotten."""
     runs = list(runs)
-    database.many(
-        "UPDATE run SET finished_at = ?, outcome = 'lost', detail = 'the daemon ended before it did' "
-        "WHERE connection = ? AND finished_at IS NULL",
-        [(now, connection) for connection, _ in runs],
-    )
+    under_way = {connection for (connection,) in database.rows("SELECT connection FROM run WHERE finished_at IS NULL")}
+    if lost := [connection for connection, _ in runs if connection in under_way]:
+        lose(database, lost, now, "the daemon ended before it did")
     database.many(
         "INSERT INTO run (connection, slot, fence, started_at, outcome, detail, calls, bytes, pages, events, unreadable) "
         "VALUES (?, ?, ?, ?, 'running', '', 0, 0, 0, 0, 0) ON CONFLICT (connection, slot) DO UPDATE SET fence = excluded.fence, "
@@ -52,26 +56,27 @@ def begin(database: Database, runs: Iterable[tuple[int, int]], now: int, kept: i
     )
 
 
-def end(
-    database: Database, connection: int, fence: int, *, now: int, outcome: str, detail: str, next_run_at: int | None, tally: Tally
-) -> None:
-    """Note how a run ended."""
-    database.rows(
+class Ended(NamedTuple):
+    """How a run ended."""
+
+    connection: int
+    fence: int
+    now: int
+    outcome: str
+    detail: str
+    next_run_at: int | None
+    tally: Tally
+
+
+def end(database: Database, ended: Iterable[Ended]) -> None:
+    """Note how runs ended."""
+    database.many(
         "UPDATE run SET finished_at = ?, outcome = ?, detail = ?, next_run_at = ?, calls = ?, bytes = ?, pages = ?, events = ?, "
-        "unreadable = ? WHERE connection = ? AND fence = ?",
-        (
-            now,
-            outcome,
-            detail,
-            next_run_at,
-            tally.calls,
-            tally.bytes,
-            tally.pages,
-            tally.events,
-            tally.unreadable,
-            connection,
-            fence,
-        ),
+        "unreadable = ? WHERE connection = ? AND finished_at IS NULL AND fence = ?",
+        [
+            (now, outcome, detail, next_run_at, *tally, connection, fence)
+            for connection, fence, now, outcome, detail, next_run_at, tally in ended
+        ],
     )
 
 

@@ -6,9 +6,10 @@ one's writes are refused. Tries are counted at the claim, so that a run that kil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -22,8 +23,11 @@ from oo_daemon.store.runs import Tally
 WINDOW = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+#: The connection and the fence of a run.
+Place: TypeAlias = tuple[int, int]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One claimed run of one connection."""
 
     connection: int
@@ -34,6 +38,11 @@ class Run:
     unmoved: int = 0  #: runs in a row that asked the provider and left the cursor where it was
     of: Connection | None = None  #: the connection as it was at the claim
     traceparent: str = ""  #: of what announced it, among the traces
+
+    @property
+    def place(self) -> Place:
+        """What no other run has."""
+        return (self.connection, self.fence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,35 +125,63 @@ def of(database: Database, connection: int, now: int) -> Schedule | None:
     return None
 
 
+#: Nobody holds it: takes now, and the end of a lease that would be absurd.
+_FREE = "(s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)"
+
+
+def _due(wanted: str, besides: str = "") -> str:
+    """What is due, longest first: takes now, what `_FREE` takes, and how many. CROSS JOIN keeps SQLite from beginning with all that are."""
+    return (
+        f"SELECT {wanted} FROM schedule s CROSS JOIN connection c "
+        f"WHERE s.next_run_at <= ? AND c.number = s.connection AND {_FREE} AND c.state = 'active' {besides}"
+        "ORDER BY s.next_run_at, s.connection LIMIT ?"
+    )
+
+
+#: Both take what `_due` takes.
+_PEOPLE, _ALL = _due('c."user"'), _due("s.connection")
+_WHOSE = 's.connection, s.next_run_at, c."user" AS person'
+_NOT_CROWDED = 'AND c."user" NOT IN (SELECT person FROM live WHERE runs >= ?) '
+#: Whose turn it is among what is due: takes now and the end of an absurd lease, what `_due` takes, with the most that one user may have
+#: under way before how many are looked at, and then that most again, and how many to choose.
+_TURNS = (
+    'WITH live AS (SELECT c."user" AS person, count(*) AS runs FROM run r CROSS JOIN schedule s CROSS JOIN connection c '
+    "WHERE r.finished_at IS NULL AND s.connection = r.connection AND c.number = r.connection "
+    'AND s.lease_until > ? AND s.lease_until <= ? GROUP BY c."user"), '
+    f"due AS ({_due(_WHOSE, _NOT_CROWDED)}), "
+    "turns AS (SELECT d.connection, d.next_run_at, coalesce(l.runs, 0) + "
+    "row_number() OVER (PARTITION BY d.person ORDER BY d.next_run_at, d.connection) AS turn "
+    "FROM due d LEFT JOIN live l ON l.person = d.person) "
+    "SELECT connection FROM turns WHERE turn <= ? ORDER BY turn, next_run_at, connection LIMIT ?"
+)
+_IN_TURN = f"SELECT s.connection FROM schedule s WHERE s.connection IN ({_TURNS}) AND {_FREE}"
+
+
 def claim(database: Database, owner: str, now: int, until: int, limit: int, most: int = WINDOW, remembered: int = runs.KEPT) -> list[Run]:
     """Claim connections that are due and that nobody holds, in one statement, and note their runs.
 
     Users take turns: first comes who has the fewest runs under way, then who is longest due; nobody gets more than `most` at once.
     A lease that ends absurdly late was written before the clock was set back: it does not stand.
     """
-    if not database.rows("SELECT 1 FROM schedule WHERE next_run_at <= ? LIMIT 1", (now,)):
-        return []  # as most of the time: whose turn it is costs a hundred times as much to find out
     absurd = until + (until - now)
+    free = (now, absurd)
+    people = [person for (person,) in database.rows(_PEOPLE, (now, *free, limit + 1))]
+    if not people:
+        return []
+    values: tuple[int, ...]
+    if len(people) <= limit and max(Counter(people).values()) + runs.live(database) <= most:
+        chosen, values = _ALL, (now, *free, limit)  # to find out whose turn it is costs several times as much
+    else:
+        chosen, values = _IN_TURN, (now, absurd, now, *free, most, WINDOW, most, limit, *free)
     rows = database.rows(
-        # CROSS JOIN keeps SQLite from beginning with all connections.
-        'WITH live AS (SELECT c."user" AS person, count(*) AS runs FROM run r CROSS JOIN schedule s CROSS JOIN connection c '
-        "WHERE r.finished_at IS NULL AND s.connection = r.connection AND c.number = r.connection "
-        'AND s.lease_until > ? AND s.lease_until <= ? GROUP BY c."user"), '
-        'due AS (SELECT s.connection, s.next_run_at, c."user" AS person FROM schedule s CROSS JOIN connection c '
-        f"WHERE s.next_run_at <= ? AND c.number = s.connection AND {_FREE} AND c.state = 'active' "
-        'AND c."user" NOT IN (SELECT person FROM live WHERE runs >= ?) ORDER BY s.next_run_at, s.connection LIMIT ?), '
-        "turns AS (SELECT d.connection, d.next_run_at, coalesce(l.runs, 0) + "
-        "row_number() OVER (PARTITION BY d.person ORDER BY d.next_run_at, d.connection) AS turn "
-        "FROM due d LEFT JOIN live l ON l.person = d.person) "
         "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ? "
-        "WHERE connection IN (SELECT s.connection FROM schedule s WHERE s.connection IN "
-        "(SELECT connection FROM turns WHERE turn <= ? ORDER BY turn, next_run_at, connection LIMIT ?) "
-        f"AND {_FREE} {database.locking('FOR UPDATE OF s SKIP LOCKED')}) "
+        f"WHERE connection IN ({chosen} {database.locking('FOR UPDATE OF s SKIP LOCKED')}) "
         "RETURNING next_run_at, connection, fence, tries, cursor, shape, unmoved, traceparent",
-        (now, absurd, now, now, absurd, most, WINDOW, owner, until, now, most, limit, now, absurd),
+        (owner, until, now, *values),
     )
     rows.sort(key=lambda row: row[:2])  # RETURNING keeps no order
     runs.begin(database, ((row[1], row[2]) for row in rows), now, remembered)
+    of = connections.by_numbers(database, (row[1] for row in rows))
     return [
         Run(
             connection=connection,
@@ -153,15 +190,11 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
             cursor=_cursor(cursor),
             shape=shape,
             unmoved=unmoved,
-            of=connections.by_number(database, connection),
+            of=of.get(connection),
             traceparent=traceparent,
         )
         for _, connection, fence, tries, cursor, shape, unmoved, traceparent in rows
     ]
-
-
-#: Nobody holds it: takes now, and the end of a lease that would be absurd.
-_FREE = "(s.lease_until IS NULL OR s.lease_until <= ? OR s.lease_until > ?)"
 
 
 def waiting(database: Database, now: int) -> bool:
@@ -213,13 +246,12 @@ def set_back(database: Database, now: int, by: int, after: int, limit: int) -> i
     return last
 
 
-def heartbeat(database: Database, run: Run, until: int) -> None:
-    """Hold the lease longer. Raises `LeaseLost`."""
-    _fenced(
+def heartbeat(database: Database, under_way: Iterable[Run], until: int) -> set[Place]:
+    """Hold the leases of these runs longer; gives those that still had theirs."""
+    return _held(
         database,
         "UPDATE schedule SET lease_until = ? WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
-        run,
-        until,
+        [(until, run.connection, run.fence) for run in under_way],
     )
 
 
@@ -255,8 +287,7 @@ def pushed(database: Database, connection: int, now: int) -> None:
 _NOTED = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushes:
+class Pushes(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the pushes of a connection."""
 
     heard: bool  #: ever
@@ -265,12 +296,16 @@ class Pushes:
     timetable: str | None = None  #: when it is synced, where that is said for it alone
 
 
-def pushes(database: Database, connection: int) -> Pushes:
-    """What is known of a connection's pushes."""
-    rows = database.rows("SELECT pushed_at, nudged_at, stretch, timetable FROM schedule WHERE connection = ?", (connection,))
-    for pushed_at, nudged_at, stretch, timetable in rows:
-        return Pushes(heard=pushed_at is not None, announced=nudged_at is not None, stretch=stretch, timetable=timetable)
-    return Pushes(heard=False, announced=False, stretch=1)
+def pushes(database: Database, connections: Iterable[int]) -> dict[int, Pushes]:
+    """What is known of the pushes of these connections; of one that is gone, nothing."""
+    rows = database.each(
+        "SELECT connection, pushed_at, nudged_at, stretch, timetable FROM schedule WHERE connection = ?",
+        ((connection,) for connection in connections),
+    )
+    return {
+        connection: Pushes(heard=pushed_at is not None, announced=nudged_at is not None, stretch=stretch, timetable=timetable)
+        for connection, pushed_at, nudged_at, stretch, timetable in rows
+    }
 
 
 def poll_again(database: Database, connection: int, at: int) -> None:
@@ -327,9 +362,14 @@ def rescue(database: Database, now: int) -> int:
     return len(held)
 
 
+def _held(database: Database, sql: str, parameters: Iterable[Sequence[Any]]) -> set[Place]:
+    """Execute an update that asks for the fence, for each of the parameters; gives the runs that it met."""
+    return {(connection, fence) for connection, fence in database.each(f"{sql} RETURNING connection, fence", parameters)}
+
+
 def _fenced(database: Database, sql: str, run: Run, *values: Any) -> None:
     """Execute an update that ends in the run's connection and fence, and insist that it met the row."""
-    if not database.rows(f"{sql} RETURNING connection", (*values, run.connection, run.fence)):
+    if not _held(database, sql, [(*values, run.connection, run.fence)]):
         raise LeaseLost("another run has taken over this connection")
 
 
@@ -445,8 +485,7 @@ class CursorMoved:
             database.rows("UPDATE schedule SET trail = NULL WHERE connection = ?", (self.run.connection,))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEnded:
+class RunEnded(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: a run is over; the lease is free, the next run is planned, and the log has it."""
 
     run: Run
@@ -462,34 +501,44 @@ class RunEnded:
 
     def apply(self, database: Database) -> None:
         """Write it."""
-        tries = self.run.tries if self.keep_tries else 0
-        _fenced(
-            database,
-            # Somebody may have asked for another sync meanwhile: then it is due later than this run began, and that stands.
-            "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, finished_at = ?, finished_fence = fence, "
-            "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, "
-            "tries = ?, not_before = ?, unmoved = ?, stretch = ?, "
-            "nudged_at = CASE WHEN nudged_at > started_at THEN nudged_at END, "
-            "traceparent = CASE WHEN nudged_at > started_at THEN traceparent ELSE '' END "
-            "WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
-            self.run,
-            self.now,
-            self.next_run_at,
-            self.outcome,
-            self.detail,
-            self.tally.events,
-            tries,
-            self.not_before,
-            self.unmoved,
-            self.stretch,
-        )
-        runs.end(
-            database,
-            self.run.connection,
-            self.run.fence,
-            now=self.now,
-            outcome=self.outcome,
-            detail=self.detail,
-            next_run_at=self.next_run_at,
-            tally=self.tally,
-        )
+        if not end(database, [self]):
+            raise LeaseLost("another run has taken over this connection")
+
+
+def end(database: Database, ended: Sequence[RunEnded]) -> set[Place]:
+    """End many runs at once; gives those that still had their lease. Nothing of the others is written."""
+    held = _held(
+        database,
+        # Somebody may have asked for another sync meanwhile: then it is due later than this run began, and that stands.
+        "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, finished_at = ?, finished_fence = fence, "
+        "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, "
+        "tries = ?, not_before = ?, unmoved = ?, stretch = ?, "
+        "nudged_at = CASE WHEN nudged_at > started_at THEN nudged_at END, "
+        "traceparent = CASE WHEN nudged_at > started_at THEN traceparent ELSE '' END "
+        "WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+        [
+            (
+                mark.now,
+                mark.next_run_at,
+                mark.outcome,
+                mark.detail,
+                mark.tally.events,
+                mark.run.tries if mark.keep_tries else 0,
+                mark.not_before,
+                mark.unmoved,
+                mark.stretch,
+                mark.run.connection,
+                mark.run.fence,
+            )
+            for mark in ended
+        ],
+    )
+    runs.end(
+        database,
+        [
+            runs.Ended(mark.run.connection, mark.run.fence, mark.now, mark.outcome, mark.detail, mark.next_run_at, mark.tally)
+            for mark in ended
+            if mark.run.place in held
+        ],
+    )
+    return held

@@ -150,6 +150,12 @@ class Transactions:
     """
 
     database: SqliteDatabase
+    changes: int = -1
+
+    def changed(self) -> bool:
+        """Say whether something was written since this was last asked."""
+        before, self.changes = self.changes, -1 if self.database.is_closed() else self.database.handle().total_changes()
+        return self.changes != before or before < 0
 
     def run(self, items: Sequence[_Item]) -> None:
         """Run all; afterwards each item has its result, or its error and left no trace."""
@@ -359,6 +365,7 @@ class ThreadedStorage:
         self._listeners: list[Callable[[], None]] = []
         self._on_damage: Callable[[Corrupt], None] = lambda _: None
         self._on_commit: Callable[[], AbstractContextManager[object]] = nullcontext
+        self._grown = True  #: the write-ahead log may hold what is not yet in the file
         database.close()  # the opener's connection; each thread brings its own
         self._reader_count = readers
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader", initializer=database.read_only)
@@ -420,6 +427,7 @@ class ThreadedStorage:
         while items := self._queue.take(self.MOST, self.BULK):
             with self._on_commit():
                 transactions.run(items)
+            self._grown = transactions.changed() or self._grown
             self._tell(items)
         _close(self._database)
 
@@ -452,6 +460,16 @@ class ThreadedStorage:
                 raise explain(error) from error
 
         return await _in(self._maintenance, work)
+
+    async def tend(self) -> None:
+        """A checkpoint, where something was written since the last one that moved everything."""
+        if self._grown:
+            self._grown = False
+            pages, moved = -1, -1
+            try:
+                pages, moved = await self.checkpoint()
+            finally:
+                self._grown = self._grown or moved < pages or pages < 0
 
     async def close(self) -> None:
         """Commit what waits, empty the write-ahead log, and stop the threads."""

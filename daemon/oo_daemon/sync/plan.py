@@ -93,6 +93,21 @@ class Step:
     not_before: int = 0  #: the provider asks for that, whoever else would have it sooner
 
 
+def word(outcome: Outcome) -> Word:
+    """An outcome in short."""
+    match outcome:
+        case Done() | CutShort() | QuotaUsed():
+            return "done"
+        case Later() | LostPlace():
+            return "later"
+        case SignedOut():
+            return "signed_out"
+        case Stalled():
+            return "stalled"
+        case Retired() | Broken():
+            return "failed"
+
+
 def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread: float, due: int | None = None) -> Step:
     """Say what happens to a connection after one sync. Touches nothing.
 
@@ -108,29 +123,29 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
 
     match outcome:
         case Done():
-            return Step(outcome="done", detail="", run_at=at(interval * (0.95 + 0.1 * spread)) if due is None else due)
+            return Step(outcome=word(outcome), detail="", run_at=at(interval * (0.95 + 0.1 * spread)) if due is None else due)
         case CutShort():
-            return Step(outcome="done", detail="there is more: the sync goes on soon", run_at=now)
+            return Step(outcome=word(outcome), detail="there is more: the sync goes on soon", run_at=now)
         case QuotaUsed(reason=reason, until=until):
             wait = min(max((until - now) / SECOND, 1.0), DAY)
-            return Step(outcome="done", detail=reason, run_at=at(asked(wait)), not_before=at(wait))
+            return Step(outcome=word(outcome), detail=reason, run_at=at(asked(wait)), not_before=at(wait))
         case Later(reason=reason, after=after):
             run_at = at(max(backoff(tries, spread), asked(after or 0.0)))
             floor = at(min(after, DAY)) if after else 0
-            return Step(outcome="later", detail=reason, run_at=run_at, keep_tries=True, not_before=floor)
+            return Step(outcome=word(outcome), detail=reason, run_at=run_at, keep_tries=True, not_before=floor)
         case SignedOut(reason=reason):
-            return Step(outcome="signed_out", detail=reason, run_at=None, sign_in=True)
+            return Step(outcome=word(outcome), detail=reason, run_at=None, sign_in=True)
         case LostPlace(reason=reason):
             # The first time at once, from the beginning; a provider that forgets again and again is not asked at once again.
             wait = 0.0 if tries <= 1 else backoff(tries, spread)
-            return Step(outcome="later", detail=reason, run_at=at(wait), keep_tries=True, forget_cursor=True)
+            return Step(outcome=word(outcome), detail=reason, run_at=at(wait), keep_tries=True, forget_cursor=True)
         case Retired(reason=reason):
-            return Step(outcome="failed", detail=reason, run_at=at(DAY), keep_tries=True)
+            return Step(outcome=word(outcome), detail=reason, run_at=at(DAY), keep_tries=True)
         case Stalled(runs=runs):
             detail = f"the last {runs} syncs asked the provider and got no further: tell the connector's author, or start it again"
-            return Step(outcome="stalled", detail=detail, run_at=max(due or at(interval), at(backoff(runs, spread))))
+            return Step(outcome=word(outcome), detail=detail, run_at=max(due or at(interval), at(backoff(runs, spread))))
         case Broken(reason=reason):
-            return Step(outcome="failed", detail=reason, run_at=at(max(backoff(tries, spread), BASE)), keep_tries=True)
+            return Step(outcome=word(outcome), detail=reason, run_at=at(max(backoff(tries, spread), BASE)), keep_tries=True)
 
 
 #: Where pushes work a poll only looks whether they left something out: each that finds nothing doubles the next wait, up to this (seconds).

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import compress
+from typing import NamedTuple
 
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.guest import GuestClock, LogFor, sentence
@@ -17,7 +19,7 @@ from oo_daemon.store.accept import Batch, Draft, Mark
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore, LeaseLost
-from oo_daemon.store.schedule import CursorMoved, Run, RunEnded
+from oo_daemon.store.schedule import CursorMoved, Pushes, Run, RunEnded
 from oo_daemon.store.storage import Storage
 from oo_daemon.sync import plan
 from oo_daemon.sync.schedule import Line
@@ -57,9 +59,51 @@ class Limits:
     first_fetch_days: int = 0  #: how far back a first fetch goes; 0: everything
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class UnderWay(asyncio.Future[None]):
+    """A run under way: done when its end is written. Who cancels it ends it without an outcome; it is done when its connector has ended."""
+
+    def __init__(self, taken: Taken, began: float, beat: float) -> None:
+        super().__init__()
+        self.taken = taken
+        self.began = began  #: by the clock that only grows, as the next
+        self.beat = beat  #: when its lease is to be renewed
+        self.cut: plan.Outcome | LeaseLost | TimeUp | None = None  #: why we ended it
+        self.left = False  #: it was cancelled
+        self.stop: Callable[[], object] | None = None  #: cancels its connector; None: that has ended
+
+    def cancel(self, msg: object = None) -> bool:
+        """End it without an outcome; False: its end is being written."""
+        if self.stop is None:
+            return False
+        self.left = True
+        self.stop()
+        return True
+
+    def over(self) -> None:
+        """Tell whoever waits."""
+        if self.left:
+            super().cancel()
+        elif not self.done():
+            self.set_result(None)
+
+
+class TimeUp:
+    """It has run as long as one run may."""
+
+
+class _Ending(NamedTuple):
+    """A run that has an outcome, on the way into the store."""
+
+    run: UnderWay
+    outcome: plan.Outcome
+    unmoved: int
+    now: int
+    spread: float
+
+
+@dataclass(slots=True, kw_only=True)
 class Sync:
-    """What a run needs."""
+    """What a run needs, and the runs under way."""
 
     storage: Storage
     registry: Registry
@@ -74,13 +118,18 @@ class Sync:
     connection_event: ConnectionEvent
     line: Line = field(default_factory=Line)
     trace: Trace = UNTRACED
+    _under_way: dict[UnderWay, None] = field(default_factory=dict)
+    _watching: asyncio.Task[None] | None = None
+    _endings: list[_Ending] = field(default_factory=list)  #: that are written together
+    _writing: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def run(self, run: Run) -> None:
-        """Run one claimed connection to its end: what goes wrong becomes its outcome."""
-        connection = run.of
-        if connection is None:
-            return  # it was being erased when it was claimed
-        began, log = self.clock.monotonic(), self.log_for(connection.id, connection.provider)
+    def run(self, run: Run) -> asyncio.Future[None]:
+        """Begin a claimed run: what goes wrong becomes its outcome. What many runs need alike is done for all of them at once."""
+        connection, began = run.of, self.clock.monotonic()
+        if connection is None:  # it was being erased when it was claimed
+            nothing = asyncio.get_running_loop().create_future()
+            nothing.set_result(None)
+            return nothing
         connector = self.registry.connectors.get(connection.provider)
         taken = Taken(
             storage=self.storage,
@@ -91,49 +140,81 @@ class Sync:
             run=run,
             connection=connection,
             connector=connector or Connector(),
-            log=log,
+            log=self.log_for(connection.id, connection.provider),
         )
-        try:
-            with self.trace.span("sync", run.traceparent, provider=connection.provider):
-                if connector is None:
-                    outcome: plan.Outcome = plan.Broken(reason=f"the connector {connection.provider} is not loaded: see `oo plugins`")
-                else:
-                    outcome = await self._outcome(taken, began)
-                await self._end(taken, outcome)
-        except LeaseLost:
-            log.warning("sync_lost_lease")
-        except CannotStore as fault:
-            log.warning("sync_end_not_stored", reason=str(fault))  # the lease runs out and the run is claimed again
-        self.metrics.observe("sync_seconds", self.clock.monotonic() - began, provider=connection.provider)
+        under_way = UnderWay(taken, began, began + self.limits.heartbeat)
+        if connector is None:
+            self._end(under_way, plan.Broken(reason=f"the connector {connection.provider} is not loaded: see `oo plugins`"))
+            return under_way
+        self._under_way[under_way] = None
+        if self._watching is None:
+            self._watching = asyncio.ensure_future(self._watch())
+        work = self._fetch(taken, began) if self.trace is UNTRACED else self._traced(taken, began)
+        under_way.stop = self.guests.begin(work, lambda error: self._ended(under_way, error), of=connector)
+        return under_way
 
-    async def _outcome(self, taken: Taken, began: float) -> plan.Outcome:
-        """What the run came to. Raises `LeaseLost` when another run has taken over."""
-        work = asyncio.ensure_future(self.guests.run(self._fetch(taken, began), of=taken.connector))
-        watch = asyncio.ensure_future(self._watch(taken.run))
-        try:
-            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-            # The watch ends well when the time is up, and badly when the lease is lost or the database refuses.
-            ended = work if work.done() else watch if watch.exception() else None
-        finally:
-            await _cancel(work, watch)
-        if ended is not None:
-            return _meaning(ended)
-        if taken.moved:
-            return plan.CutShort()
-        # Going on at once would end in the same place.
-        seconds = f"{self.limits.run_limit:.0f} s"
-        return plan.Later(reason=f"the sync was cut after {seconds} without a checkpoint: tell the connector's author if that goes on")
+    def _ended(self, run: UnderWay, error: BaseException | None) -> None:
+        """The connector has ended."""
+        run.stop = None
+        del self._under_way[run]
+        if not self._under_way and self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        match run.cut or error:
+            case _ if run.left:
+                run.over()
+            case LeaseLost():
+                self._lost(run)
+            case TimeUp():
+                self._end(run, _cut_short(run.taken, self.limits.run_limit))
+            case None | BaseException():
+                self._end(run, _meaning(error))
+            case outcome:
+                self._end(run, outcome)
 
-    async def _watch(self, run: Run) -> None:
-        """Hold the lease, as long as the guests' loop turns, until the run's time is up."""
-        left = self.limits.run_limit
-        while left > 0:
-            nap = min(self.limits.heartbeat, left)
-            await self.clock.sleep(nap)
-            left -= nap
-            if left > 0:
-                await self.guests.run(_turn())
-                await self.storage.write(schedule.heartbeat, run, self.clock.now() + int(self.limits.lease * SECOND))
+    async def _watch(self) -> None:
+        """Hold the leases of runs that take long, as long as the guests' loop turns, and end those whose time is up."""
+        beat, limit = self.limits.heartbeat, self.limits.run_limit
+        while going := [run for run in self._under_way if run.cut is None]:
+            now = self.clock.monotonic()
+            await self.clock.sleep(max(0.0, min(min(run.beat, run.began + limit) for run in going) - now))
+            now = self.clock.monotonic()
+            for run in [run for run in self._under_way if now >= run.began + limit]:
+                self._cut(run, TimeUp())
+            due = [run for run in self._under_way if run.cut is None and now >= run.beat]
+            if not due:
+                continue
+            await self.guests.run(_turn())
+            try:
+                until = self.clock.now() + int(self.limits.lease * SECOND)
+                held = await self.storage.write(schedule.heartbeat, [run.taken.run for run in due], until)
+            except CannotStore as fault:
+                for run in due:
+                    self._cut(run, plan.Later(reason=sentence(fault)))
+                continue
+            for run in due:
+                run.beat = self.clock.monotonic() + beat
+                if run.taken.run.place not in held:
+                    self._cut(run, LeaseLost("another run has taken over this connection"))
+        self._watching = None
+
+    def _cut(self, run: UnderWay, why: plan.Outcome | LeaseLost | TimeUp) -> None:
+        """End a run that does not end by itself; one that has ended meanwhile keeps its outcome."""
+        if run.stop is not None and run.cut is None:
+            run.cut = why
+            run.stop()
+
+    async def _traced(self, taken: Taken, began: float) -> None:
+        """Fetch as one stretch of the traces."""
+        error: BaseException | None = None
+        with self.trace.span("sync", taken.run.traceparent, provider=taken.connection.provider):
+            try:
+                await self._fetch(taken, began)
+            except BaseException as fault:
+                error = fault
+            self.trace.note(outcome=plan.word(_meaning(error)), events=taken.events)
+        if error is not None:
+            raise error
 
     async def _fetch(self, taken: Taken, began: float) -> None:
         """Take signals as they come. Runs on the guests' loop. Raises `GaveWay` after a checkpoint."""
@@ -155,9 +236,11 @@ class Sync:
                     raise GaveWay
         finally:
             try:
-                await taken.keep()
+                if taken.drafts:
+                    await taken.keep()
             finally:
-                await _close(signals)
+                if getattr(signals, "ag_frame", signals) is not None:  # else it has ended by itself
+                    await _close(signals)
 
     async def _page(self, taken: Taken, signals: AsyncIterator[Signal]) -> bool:
         """Take signals up to the next checkpoint; False: there are no more."""
@@ -176,75 +259,165 @@ class Sync:
             return await self.storage.read(schedule.place_of, run, overlap)
         return run.cursor
 
-    async def _end(self, taken: Taken, outcome: plan.Outcome) -> None:
-        connection, run, now, spread = taken.connection, taken.run, self.clock.now(), self.chance.uniform(0.0, 1.0)
+    def _end(self, run: UnderWay, outcome: plan.Outcome) -> None:
+        """Write how a run ended, together with others that end in the same turn of the loop."""
+        taken = run.taken
         motion = plan.Motion(
             asked=bool(taken.calls.made or taken.events or taken.open_end),
             moved=taken.moved,
             news=bool(taken.events or taken.open_end),
             listed=taken.listing,
         )
-        unmoved = plan.unmoved(run.unmoved, outcome, motion)
-        if unmoved >= plan.STALLED and unmoved > run.unmoved:
+        unmoved = plan.unmoved(taken.run.unmoved, outcome, motion)
+        if unmoved >= plan.STALLED and unmoved > taken.run.unmoved:
             outcome = plan.Stalled(runs=unmoved)
+        self._endings.append(_Ending(run, outcome, unmoved, self.clock.now(), self.chance.uniform(0.0, 1.0)))
+        if len(self._endings) == 1:
+            asyncio.get_running_loop().call_soon(self._write_endings)
 
-        interval, stretch, due = self.limits.interval, 1, None
+    def _write_endings(self) -> None:
+        endings, self._endings = self._endings, []
+        alone = [isinstance(ending.outcome, plan.SignedOut | plan.LostPlace) for ending in endings]
+        together = [ending for ending, by_itself in zip(endings, alone, strict=True) if not by_itself]
+        for work in [self._write(together), *map(self._write_alone, compress(endings, alone))]:
+            task = asyncio.ensure_future(work)
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
 
-        def step(outcome: plan.Outcome) -> plan.Step:
-            return plan.next_step(outcome, tries=run.tries, now=now, interval=interval * stretch, spread=spread, due=due)
+    async def _write(self, endings: Sequence[_Ending]) -> None:
+        """Write ends that change nothing but the schedule."""
 
-        planned = step(outcome)
+        def write(database: Database) -> list[plan.Step | None]:
+            known = schedule.pushes(database, (ending.run.taken.run.connection for ending in endings))
+            marks, steps = list[RunEnded](), list[plan.Step]()
+            for ending in endings:
+                step, stretch = self._step(ending, known.get(ending.run.taken.run.connection, _NO_PUSHES))
+                steps.append(step)
+                marks.append(_mark(ending, step, stretch))
+            held = schedule.end(database, marks)
+            return [step if mark.run.place in held else None for mark, step in zip(marks, steps, strict=True)]
+
+        try:
+            steps = await self.storage.write(write)
+        except CannotStore as fault:
+            for ending in endings:
+                self._not_stored(ending.run, fault)
+        except BaseException as fault:
+            if isinstance(fault, Exception) and len(endings) > 1:  # what the store does not take of one must not keep it from the others
+                for ending in endings:
+                    await self._write([ending])
+            else:
+                for ending in endings:
+                    ending.run.set_exception(fault)
+        else:
+            for ending, step in zip(endings, steps, strict=True):
+                if step is None:
+                    self._lost(ending.run)
+                else:
+                    self._stored(ending.run, step)
+
+    async def _write_alone(self, ending: _Ending) -> None:
+        """Write an end that changes more."""
+        planned: plan.Step
 
         def last(database: Database) -> Batch:
-            nonlocal planned, interval, stretch, due
-            pushes, stretch = schedule.pushes(database, run.connection), 1
-            match kept(pushes.timetable):
-                case Every(seconds=seconds):
-                    interval = seconds
-                case Cron() as cron:
-                    due = next_time(cron, now)
-            if isinstance(outcome, plan.Done) and pushes.timetable is None:
-                stretch = plan.stretched(
-                    pushes.stretch,
-                    heard=pushes.heard,
-                    announced=pushes.announced,
-                    news=taken.events > 0,
-                    interval=self.limits.interval,
-                )
-            planned = step(outcome)
+            nonlocal planned
+            connection = ending.run.taken.connection
+            pushes = schedule.pushes(database, [connection.number]).get(connection.number, _NO_PUSHES)
+            planned, stretch = self._step(ending, pushes)
             if planned.sign_in and _changed(database, connection):
                 # Its owner has signed in again, or is leaving: what this run says is of the grant before.
-                planned = step(plan.Later(reason="the connection was changed during the sync"))
-            return self._last(taken, planned, unmoved, stretch, now)
+                later = plan.Later(reason="the connection was changed during the sync")
+                planned, stretch = self._step(ending._replace(outcome=later), pushes)
+            return self._last(ending, planned, stretch)
 
-        await self.storage.accept(last)
-        self.metrics.count("syncs", provider=connection.provider, outcome=planned.outcome)
-        self.trace.note(outcome=planned.outcome, events=taken.events)
-        if taken.events or planned.detail or planned.outcome != "done":  # else it is no news, and in the run log
-            taken.log.info("sync_ended", outcome=planned.outcome, events=taken.events, detail=_detail(taken, planned))
+        try:
+            await self.storage.accept(last)
+        except LeaseLost:
+            self._lost(ending.run)
+        except CannotStore as fault:
+            self._not_stored(ending.run, fault)
+        except BaseException as fault:
+            ending.run.set_exception(fault)
+        else:
+            self._stored(ending.run, planned)
 
-    def _last(self, taken: Taken, step: plan.Step, unmoved: int, stretch: int, now: int) -> Batch:
-        """The batch that ends the run."""
-        connection = taken.connection
-        ended = RunEnded(
-            run=taken.run,
-            now=now,
-            next_run_at=step.run_at,
-            outcome=step.outcome,
-            detail=_detail(taken, step),
-            tally=taken.tally,
-            keep_tries=step.keep_tries,
-            not_before=step.not_before,
-            unmoved=unmoved,
-            stretch=stretch,
+    def _step(self, ending: _Ending, pushes: Pushes) -> tuple[plan.Step, int]:
+        """What happens to the connection now, and by how much its interval is longer."""
+        interval, stretch, due = self.limits.interval, 1, None
+        match kept(pushes.timetable):
+            case Every(seconds=seconds):
+                interval = seconds
+            case Cron() as cron:
+                due = next_time(cron, ending.now)
+        if isinstance(ending.outcome, plan.Done) and pushes.timetable is None:
+            stretch = plan.stretched(
+                pushes.stretch,
+                heard=pushes.heard,
+                announced=pushes.announced,
+                news=ending.run.taken.events > 0,
+                interval=self.limits.interval,
+            )
+        step = plan.next_step(
+            ending.outcome, tries=ending.run.taken.run.tries, now=ending.now, interval=interval * stretch, spread=ending.spread, due=due
         )
-        marks: list[Mark] = [CursorMoved(run=taken.run, cursor=None)] if step.forget_cursor else []
-        marks.append(ended)
+        return step, stretch
+
+    def _last(self, ending: _Ending, step: plan.Step, stretch: int) -> Batch:
+        """The batch that ends the run."""
+        run, connection = ending.run.taken.run, ending.run.taken.connection
+        marks: list[Mark] = [CursorMoved(run=run, cursor=None)] if step.forget_cursor else []
+        marks.append(_mark(ending, step, stretch))
         drafts: tuple[Draft, ...] = ()
         if step.sign_in:
-            marks.append(StateChanged(number=connection.number, state="needs_sign_in", reason=step.detail, now=now))
-            drafts = (self.connection_event(connection, "needs_sign_in", now, reason=step.detail),)
-        return Batch(connection=connection, observed_at=now, drafts=drafts, marks=tuple(marks))
+            marks.append(StateChanged(number=connection.number, state="needs_sign_in", reason=step.detail, now=ending.now))
+            drafts = (self.connection_event(connection, "needs_sign_in", ending.now, reason=step.detail),)
+        return Batch(connection=connection, observed_at=ending.now, drafts=drafts, marks=tuple(marks))
+
+    def _stored(self, run: UnderWay, step: plan.Step) -> None:
+        taken = run.taken
+        self.metrics.count("syncs", provider=taken.connection.provider, outcome=step.outcome)
+        if taken.events or step.detail or step.outcome != "done":  # else it is no news, and in the run log
+            taken.log.info("sync_ended", outcome=step.outcome, events=taken.events, detail=_detail(taken, step))
+        self._over(run)
+
+    def _lost(self, run: UnderWay) -> None:
+        run.taken.log.warning("sync_lost_lease")
+        self._over(run)
+
+    def _not_stored(self, run: UnderWay, fault: CannotStore) -> None:
+        run.taken.log.warning("sync_end_not_stored", reason=str(fault))  # the lease runs out and the run is claimed again
+        self._over(run)
+
+    def _over(self, run: UnderWay) -> None:
+        self.metrics.observe("sync_seconds", self.clock.monotonic() - run.began, provider=run.taken.connection.provider)
+        run.over()
+
+
+_NO_PUSHES = Pushes(heard=False, announced=False, stretch=1)
+
+
+def _mark(ending: _Ending, step: plan.Step, stretch: int) -> RunEnded:
+    return RunEnded(
+        run=ending.run.taken.run,
+        now=ending.now,
+        next_run_at=step.run_at,
+        outcome=step.outcome,
+        detail=_detail(ending.run.taken, step),
+        tally=ending.run.taken.tally,
+        keep_tries=step.keep_tries,
+        not_before=step.not_before,
+        unmoved=ending.unmoved,
+        stretch=stretch,
+    )
+
+
+def _cut_short(taken: Taken, limit: float) -> plan.Outcome:
+    """A run whose time was up."""
+    if taken.moved:
+        return plan.CutShort()
+    # Going on at once would end in the same place.
+    return plan.Later(reason=f"the sync was cut after {limit:.0f} s without a checkpoint: tell the connector's author if that goes on")
 
 
 def _changed(database: Database, connection: Connection) -> bool:
@@ -261,15 +434,13 @@ async def _turn() -> None:
     """Nothing: what runs it shows that it turns."""
 
 
-def _meaning(work: asyncio.Future[None]) -> plan.Outcome:
-    """An ended run's outcome, from the error's name. Raises `LeaseLost` when another run has taken over."""
-    if work.cancelled():
-        return plan.Later(reason="the sync was cancelled")
-    match work.exception():
+def _meaning(error: BaseException | None) -> plan.Outcome:
+    """An ended run's outcome, from the error's name."""
+    match error:
         case None:
             return plan.Done()
-        case LeaseLost() as lost:
-            raise lost
+        case asyncio.CancelledError():
+            return plan.Later(reason="the sync was cancelled")
         case GaveWay():
             return plan.CutShort()
         case SignInAgain() as error:
@@ -295,9 +466,3 @@ async def _close(signals: object) -> None:
     if close is not None:
         with suppress(Exception):  # what the run came to is known already
             await close()
-
-
-async def _cancel(*tasks: asyncio.Future[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

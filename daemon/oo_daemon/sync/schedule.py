@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -40,6 +40,9 @@ class SchedulerTicker:
     def __init__(self) -> None:
         # In UTC: the host's own zone may be unreadable, and skips hours.
         self._scheduler = _Scheduler(timezone=UTC, executors={"default": _AtOnce()})
+        self._jobs: dict[
+            float, list[Callable[[], None]]
+        ] = {}  #: by their interval: what comes at the same time is one job of APScheduler's
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self._stopping = False
 
@@ -51,7 +54,10 @@ class SchedulerTicker:
                 self._under_way[name] = work = asyncio.ensure_future(job())
                 work.add_done_callback(lambda work: self._ended(name, work))
 
-        self._scheduler.add_job(call, _Every(seconds), id=name, coalesce=True, misfire_grace_time=None)
+        calls = self._jobs.setdefault(seconds, [])
+        calls.append(call)
+        if len(calls) == 1:
+            self._scheduler.add_job(lambda: _call(calls), _Every(seconds), coalesce=True, misfire_grace_time=None)
 
     def _ended(self, name: str, work: asyncio.Future[None]) -> None:
         del self._under_way[name]
@@ -68,6 +74,11 @@ class SchedulerTicker:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+
+def _call(calls: Sequence[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
 
 
 class _AtOnce(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
@@ -116,7 +127,7 @@ MISSED = 10.0
 #: What was missed is made up for within this, or sooner where it is little (seconds).
 CATCH_UP = 300.0
 #: Runs that are begun in one turn of the loop: everybody else waits as long as that takes.
-AT_ONCE = 32
+AT_ONCE = 100
 #: Seconds by which two clocks may differ before one of them was set.
 _SET = 5.0
 #: Rows that one step of catching up takes.
@@ -139,7 +150,7 @@ class Dispatcher:
     remembered: int = runs.KEPT  #: runs of each connection
     line: Line = field(default_factory=Line)
     _catching_up: CatchUp = field(init=False)
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _running: set[asyncio.Future[None]] = field(default_factory=set)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _stopping: bool = False
 
@@ -171,9 +182,9 @@ class Dispatcher:
             for place, run in enumerate(claimed):
                 if self._stopping:
                     break  # `stop` gives the rest back
-                task = asyncio.ensure_future(self._guarded(run))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                work = asyncio.ensure_future(self.run(run))
+                self._running.add(work)
+                work.add_done_callback(self._ended)
                 if place % AT_ONCE == AT_ONCE - 1:
                     await _Turn()
             self.metrics.gauge("syncs_running", len(self._running))
@@ -184,10 +195,9 @@ class Dispatcher:
         now = self.clock.now()
         return schedule.claim(database, self.owner, now, now + int(self.lease * SECOND), hands, self.most, self.remembered)
 
-    async def _guarded(self, run: Run) -> None:
-        try:
-            await self.run(run)
-        except Exception as error:
+    def _ended(self, work: asyncio.Future[None]) -> None:
+        self._running.discard(work)
+        if not work.cancelled() and (error := work.exception()) is not None:
             # Ours, not the connector's: the lease runs out and the run is claimed again, with its try counted.
             self.log.warning("run_failed", reason=type(error).__name__)
             self.metrics.count("run_faults")
@@ -265,5 +275,5 @@ class _Turn:
         yield
 
 
-async def _all(tasks: set[asyncio.Task[None]]) -> None:
+async def _all(tasks: set[asyncio.Future[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)

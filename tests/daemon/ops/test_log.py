@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 import structlog
+from daemon.virtual import Notes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +80,25 @@ def test_json() -> None:
     log.logger(connection="4f2a", provider="acme").info("sync_ended", events=3, late=None, share=0.5, done=True)
     line = {"event": "sync_ended", "level": "info", "connection": "4f2a", "provider": "acme"}
     assert out.last() == {**line, "events": 3, "late": None, "share": 0.5, "done": True}
+
+
+def test_a_logger_that_is_made_when_something_is_said() -> None:
+    """What most never use is made with the first line, once."""
+    made = 0
+
+    def make() -> Notes:
+        nonlocal made
+        made += 1
+        return notes
+
+    notes = Notes()
+    lazy = log.Lazy(make)
+    assert made == 0
+    lazy.debug("a", x=1)
+    lazy.info("b")
+    lazy.warning("c", y=2)
+    assert made == 1
+    assert notes.lines == [("debug", "a", {"x": 1}), ("info", "b", {}), ("warning", "c", {"y": 2})]
 
 
 def test_console() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from daemon.store.inbox_contract import InboxContract
 from daemon.store.world import LEASE, NOW, SECOND, Told, connect, decode, delete, identity, occur, signed_in, upsert
@@ -140,9 +141,9 @@ class StoreContract(InboxContract):
         )
         await storage.accept(batch)
         paused = await storage.read(connections.by_number, made.number)
-        assert paused == replace(made, state="needs_sign_in", reason="the grant is gone", changed_at=NOW + 1, version=2)
+        assert paused == msgspec.structs.replace(made, state="needs_sign_in", reason="the grant is gone", changed_at=NOW + 1, version=2)
         again = await storage.write(connections.put, signed_in(id="unused", label="new", scopes=(), meta={}), NOW + 2)
-        assert again == replace(made, label="new", scopes=(), meta={}, changed_at=NOW + 2, version=3)
+        assert again == msgspec.structs.replace(made, label="new", scopes=(), meta={}, changed_at=NOW + 2, version=3)
 
     async def test_connections_are_listed_oldest_first(self, storage: Storage) -> None:
         """A listing is of all, of a user, of a provider, or of both."""
@@ -214,18 +215,19 @@ class StoreContract(InboxContract):
         """Who did not hold on is replaced when its time is up, not before; then its writes are refused, and its tries go on."""
         connection = await storage.write(connect)
         old = await _claim(storage)
-        await storage.write(schedule.heartbeat, old, NOW + LEASE + 5)
+        assert await storage.write(schedule.heartbeat, [old], NOW + LEASE + 5) == {old.place}
         assert await storage.write(schedule.claim, "you", NOW + LEASE + 4, NOW + 2 * LEASE, 1) == []
         (new,) = await storage.write(schedule.claim, "you", NOW + LEASE + 5, NOW + 2 * LEASE + 5, 1)
         assert (new.fence, new.tries) == (old.fence + 1, 2)
         for mark in (Held(run=old), CursorMoved(run=old, cursor={"a": 1}), ListingBegun(run=old), _ended(old)):
             with pytest.raises(LeaseLost):
                 await storage.accept(_batch(connection, upsert("n1"), marks=(mark,)))
-        with pytest.raises(LeaseLost):
-            await storage.write(schedule.heartbeat, old, NOW + 9 * LEASE)
+        assert await storage.write(schedule.heartbeat, [old, new], NOW + 2 * LEASE + 5) == {new.place}
         assert await _told(storage) == []
         await storage.accept(_batch(connection, upsert("n1"), marks=(Held(run=new),)))
         assert len(await _told(storage)) == 1
+        assert await storage.write(schedule.end, [_ended(old, next_run_at=1), _ended(new)]) == {new.place}
+        assert (await _schedule(storage, connection)).next_run_at == NOW
 
     @pytest.mark.rows("E10")
     async def test_a_lease_from_a_clock_that_was_set_back_does_not_stand(self, storage: Storage) -> None:
@@ -263,7 +265,7 @@ class StoreContract(InboxContract):
         assert await storage.read(schedule.place_of, run, 60 * 60 * SECOND) == {"at": 1}, "what was before it is forgotten"
         forgotten = CursorMoved(run=run, cursor=None, now=NOW)
         await storage.write(forgotten.apply)
-        assert await storage.read(schedule.place_of, replace(run, cursor={"at": 9}), 60 * SECOND) == {"at": 9}
+        assert await storage.read(schedule.place_of, msgspec.structs.replace(run, cursor={"at": 9}), 60 * SECOND) == {"at": 9}
 
     async def test_a_timetable_is_kept_and_plans(self, storage: Storage) -> None:
         """It plans what waits, not before the provider would have it, and nothing that runs."""
@@ -278,7 +280,7 @@ class StoreContract(InboxContract):
         planned = await storage.read(schedule.of, number, NOW)
         assert planned is not None
         assert (planned.timetable, planned.next_run_at) == ("y", NOW)
-        assert (await storage.read(schedule.pushes, number)).timetable == "y"
+        assert (await storage.read(schedule.pushes, [number]))[number].timetable == "y"
 
     async def test_what_a_bucket_holds(self, storage: Storage) -> None:
         """Full before the first draw; then what is left and fills in; nothing while it is closed."""
@@ -313,8 +315,7 @@ class StoreContract(InboxContract):
         for mark in (end, Held(run=run)):
             with pytest.raises(LeaseLost):
                 await storage.accept(_batch(connection, marks=(mark,)))
-        with pytest.raises(LeaseLost):
-            await storage.write(schedule.heartbeat, run, NOW + LEASE)
+        assert await storage.write(schedule.heartbeat, [run], NOW + LEASE) == set()
 
     @pytest.mark.rows("H10")
     async def test_tries_count_up_until_a_run_ends_well(self, storage: Storage) -> None:
@@ -376,9 +377,7 @@ class StoreContract(InboxContract):
         (yours,) = await storage.write(schedule.claim, "you", NOW, NOW + LEASE, 1)
         assert await storage.write(schedule.release, "me", NOW + 7) == 1
         assert await storage.write(schedule.release, "me", NOW + 7) == 0
-        with pytest.raises(LeaseLost):
-            await storage.write(schedule.heartbeat, mine, NOW + LEASE)
-        await storage.write(schedule.heartbeat, yours, NOW + LEASE)
+        assert await storage.write(schedule.heartbeat, [mine, yours], NOW + LEASE) == {yours.place}
         (again,) = await storage.write(schedule.claim, "you", NOW + 7, NOW + LEASE, 9)
         assert (again.connection, again.tries, again.fence) == (mine.connection, 1, mine.fence + 1)
 

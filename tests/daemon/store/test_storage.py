@@ -295,6 +295,28 @@ async def test_a_checkpoint_empties_the_log(storage: ThreadedStorage, path: Path
     assert log.stat().st_size == 0
 
 
+async def test_the_log_is_tended_where_something_was_written(storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint is made after something was written, again while something was in its way, and not for nothing."""
+    await storage.write(lambda database: database.rows("SELECT 1"))
+    await storage.tend()
+    made, found = 0, [(-1, -1), (9, 4), (9, 9)]
+
+    async def checkpoint() -> tuple[int, int]:
+        nonlocal made
+        made += 1
+        return found[made - 1]
+
+    monkeypatch.setattr(storage, "checkpoint", checkpoint)
+    for _ in range(2):
+        await storage.write(lambda database: database.rows("SELECT 1"))
+        await storage.tend()
+    assert made == 0
+    await storage.write(lambda database: database.rows("UPDATE stream SET epoch = epoch + 1"))
+    for _ in range(6):
+        await storage.tend()
+    assert made == 3
+
+
 async def test_a_checkpoint_that_is_in_the_way_is_left_to_the_next(storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A truncating checkpoint beside a transaction of the writer gives up and says so."""
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)

@@ -18,8 +18,7 @@ from oo_daemon.host import GuestLoop, SameLoop
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.store import runs, schedule
-from oo_daemon.store.errors import CannotStore, LeaseLost
-from oo_daemon.sync import run as run_module
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.sync import taken as taken_module
 from oo_sdk import (
     ApiRetired,
@@ -89,7 +88,7 @@ async def test_batches(hub: Hub) -> None:
     await hub.connect()
     storage = Observed(hub.storage)
     await hub.once(hub.sync(Scripted([*numbered(1200), Checkpoint({"at": 1200})]), storage=storage))
-    assert storage.batches == [(500, ("Held",)), (500, ("Held",)), (200, ("CursorMoved",)), (0, ("RunEnded",))]
+    assert storage.batches == [(500, ("Held",)), (500, ("Held",)), (200, ("CursorMoved",))]
     assert len(hub.events()) == 1200
 
 
@@ -98,7 +97,7 @@ async def test_an_exact_batch(hub: Hub) -> None:
     await hub.connect()
     storage = Observed(hub.storage)
     await hub.once(hub.sync(Scripted([*numbered(500), Checkpoint({"at": 500})]), storage=storage))
-    assert storage.batches == [(500, ("Held",)), (0, ("CursorMoved",)), (0, ("RunEnded",))]
+    assert storage.batches == [(500, ("Held",)), (0, ("CursorMoved",))]
 
 
 async def test_heavy_batches(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +107,7 @@ async def test_heavy_batches(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Observed(hub.storage)
     large = [note(f"n{number}", "x" * 300) for number in range(6)]
     await hub.once(hub.sync(Scripted([*large, Checkpoint({})]), storage=storage))
-    assert storage.batches == [(4, ("Held",)), (2, ("CursorMoved",)), (0, ("RunEnded",))]
+    assert storage.batches == [(4, ("Held",)), (2, ("CursorMoved",))]
 
 
 async def test_events_without_a_checkpoint(hub: Hub) -> None:
@@ -772,12 +771,34 @@ async def test_a_disk_that_stays_full(hub: Hub) -> None:
     assert hub.told() == [("n1", "A", 1)]
 
 
+async def test_an_end_that_the_store_does_not_take(hub: Hub) -> None:
+    """Ends that come together are written together; what cannot be written of one does not keep it from the others."""
+    for name in ("c1", "c2", "c3"):
+        await hub.connect(name, user=name)
+    writes = 0
+
+    def refuse(what: str) -> None:
+        nonlocal writes
+        writes += what == "write"
+        if what == "write" and writes in (1, 3):  # all three together, and the second by itself
+            raise ValueError("ada's diary")
+
+    now = hub.clock.now()
+    sync = hub.sync(Scripted([Checkpoint({"at": 1})]), storage=Observed(hub.storage, before=refuse))
+    claimed = await hub.storage.write(schedule.claim, "me", now, now + int(hub.limits.lease * SECOND), 10)
+    ends = await asyncio.gather(*map(sync.run, claimed), return_exceptions=True)
+    assert [type(end) for end in ends] == [type(None), ValueError, type(None)]
+    assert [(await hub.schedule(number)).outcome for number in (1, 2, 3)] == ["done", None, "done"]
+
+
 async def test_a_heartbeat_that_cannot_be_stored(hub: Hub) -> None:
     """A run whose lease cannot be held longer ends, and is tried again later."""
     await hub.connect()
 
+    refused = iter([True, False])
+
     def refuse(what: str) -> None:
-        if what == "write":
+        if next(refused):
             raise CannotStore("another program holds the database: try again")
 
     await hub.once(hub.sync(Scripted([nap(100)]), storage=Observed(hub.storage, before=refuse)))
@@ -807,16 +828,6 @@ async def test_on_the_guests_loop(hub: Hub) -> None:
         await guests.stop()
     assert threads != [threading.get_ident()]
     assert (await hub.schedule()).outcome == "done"
-
-
-def test_lease_lost_is_no_outcome() -> None:
-    """The error of a lost lease is nobody's fault: it is passed on."""
-    loop = asyncio.new_event_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-    ended.set_exception(LeaseLost("x"))
-    with pytest.raises(LeaseLost):
-        run_module._meaning(ended)
-    loop.close()
 
 
 # --- cursors ---------------------------------------------------------------------------------------------------------
