@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -36,6 +38,11 @@ def programs() -> Path | None:
     return next((folder for folder in (*inside, *debian) if (folder / "postgres").exists()), None)
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        return int(door.getsockname()[1])
+
+
 class Server:
     """One cluster. `durable`: it keeps its promises in a power cut, and is slower."""
 
@@ -51,13 +58,24 @@ class Server:
         data = self.root / "data"
         options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
         subprocess.run([programs / "initdb", "-D", data, *options], check=True, stdout=subprocess.DEVNULL, timeout=LONGEST, **self._who)
-        settings = ("listen_addresses=", f"unix_socket_directories={self.root}", "max_connections=60", *(() if durable else QUICK))
+        self.port = _free_port()
+        settings = (
+            "listen_addresses=127.0.0.1",
+            f"port={self.port}",
+            f"unix_socket_directories={self.root}",
+            "max_connections=100",
+            *(() if durable else QUICK),
+        )
+        self._arguments = [str(programs / "postgres"), "-D", str(data), *(f"--{setting}" for setting in settings)]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again after `kill`."""
         # It hangs on our end of a pipe, so that it ends with us, whatever ends us.
         leash = '"$@" & read -r _; kill -INT $!; wait $!'
-        arguments = [str(programs / "postgres"), "-D", str(data), *(f"--{setting}" for setting in settings)]
-        with (self.root / "log").open("wb") as log:
+        with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["sh", "-c", leash, "leash", *arguments],
+                ["sh", "-c", leash, "leash", *self._arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -65,9 +83,23 @@ class Server:
             )
         self._main = self._connected()
 
+    def kill(self) -> None:
+        """End it as a power cut would, with all of its connections; `start` recovers it."""
+        os.kill(int((self.root / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        self._main.close()
+        self._process.communicate(timeout=LONGEST)
+
     def address(self, name: str) -> str:
         """The address of a database."""
-        return f"postgresql://postgres@/{name}?host={self.root}"
+        return f"postgresql://postgres@/{name}?host={self.root}&port={self.port}"
+
+    def over_tcp(self, name: str, port: int | None = None) -> str:
+        """The address of a database over TCP; `port` is that of a proxy in between."""
+        return f"postgresql://postgres@127.0.0.1:{port or self.port}/{name}"
+
+    def settled(self) -> psycopg.Connection:
+        """A connection of our own to the server, to look and to interfere."""
+        return self._main
 
     def _connected(self) -> psycopg.Connection:
         deadline = time.monotonic() + LONGEST

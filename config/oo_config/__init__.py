@@ -16,7 +16,7 @@ from oo_config.settings import (
     Sync,
     Vault,
 )
-from oo_config.spelling import Network
+from oo_config.spelling import Network, Server
 
 __all__ = [
     "ConfigError",
@@ -31,6 +31,7 @@ __all__ = [
     "Private",
     "Problem",
     "Public",
+    "Server",
     "Settings",
     "Shown",
     "Sync",

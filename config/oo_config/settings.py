@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from oo_config import places
 from oo_config.declared import Known, derived, setting
-from oo_config.spelling import MIB, Bytes, FilePath, Host, Networks, Seconds, Url, is_loopback
+from oo_config.spelling import MIB, Bytes, DatabasePlace, FilePath, Host, Networks, Seconds, Url, is_loopback
 
 #: Seconds.
 DAY = 86_400.0
@@ -96,8 +96,22 @@ class Places:
         "$STATE_DIRECTORY, else $XDG_STATE_HOME/oo-integrations, else ~/.local/state/oo-integrations",
         "folder for everything that must outlive a restart; on a local file system",
     )
-    database: FilePath = derived(_database, "oo.sqlite3 in places.state", "SQLite file with connections, inbox and outbox")
+    database: DatabasePlace = derived(
+        _database,
+        "oo.sqlite3 in places.state",
+        "SQLite file with connections, inbox and outbox; or the PostgreSQL that several daemons share",
+    )
     socket: FilePath = derived(_socket, "oo.sock in $RUNTIME_DIRECTORY, else in places.state", "Unix socket of the private listener")
+
+    @property
+    def beside(self) -> Path:
+        """The folder for what lies beside the database: its own where it is a file, else the one for everything that must not be lost."""
+        return self.database.parent if isinstance(self.database, Path) else self.state
+
+    @property
+    def locked(self) -> Path:
+        """What one daemon alone may use: the database where it is a file, else the folder beside it."""
+        return self.database if isinstance(self.database, Path) else self.state / "daemon"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

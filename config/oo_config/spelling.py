@@ -7,7 +7,7 @@ addresses) has its spelling beside its type here.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -139,6 +139,26 @@ def _path(raw: Any) -> Path:
     return Path(raw)
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A database on a server: its address, which may hold a password and so is only shown without it."""
+
+    address: str = field(repr=False)
+
+    def __str__(self) -> str:
+        """The address without its password."""
+        bare = re.sub(r"(://[^:@/?]*):.*@", r"\1:…@", self.address)
+        return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1…", bare)
+
+
+def _database(raw: Any) -> Path | Server:
+    if isinstance(raw, str) and re.match(r"[a-z]+://", raw):
+        if not re.fullmatch(r"postgres(ql)?://[!-~]+", raw):
+            raise ValueError
+        return Server(raw)
+    return _path(raw)
+
+
 def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(host)
@@ -179,6 +199,10 @@ def _networks(raw: Any) -> tuple[Network, ...]:
 
 
 FilePath = Annotated[Path, Spelling(words="a printable path that begins with / or ~/", read=_path, write=str)]
+DatabasePlace = Annotated[
+    Path | Server,
+    Spelling(words="a printable path that begins with / or ~/, or an address postgresql://host/database", read=_database, write=str),
+]
 Host = Annotated[str, Spelling(words="an IP address or a host name", read=_host)]
 Url = Annotated[str, Spelling(words="an https:// or http:// address with nothing after host and port", read=_url)]
 Networks = Annotated[

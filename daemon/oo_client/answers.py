@@ -22,7 +22,7 @@ class Status(Struct, frozen=True, kw_only=True):
     instance: str  #: random; another one after each start
     public_url: str
     database: str
-    sqlite: str
+    engine: str  #: SQLite or PostgreSQL, and its version
     connections: Mapping[str, int]  #: how many in each state
     unverified_sources: tuple[str, ...]  #: addresses that take everything from whoever knows them
     started_at: datetime
@@ -102,7 +102,7 @@ class Erasure(Struct, frozen=True, kw_only=True):
     waits_for: str  #: whom or what, in words; empty where it does not wait
     connections: tuple[ErasedPart, ...]
     erased: Mapping[str, int]  #: rows, by table
-    physical: Literal["pending", "done"]  #: whether nothing of it is left in the file either
+    physical: Literal["pending", "done", "server"]  #: whether nothing of it is left in the file either; on a server that is its own affair
     consumers: Mapping[str, datetime | None]  #: who is to read the event that tells of it; when that was seen, None before
     created_at: datetime
     erased_at: datetime | None

@@ -66,7 +66,7 @@ from oo_daemon.ops import log
 from oo_daemon.ops import metrics as numbers
 from oo_daemon.ops.disk import free_bytes
 from oo_daemon.ops.fatal import Fatal
-from oo_daemon.ops.files import DatabaseFile, HeadFile
+from oo_daemon.ops.files import DatabaseFile, DatabaseServer, HeadFile
 from oo_daemon.ops.health import Health
 from oo_daemon.ops.levels import CommitTimes
 from oo_daemon.ops.metrics import MemoryMetrics
@@ -89,7 +89,8 @@ from oo_daemon.store import consumers, credentials, inbox, jobs, lock, runs, sch
 from oo_daemon.store.accept import event_id
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
-from oo_daemon.store.storage import Storage, ThreadedStorage, open_database, sqlite_version
+from oo_daemon.store.engines import open_storage
+from oo_daemon.store.storage import Storage
 from oo_daemon.strikes import Strikes
 from oo_daemon.sync.act import Actions
 from oo_daemon.sync.imports import Imports
@@ -162,8 +163,8 @@ async def build(
         trace = _traces(settings, owner, stack)
         # First of all, so that no plugin finds it.
         given = key_keeping.in_environment(environ) if settings.vault.keys_from == "environment" else None
-        stack.enter_context(lock.held(settings.places.database))
-        strikes = Strikes(settings.places.database.parent, clock)
+        stack.enter_context(lock.held(settings.places.locked))
+        strikes = Strikes(settings.places.beside, clock)
         at_work = stack.enter_context(strikes.watching())
         registry = discover(
             enabled=settings.plugins.enabled,
@@ -190,12 +191,13 @@ async def build(
         stack.push_async_callback(guests.stop)
         kept = given or key_keeping.chosen(settings.vault.keys_from, settings.vault.key_file, registry.key_sources, guests, environ)
         keyring = await kept.load()
-        storage = ThreadedStorage(open_database(settings.places.database), wire.encode, trace=trace)
+        storage = open_storage(settings.places.database, wire.encode, trace=trace)
         stack.push_async_callback(storage.close)
         storage.on_damage(fatal.tell)
         storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
         await check(storage, keyring, clock)
-        await _rescue(storage, clock, metrics, out)
+        if storage.file is not None:
+            await _rescue(storage, clock, metrics, out)
         await storage.write(runs.trim, settings.retention.runs)
 
         if transport is None:
@@ -445,8 +447,8 @@ async def build(
         )
         erasing = Erasures(
             storage=storage,
-            deletions=DeletionLog(settings.places.database.with_name("deletions.log")),
-            file=DatabaseFile(storage=storage, path=settings.places.database),
+            deletions=DeletionLog(settings.places.beside / "deletions.log"),
+            file=DatabaseFile(storage=storage) if storage.file else DatabaseServer(),
             clock=clock,
             chance=chance,
             metrics=metrics,
@@ -463,7 +465,7 @@ async def build(
         notes = Audit(
             storage=storage,
             keyring=keyring,
-            head=HeadFile(settings.places.database.with_name("audit.head")),
+            head=HeadFile(settings.places.beside / "audit.head"),
             clock=clock,
             chance=chance,
             log=out,
@@ -537,7 +539,7 @@ async def build(
                 "instance": owner,
                 "public_url": public_url,
                 "database": str(settings.places.database),
-                "sqlite": sqlite_version(),
+                "engine": storage.engine,
                 "started_at": time(clock.now()),
             },
         )
@@ -554,7 +556,7 @@ async def build(
             rate=settings.public.source_rate,
             trace=trace,
         )
-        export = Export(storage=storage, folder=settings.places.database.parent, clock=clock, as_json=wire.as_json).of_user
+        export = Export(storage=storage, folder=settings.places.beside, clock=clock, as_json=wire.as_json).of_user
         proving = Proving(
             public_url=public_url,
             token=_tokens(chance),
@@ -601,6 +603,7 @@ async def build(
                 PrivacyRoutes(
                     storage=storage,
                     erasures=erasing,
+                    on_file=storage.file is not None,
                     export=export,
                     visits=visits,
                     clock=clock,

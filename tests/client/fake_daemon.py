@@ -274,7 +274,7 @@ class FakeDaemon:
                 "instance": "5f0c",
                 "public_url": "http://127.0.0.1:8710",
                 "database": "/var/lib/oo-integrations/oo.sqlite3",
-                "sqlite": "3.54.1",
+                "engine": "SQLite 3.54.1",
                 "connections": {state: states.count(state) for state in set(states)},
                 "unverified_sources": [each["id"] for each in self.sources if not each["verified"]],
                 "started_at": NOW,

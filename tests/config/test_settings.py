@@ -2,7 +2,7 @@
 
 import pytest
 
-from oo_config import ConfigError, describe, load
+from oo_config import ConfigError, Server, describe, load, show
 from oo_config.settings import RELATIONS
 
 HOME = {"HOME": "/home/ada"}
@@ -76,3 +76,28 @@ def test_settings_must_go_together(environ: dict[str, str], place: str, sentence
 def test_settings_that_just_go_together_are_taken(environ: dict[str, str]) -> None:
     """Each relation allows what it should."""
     load(environ=HOME | environ)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://oo@db.example/oo", "postgresql://oo@db.example/oo"),
+        ("postgres://oo:hun:t@r2@db.example:5432/oo?sslmode=verify-full", "postgres://oo:…@db.example:5432/oo?sslmode=verify-full"),
+        ("postgresql:///oo?host=/run/postgresql&password=hunter2&user=oo", "postgresql:///oo?host=/run/postgresql&password=…&user=oo"),
+    ],
+)
+def test_a_database_on_a_server(address: str, shown: str) -> None:
+    """Its address is taken as it is, and shown without its password; what lies beside a database is in the folder of the state."""
+    settings = load(environ=HOME | {"OO_PLACES_DATABASE": address})
+    assert settings.places.database == Server(address)
+    assert (settings.places.beside, settings.places.locked) == (settings.places.state, settings.places.state / "daemon")
+    (told,) = [each for each in show(settings) if each.key == "database"]
+    assert told.value == f'"{shown}"'
+    assert "hunt" not in repr(settings.places) + str(settings.places.database)
+
+
+@pytest.mark.parametrize("address", ["mysql://oo@db/oo", "postgresql://oo@db /oo", "postgresql://", "postgresql:/oo"])
+def test_what_is_no_place_of_a_database(address: str) -> None:
+    """Neither a path nor an address that could be one."""
+    with pytest.raises(ConfigError, match=r"an address postgresql://host/database"):
+        load(environ=HOME | {"OO_PLACES_DATABASE": address})

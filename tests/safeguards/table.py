@@ -423,8 +423,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "one daemon at a time on a file",
         "B2",
         APP,
-        "        stack.enter_context(lock.held(settings.places.database))\n",
-        "        settings.places.database.resolve()\n",
+        "        stack.enter_context(lock.held(settings.places.locked))\n",
+        "        settings.places.locked.resolve()\n",
         "tests/journeys/test_processes.py::test_a_second_daemon",
     ),
     _(

@@ -56,7 +56,7 @@ async def _from_daemon(call: Call) -> dict[str, bytes]:
         async with Client(call.settings.places.socket) as client:
             status = await client.status()
             return {
-                "status.json": _json({"version": status.version, "sqlite": status.sqlite, "connections": dict(status.connections)}),
+                "status.json": _json({"version": status.version, "engine": status.engine, "connections": dict(status.connections)}),
                 "health.json": msgspec.json.encode(await client.health()),
                 "plugins.json": msgspec.json.encode(await client.plugins()),
                 "metrics.txt": (await client.metrics()).encode(),

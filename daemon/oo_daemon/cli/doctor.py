@@ -29,6 +29,8 @@ OLD: Final = timedelta(hours=26)
 PATIENCE: Final = 10.0
 
 State = Literal["well", "worth a look", "broken"]
+#: What is wrong, sentence by sentence; one text alone is a word about what is well.
+Look = Callable[["Settings"], Sequence[str] | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +82,14 @@ def _look(call: Call, *, public: bool) -> Iterator[Finding]:
     yield from asyncio.run(_ask_daemon(settings, public=public))
 
 
-def _guarded(part: str, look: Callable[[Settings], Sequence[str]], settings: Settings) -> Finding:
+def _guarded(part: str, look: Look, settings: Settings) -> Finding:
     """A look that fails is a finding, too: who calls the doctor does not want a traceback."""
     try:
         wrong = look(settings)
     except Exception as error:
         return Finding(part=part, state="broken", says=str(error) or type(error).__name__)
+    if isinstance(wrong, str):
+        return Finding(part=part, state="well", says=wrong)
     return Finding(part=part, state="worth a look" if wrong else "well", says=" ".join(wrong))
 
 
@@ -120,17 +124,16 @@ def _key(settings: Settings) -> Sequence[str]:
 
 
 def _database(settings: Settings) -> Sequence[str]:
-    """The file, by a quick check that changes nothing."""
-    from oo_daemon.store.check import quick_check
+    """The file, by a quick check, or the server, by reaching it; nothing is changed."""
+    from oo_daemon.store.engines import look_over
 
-    if not settings.places.database.exists():
-        return ["There is no database yet; `oo run` makes it."]
-    quick_check(settings.places.database)
-    return []
+    return look_over(settings.places.database)
 
 
-def _backups(settings: Settings) -> Sequence[str]:
+def _backups(settings: Settings) -> Sequence[str] | str:
     """How old the newest backup is."""
+    if not isinstance(settings.places.database, Path):
+        return "PostgreSQL is backed up on its own server, which cannot be seen from here: pg_dump, or pgBackRest for every moment."
     if not settings.places.database.exists():
         return []
     ages = [datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in settings.backup.folder.glob("oo-*.backup")]
@@ -150,12 +153,12 @@ def _plugins(settings: Settings) -> Sequence[str]:
         settings=settings.connectors,
         sinks=settings.sinks,
         key_sources=settings.key_sources,
-        aside=Strikes(settings.places.database.parent, HostClock()).aside,
+        aside=Strikes(settings.places.beside, HostClock()).aside,
     )
     return [f"{it.name} is set aside: {it.reason}." for it in found.plugins if it.state == "quarantined"]
 
 
-LOOKS: Final[dict[str, Callable[[Settings], Sequence[str]]]] = {
+LOOKS: Final[dict[str, Look]] = {
     "folder": _folder,
     "key": _key,
     "database": _database,

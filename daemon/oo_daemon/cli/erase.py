@@ -76,7 +76,8 @@ def _on_the_file(call: Call, user: str | None, connection: str) -> int:
 
     places = call.settings.places
     offline = Offline(
-        path=places.database,
+        place=places.database,
+        beside=places.beside,
         clock=HostClock(),
         chance=HostChance(),
         purge=lambda erased: Files(places.state / "uploads").remove(erased.id),

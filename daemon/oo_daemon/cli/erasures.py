@@ -51,6 +51,14 @@ def erasures(call: Call, erasure: str | None, as_json: bool) -> None:
         terminal.show("Nothing was asked to be forgotten.")
 
 
+#: What is left on the disk.
+LEFT = {
+    "done": "nothing is left",
+    "pending": "physical pending: until the file is packed",
+    "server": "the rows are gone; PostgreSQL uses their room again by itself",
+}
+
+
 def show_erasure(found: Erasure) -> None:
     """Write one as its receipt."""
     terminal.show_fields(
@@ -59,7 +67,7 @@ def show_erasure(found: Erasure) -> None:
             ("State", found.state if not found.waits_for else f"{found.state}: {found.waits_for}"),
             ("Taken back at the provider" if found.cause == "withdrawn" else "Asked for", moment(found.created_at)),
             ("Not to be found since", moment(found.erased_at)),
-            ("In the file", "nothing is left" if found.physical == "done" else "physical pending: until the file is packed"),
+            ("In the file", LEFT[found.physical]),
             ("Erased", ", ".join(f"{table} {count}" for table, count in sorted(found.erased.items()))),
             ("Read by", ", ".join(f"{name} ({moment(at)})" for name, at in sorted(found.consumers.items()) if at)),
             ("Not yet read by", ", ".join(sorted(name for name, at in found.consumers.items() if not at))),

@@ -85,7 +85,7 @@ def _reason(plugin: Plugin) -> str:
 
 
 def _strikes(call: Call) -> Strikes:
-    return Strikes(call.settings.places.database.parent, HostClock())
+    return Strikes(call.settings.places.beside, HostClock())
 
 
 def _installed(call: Call) -> Iterator[Plugin]:

@@ -35,6 +35,8 @@ def restore(call: Call, file: Path, yes: bool, quiet: bool) -> None:
 
     settings = call.settings
     database = settings.places.database
+    if not isinstance(database, Path):
+        raise NotDone("the database is on PostgreSQL, which is restored on its own server", "do so, then `oo store adopt`")
     if not file.exists() and (settings.backup.folder / file.name).exists():
         file = settings.backup.folder / file.name
     if not file.exists():

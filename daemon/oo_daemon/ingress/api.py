@@ -71,6 +71,7 @@ STATUS_OF = {
     "not_found": 404,
     "unknown_sink": 404,
     "sink_off": 409,
+    "backed_up_elsewhere": 409,
     "no_imports": 404,
     "busy": 409,
     "offset": 409,

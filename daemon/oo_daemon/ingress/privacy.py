@@ -70,6 +70,7 @@ class PrivacyRoutes:
     """Erasures, exports, and the link by which people get at both by themselves."""
 
     storage: Storage
+    on_file: bool  #: the database is a file, which is packed
     erasures: Erases
     export: Callable[[str], Awaitable[Path]]  #: everything of a user, as a zip file that the caller removes
     visits: OpensVisits
@@ -128,7 +129,7 @@ class PrivacyRoutes:
 
     async def _shown(self, erasure: Erasure) -> dict[str, Any]:
         told = {} if erasure.tombstone is None else await self.storage.read(consumers.known_by, erasure.created_at)
-        return _receipt(erasure, {**dict.fromkeys(told), **erasure.acks})
+        return _receipt(erasure, {**dict.fromkeys(told), **erasure.acks}, on_file=self.on_file)
 
 
 async def sent(path: Path, request: web.Request, *, name: str = "") -> web.StreamResponse:
@@ -144,7 +145,7 @@ async def sent(path: Path, request: web.Request, *, name: str = "") -> web.Strea
     return response
 
 
-def _receipt(erasure: Erasure, readers: Mapping[str, int | None]) -> dict[str, Any]:
+def _receipt(erasure: Erasure, readers: Mapping[str, int | None], *, on_file: bool) -> dict[str, Any]:
     return {
         "id": erasure.id,
         "kind": erasure.kind,
@@ -153,7 +154,7 @@ def _receipt(erasure: Erasure, readers: Mapping[str, int | None]) -> dict[str, A
         "waits_for": _waits_for(erasure),
         "connections": [_part(part) for part in erasure.parts],
         "erased": dict(erasure.counts),
-        "physical": "pending" if erasure.physical_at is None else "done",
+        "physical": "pending" if erasure.physical_at is None else "done" if on_file else "server",
         "consumers": {name: time(at) for name, at in sorted(readers.items())},
         "created_at": time(erasure.created_at),
         "erased_at": None if erasure.erased_at is None else time(erasure.erased_at),

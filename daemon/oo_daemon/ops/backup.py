@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from oo_daemon.connections.errors import Declined
 from oo_daemon.ports import SECOND, Clock, Metrics, moment
 from oo_daemon.store import backup as files
 from oo_daemon.store.errors import CannotStore, Corrupt
@@ -94,6 +95,20 @@ class Backups:
         for old in self.listed()[self.keep :]:
             (self.folder / old.name).unlink(missing_ok=True)
         return next(each for each in self.listed() if each.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The database is on a server, and backed up there."""
+
+    async def make(self) -> Backup:
+        """Raises `Declined`."""
+        message = "The database is on PostgreSQL, which is backed up on its own server."
+        raise Declined("backed_up_elsewhere", message, "Use pg_dump, or pgBackRest for every moment; keep the root key apart from it.")
+
+    def listed(self) -> list[Backup]:
+        """None that we know of."""
+        return []
 
 
 def decrypt(keyring: Keyring, source: Path, to: Path, told: Callable[[int], None] = lambda _: None) -> None:

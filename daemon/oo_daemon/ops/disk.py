@@ -37,7 +37,7 @@ class Disk:
     metrics: Metrics
     log: Log
     free: Callable[[Path], int] = free_bytes
-    ballast: int = BALLAST
+    ballast: int = BALLAST  #: 0: none is kept
     low: bool = field(default=False, init=False)
 
     @property
@@ -55,7 +55,7 @@ class Disk:
             self.log.info("disk_well", free_mib=free // MIB)
         if free < self.ballast // 4:
             self.throw_off()
-        elif free > self.least + 2 * self.ballast and not self._file.exists():
+        elif self.ballast and free > self.least + 2 * self.ballast and not self._file.exists():
             self._take_in()
 
     def throw_off(self) -> None:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oo_daemon.ops.disk import free_bytes
-from oo_daemon.store.storage import ThreadedStorage
+from oo_daemon.store.storage import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFile:
     """The database as a file, for whoever must know how large it is and have it packed."""
 
-    storage: ThreadedStorage
-    path: Path
+    storage: Engine
 
     async def pack(self) -> None:
         """Write it anew without what was deleted. Raises `CannotStore`."""
@@ -23,12 +22,33 @@ class DatabaseFile:
 
     def size(self) -> int:
         """Bytes, the write-ahead log included."""
-        names = (self.path.name, f"{self.path.name}-wal")
-        return sum(path.stat().st_size for path in map(self.path.with_name, names) if path.exists())
+        names = (self._path.name, f"{self._path.name}-wal")
+        return sum(path.stat().st_size for path in map(self._path.with_name, names) if path.exists())
 
     def free(self) -> int:
         """Bytes left beside it."""
-        return free_bytes(self.path.parent)
+        return free_bytes(self._path.parent)
+
+    @property
+    def _path(self) -> Path:
+        assert self.storage.file is not None
+        return self.storage.file
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseServer:
+    """The database on a server, which packs by itself: nothing is to be done here, and nothing to be waited for."""
+
+    async def pack(self) -> None:
+        """Leave it to autovacuum."""
+
+    def size(self) -> int:
+        """Nothing is here."""
+        return 0
+
+    def free(self) -> int:
+        """Room is no matter."""
+        return 1
 
 
 @dataclass(frozen=True, slots=True)

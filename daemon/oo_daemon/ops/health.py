@@ -43,7 +43,7 @@ class Health:
 
     async def findings(self) -> dict[str, Finding]:
         """Every part, by name."""
-        return {name: await look() for name, look in self.looks.items()}
+        return {name: await _looked(look) for name, look in self.looks.items()}
 
     @staticmethod
     def ready(findings: Mapping[str, Finding]) -> bool:
@@ -53,6 +53,13 @@ class Health:
     async def alive(self) -> bool:
         """Say whether a restart would not help: the writer writes. (That this answers at all proves the loop.)"""
         return (await self.looks["database"]()).well
+
+
+async def _looked(look: Look) -> Finding:
+    try:
+        return await look()
+    except CannotStore as refusal:  # whether that is the fault of the database, its own part says
+        return Finding(well=False, warning=True, says=f"not known: {refusal}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ class Levels:
     """Measures what lies in the tables."""
 
     storage: Storage
-    database: Path
+    database: Path | None  #: None: it is on a server
     clock: Clock
     metrics: Metrics
     _seen: frozenset[tuple[str, str]] = frozenset()
@@ -46,9 +46,10 @@ class Levels:
         self._seen = frozenset(found.connections)
         for provider, at in found.stalest.items():
             gauge("sync_stalest_seconds", _age(at, now), provider=provider)
-        log = self.database.with_name(self.database.name + "-wal")
-        with suppress(OSError):
-            gauge("wal_bytes", log.stat().st_size)
+        if self.database is not None:
+            log = self.database.with_name(self.database.name + "-wal")
+            with suppress(OSError):
+                gauge("wal_bytes", log.stat().st_size)
 
 
 def _age(since: int | None, now: int) -> float:

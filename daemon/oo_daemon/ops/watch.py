@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from oo_config import Settings
 from oo_daemon.connections.sources import Sources
 from oo_daemon.ops import disk, levels, memory
-from oo_daemon.ops.backup import Backups
-from oo_daemon.ops.disk import Disk
+from oo_daemon.ops.backup import Backups, Elsewhere
+from oo_daemon.ops.disk import BALLAST, Disk
 from oo_daemon.ops.health import (
     ClockSteady,
     ConsumersRead,
@@ -31,7 +31,7 @@ from oo_daemon.ops.plugins import LOOK as PLUGINS_EVERY
 from oo_daemon.ops.plugins import PluginsTurn
 from oo_daemon.ports import Clock, Metrics
 from oo_daemon.registry import Registry
-from oo_daemon.store.storage import Storage
+from oo_daemon.store.storage import Engine
 from oo_sdk import Log
 from oo_vault import Keyring
 
@@ -48,8 +48,8 @@ class Watch:
     health: Health
     disk: Disk
     memory: Memory
-    backups: Backups
-    _integrity: Integrity
+    backups: Backups | Elsewhere
+    _integrity: Integrity | None  #: None: the database is on a server, which looks after it
     _turns: LoopTurns
     _steady: ClockSteady
     _levels: Levels
@@ -60,7 +60,7 @@ class Watch:
         cls,
         settings: Settings,
         *,
-        storage: Storage,
+        storage: Engine,
         registry: Registry,
         sources: Sources,
         keyring: Keyring,
@@ -71,14 +71,15 @@ class Watch:
         plugins: PluginsTurn,
     ) -> Watch:
         """Put it together."""
-        database = settings.places.database
-        disk_ = Disk(folder=database.parent, least=settings.disk.least_free, metrics=metrics, log=log)
+        file = storage.file
+        ballast = BALLAST if file else 0  # what it makes room for is the file's own
+        disk_ = Disk(folder=settings.places.beside, least=settings.disk.least_free, metrics=metrics, log=log, ballast=ballast)
         memory_ = Memory(limit=unit_limit(), metrics=metrics, log=log)
-        integrity = Integrity(database=database, metrics=metrics, log=log, fatal=fatal)
+        integrity = Integrity(database=file, metrics=metrics, log=log, fatal=fatal) if file else None
         turns, steady = LoopTurns(clock=clock, metrics=metrics), ClockSteady(clock=clock, metrics=metrics, log=log)
         looks: dict[str, Look] = {
             "database": WriterWrites(storage=storage, clock=clock),
-            "integrity": integrity,
+            **({"integrity": integrity} if integrity else {}),
             "disk": disk_,
             "memory": memory_,
             "loop": turns,
@@ -95,18 +96,20 @@ class Watch:
             disk=disk_,
             memory=memory_,
             backups=Backups(
-                database=database,
+                database=file,
                 folder=settings.backup.folder,
                 keep=settings.backup.keep,
                 keyring=keyring,
                 clock=clock,
                 metrics=metrics,
                 log=log,
-            ),
+            )
+            if file
+            else Elsewhere(),
             _integrity=integrity,
             _turns=turns,
             _steady=steady,
-            _levels=Levels(storage=storage, database=database, clock=clock, metrics=metrics),
+            _levels=Levels(storage=storage, database=file, clock=clock, metrics=metrics),
             _plugins=plugins,
         )
 
@@ -117,8 +120,9 @@ class Watch:
     async def begin(self, stack: AsyncExitStack) -> None:
         """Look at the disk, and begin what goes on by itself until the stack ends."""
         await self.disk.look()
-        for work in (self._integrity.look(), self._turns.run()):
-            stack.callback(asyncio.ensure_future(work).cancel)
+        for work in (self._integrity.look() if self._integrity else None, self._turns.run()):
+            if work is not None:
+                stack.callback(asyncio.ensure_future(work).cancel)
 
     def jobs(self) -> Iterator[tuple[float, Job, str]]:
         """What is to be called how often (seconds), and by which name."""
@@ -126,6 +130,8 @@ class Watch:
         yield memory.LOOK, self.memory.look, "memory"
         yield CLOCK_EVERY, self._steady.tick, "clock"
         yield levels.LOOK, self._levels.look, "levels"
-        yield BACKUPS_EVERY, self.backups.look, "backups"
+        if isinstance(self.backups, Backups):
+            yield BACKUPS_EVERY, self.backups.look, "backups"
         yield PLUGINS_EVERY, self._plugins.tick, "plugins"
-        yield NIGHTLY, self._integrity.look, "integrity"
+        if self._integrity:
+            yield NIGHTLY, self._integrity.look, "integrity"

@@ -1,4 +1,4 @@
-"""Erasing with lost keys: on the file itself, while no daemon runs. No provider can be told, since no credential can be opened."""
+"""Erasing with lost keys: on the database itself, while no daemon runs. No provider can be told, since no credential can be opened."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from oo_config import Server
 from oo_daemon.connections.errors import Declined
 from oo_daemon.ports import Chance, Clock
 from oo_daemon.privacy.deletions import DeletionLog
 from oo_daemon.privacy.erase import ErasedEvent
 from oo_daemon.store import accept as waist
-from oo_daemon.store import connections, erasures, lock
+from oo_daemon.store import connections, erasures
 from oo_daemon.store.connections import Connection
-from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.database import Database
+from oo_daemon.store.engines import alone_on
 from oo_daemon.store.erasures import Kind, TombstoneWritten
-from oo_daemon.store.storage import open_database
 
 #: What became of each grant.
 LOST = {"revoked": "failed", "reason": "key lost", "remains": "the person can remove oO at the provider", "manual_url": ""}
@@ -25,7 +26,8 @@ LOST = {"revoked": "failed", "reason": "key lost", "remains": "the person can re
 class Offline:
     """Erases in a database that nobody else uses; gives how many connections there were. Raises `AlreadyRunning`, `CannotOpen`."""
 
-    path: Path
+    place: Path | Server
+    beside: Path  #: where the deletion log lies
     clock: Clock
     chance: Chance
     purge: Callable[[Connection], object]  #: removes what lies outside of the database
@@ -39,7 +41,7 @@ class Offline:
     def of_connection(self, id_: str) -> int:
         """One connection. Raises `Declined`."""
 
-        def one(database: SqliteDatabase) -> list[Connection]:
+        def one(database: Database) -> list[Connection]:
             found = connections.by_id(database, id_)
             if found is None:
                 raise Declined("not_found", "There is no such connection.", "See `oo connections`.")
@@ -47,21 +49,18 @@ class Offline:
 
         return self._opened("connection", "", one)
 
-    def _opened(self, kind: Kind, user: str, which: Callable[[SqliteDatabase], list[Connection]]) -> int:
+    def _opened(self, kind: Kind, user: str, which: Callable[[Database], list[Connection]]) -> int:
         now = self.clock.now()
-        with lock.held(self.path):
-            database = open_database(self.path)
-            try:
-                of = which(database)
-                DeletionLog(self.path.with_name("deletions.log")).add([each.id for each in of], now)
-                self._erase(database, kind, user, of, now)
+        with alone_on(self.place) as database:
+            of = which(database)
+            DeletionLog(self.beside / "deletions.log").add([each.id for each in of], now)
+            self._erase(database, kind, user, of, now)
+            if database.dialect == "sqlite":
                 database.rows("VACUUM")
                 database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                database.close()
         return len(of)
 
-    def _erase(self, database: SqliteDatabase, kind: Kind, user: str, of: list[Connection], now: int) -> None:
+    def _erase(self, database: Database, kind: Kind, user: str, of: list[Connection], now: int) -> None:
         id_ = self.chance.token_bytes(16).hex()
         with database.atomic():
             erasures.begin(database, id_=id_, kind=kind, user=user, of=of, job_ids=[f"{id_}-{each.number}" for each in of], now=now)

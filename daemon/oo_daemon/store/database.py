@@ -82,6 +82,7 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         super().__init__(str(path), autoconnect=False)
+        self.path = path
         self.vfs = vfs
         self._role = _Role()
 

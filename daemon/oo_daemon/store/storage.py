@@ -1,7 +1,8 @@
 """The async port to the store: named queries run off the event loop, writes in one thread and in groups.
 
-`ThreadedStorage` is the real one: a writer thread that commits many callers' items in one transaction (one fsync for all of them), and
-readers with connections that cannot write. `InlineStorage` runs each query at once, in the caller's thread: for simulation and tests.
+`ThreadedStorage` is that of a file: a writer thread that commits many callers' items in one transaction (one fsync for all of them), and
+readers with connections that cannot write. `pool.PooledStorage` is that of a PostgreSQL. `InlineStorage` runs each query at once, in the
+caller's thread: for simulation and tests.
 A caller's future resolves only after COMMIT.
 """
 
@@ -58,6 +59,39 @@ class Storage(Protocol):
 
     def on_accept(self, listener: Callable[[], None]) -> None:
         """Have the listener called after each commit that put events into the outbox; from any thread."""
+
+
+class Engine(Storage, Protocol):
+    """A storage with all that a daemon needs of it. What belongs to a file alone, that on a server does without: it does nothing."""
+
+    @property
+    def file(self) -> Path | None:
+        """Where it is; None: on a server, where it is looked after, packed and backed up, and which others may use, too."""
+
+    @property
+    def engine(self) -> str:
+        """Its name and version."""
+
+    def on_word(self, word: str, listener: Callable[[], None]) -> None:
+        """Have the listener called when another daemon on the same database tells this word; from any thread."""
+
+    def tell(self, word: str) -> None:
+        """Tell the other daemons a word. It is a hint: it may be lost."""
+
+    def on_damage(self, listener: Callable[[Corrupt], None]) -> None:
+        """Have the listener called when a write meets damaged data; from any thread."""
+
+    def around_commits(self, watch: Callable[[], AbstractContextManager[object]]) -> None:
+        """Have each commit made inside what `watch` gives; in the writer's thread."""
+
+    async def checkpoint(self) -> object:
+        """Move the write-ahead log into the file."""
+
+    async def pack(self) -> None:
+        """Write the file anew, without what was deleted from it. Raises `CannotStore`."""
+
+    async def close(self) -> None:
+        """Commit what waits, and stop."""
 
 
 #: What SQLite says to a fault of ours: a wrong statement, a broken constraint. It must be seen, not tried again.
@@ -124,16 +158,19 @@ def open_database(path: Path, *, vfs: str | None = None, mounts: str | None = No
     return database
 
 
-@dataclass(slots=True)
-class _Item:
+@dataclass(slots=True, eq=False)
+class Item:
+    """Something to be written, and who waits for it."""
+
     work: Callable[[Database], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
-    alone: bool = False  #: outside of any transaction
+    alone: bool = False  #: not together with others: on a file outside of any transaction, on a server in one of its own
     result: Any = None
     error: BaseException | None = None
 
     def resolve(self) -> None:
+        """Tell its caller; in the caller's loop."""
         if self.future.done():  # its caller was cancelled
             return
         if self.error is not None:
@@ -157,7 +194,7 @@ class Transactions:
         before, self.changes = self.changes, -1 if self.database.is_closed() else self.database.handle().total_changes()
         return self.changes != before or before < 0
 
-    def run(self, items: Sequence[_Item]) -> None:
+    def run(self, items: Sequence[Item]) -> None:
         """Run all; afterwards each item has its result, or its error and left no trace."""
         if items[0].alone:
             self._alone(items[0])
@@ -166,7 +203,7 @@ class Transactions:
             for item in items:
                 self._attempt([item])
 
-    def _alone(self, item: _Item) -> None:
+    def _alone(self, item: Item) -> None:
         try:
             _connected(self.database)
             item.result = item.work(self.database)
@@ -174,7 +211,7 @@ class Transactions:
             item.error = explain(error)
             _close(self.database)
 
-    def _attempt(self, items: Sequence[_Item]) -> bool:
+    def _attempt(self, items: Sequence[Item]) -> bool:
         """Run items in one transaction; False: it is gone as a whole, nobody was told anything yet, and each may be run alone."""
         begun = False
         try:
@@ -198,7 +235,7 @@ class Transactions:
             _close(self.database)
         return True
 
-    def _in_savepoint(self, connection: apsw.Connection, item: _Item) -> None:
+    def _in_savepoint(self, connection: apsw.Connection, item: Item) -> None:
         connection.execute("SAVEPOINT item")
         try:
             item.result = item.work(self.database)
@@ -271,7 +308,7 @@ class InlineStorage:
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in a transaction of its own."""
         loop = asyncio.get_running_loop()
-        item = _Item(lambda database: query(database, *args, **kwargs), loop, loop.create_future())
+        item = Item(lambda database: query(database, *args, **kwargs), loop, loop.create_future())
         self._transactions.run([item])
         if item.error is not None:
             raise item.error
@@ -279,7 +316,7 @@ class InlineStorage:
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
-        accepted = await self.write(_accept, batch, self._encode)
+        accepted = await self.write(accepting, batch, self._encode)
         if accepted.events:
             for listener in self._listeners:
                 listener()
@@ -295,17 +332,17 @@ class _Queue:
     """What waits for the writer thread."""
 
     ready: threading.Condition = field(default_factory=threading.Condition)
-    lanes: tuple[deque[_Item], deque[_Item]] = field(default_factory=lambda: (deque(), deque()))
+    lanes: tuple[deque[Item], deque[Item]] = field(default_factory=lambda: (deque(), deque()))
     closed: bool = False
 
-    def put(self, item: _Item, lane: Lane) -> None:
+    def put(self, item: Item, lane: Lane) -> None:
         with self.ready:
             if self.closed:
                 raise CannotStore("the daemon is stopping")
             self.lanes[lane].append(item)
             self.ready.notify()
 
-    def take(self, most: int, bulk: int) -> list[_Item]:
+    def take(self, most: int, bulk: int) -> list[Item]:
         """The next commit's items, ingest first; empty when closed and drained."""
         with self.ready:
             while not any(self.lanes) and not self.closed:
@@ -358,6 +395,8 @@ class ThreadedStorage:
     LONGEST_READ = 5.0
 
     def __init__(self, database: SqliteDatabase, encode: waist.Encode, *, readers: int = 2, trace: Trace = UNTRACED) -> None:
+        self.file = database.path
+        self.engine = f"SQLite {sqlite_version()}"
         self._database = database
         self._encode = encode
         self._trace = trace
@@ -377,7 +416,9 @@ class ThreadedStorage:
         """Run a query that changes nothing, in a reader thread. Raises `CannotStore` where it takes too long."""
         turn = _Turn(asyncio.get_running_loop(), self.LONGEST_READ)
         try:
-            return await _in(self._readers, lambda: _look(self._database, lambda database: query(database, *args, **kwargs), turn.begin))
+            return await in_pool(
+                self._readers, lambda: _look(self._database, lambda database: query(database, *args, **kwargs), turn.begin)
+            )
         finally:
             turn.end()
 
@@ -388,13 +429,19 @@ class ThreadedStorage:
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
         with self._trace.span("accept"):
-            accepted = await self._submit(lambda database: _accept(database, batch, self._encode), lane)
+            accepted = await self._submit(lambda database: accepting(database, batch, self._encode), lane)
             self._trace.note(events=accepted.events)
             return accepted
 
     def on_accept(self, listener: Callable[[], None]) -> None:
         """Have the listener called after each commit that put events into the outbox; from any thread."""
         self._listeners.append(listener)
+
+    def on_word(self, word: str, listener: Callable[[], None]) -> None:
+        """Nobody else is on the file who could tell one."""
+
+    def tell(self, word: str) -> None:
+        """Nobody else is there to hear it."""
 
     def on_damage(self, listener: Callable[[Corrupt], None]) -> None:
         """Have the listener called when a write meets a damaged file; from any thread."""
@@ -418,7 +465,7 @@ class ThreadedStorage:
 
     async def _submit(self, work: Callable[[Database], T], lane: Lane, *, alone: bool = False) -> T:
         loop = asyncio.get_running_loop()
-        item = _Item(work, loop, loop.create_future(), alone=alone)
+        item = Item(work, loop, loop.create_future(), alone=alone)
         self._queue.put(item, lane)
         return cast(T, await item.future)
 
@@ -431,7 +478,7 @@ class ThreadedStorage:
             self._tell(items)
         _close(self._database)
 
-    def _tell(self, items: Sequence[_Item]) -> None:
+    def _tell(self, items: Sequence[Item]) -> None:
         if any(isinstance(item.result, waist.Accepted) and item.result.events for item in items):
             for listener in self._listeners:
                 with suppress(Exception):  # it must not stop the writer; what it missed, it hears of with the next events
@@ -439,12 +486,7 @@ class ThreadedStorage:
         for item in items:
             if isinstance(item.error, Corrupt):
                 self._on_damage(item.error)
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Item]] = {}
-        for item in items:
-            by_loop.setdefault(item.loop, []).append(item)
-        for loop, done in by_loop.items():
-            with suppress(RuntimeError):  # the loop was closed: nobody waits
-                loop.call_soon_threadsafe(_resolve, done)
+        resolve_all(items)
 
     async def checkpoint(self, *, truncate: bool = False) -> tuple[int, int]:
         """Move the write-ahead log into the file, beside the writer; gives pages in the log and pages moved."""
@@ -459,7 +501,7 @@ class ThreadedStorage:
                 _close(self._database)
                 raise explain(error) from error
 
-        return await _in(self._maintenance, work)
+        return await in_pool(self._maintenance, work)
 
     async def tend(self) -> None:
         """A checkpoint, where something was written since the last one that moved everything."""
@@ -489,16 +531,28 @@ class ThreadedStorage:
         _close(self._database)
 
 
-def _accept(database: Database, batch: Prepared, encode: waist.Encode) -> waist.Accepted:
+def accepting(database: Database, batch: Prepared, encode: waist.Encode) -> waist.Accepted:
+    """Accept a batch, or make it first."""
     return waist.accept(database, batch if isinstance(batch, waist.Batch) else batch(database), encode)
 
 
-def _resolve(items: Iterable[_Item]) -> None:
+def resolve_all(items: Iterable[Item]) -> None:
+    """Tell each item's caller what became of it; from any thread."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Item]] = {}
+    for item in items:
+        by_loop.setdefault(item.loop, []).append(item)
+    for loop, done in by_loop.items():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits
+            loop.call_soon_threadsafe(_resolve, done)
+
+
+def _resolve(items: Iterable[Item]) -> None:
     for item in items:
         item.resolve()
 
 
-async def _in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+async def in_pool(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    """Run it in one of the pool's threads. Raises `CannotStore` where that was shut down."""
     try:
         waiting = asyncio.get_running_loop().run_in_executor(pool, work)
     except RuntimeError:

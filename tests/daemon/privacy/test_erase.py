@@ -109,7 +109,8 @@ class World:
     def offline(self) -> Offline:
         """As without the daemon."""
         return Offline(
-            path=self.path,
+            place=self.path,
+            beside=self.path.parent,
             clock=self.clock,
             chance=SeededChance(),
             purge=lambda connection: self.purged.append(connection.id),

@@ -56,7 +56,7 @@ def server() -> Iterator[postgresql.Server]:
 def migrated(server: postgresql.Server) -> Iterator[PostgresqlDatabase]:
     """A PostgreSQL database with our schema, for all tests: making one costs more than most of them."""
     with server.database() as address:
-        database = PostgresqlDatabase(address)
+        database = PostgresqlDatabase(address, forgetful=True)
         database.connect()
         migrate(database)
         yield database

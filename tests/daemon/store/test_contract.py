@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from daemon.store.contract import StoreContract
-from daemon.store.pooled import PooledStorage
 from daemon.store.world import encode
 
+from oo_daemon.store.pool import PooledStorage
 from oo_daemon.store.postgresql import PostgresqlDatabase
 from oo_daemon.store.storage import InlineStorage, Storage, ThreadedStorage, open_database
 
@@ -36,7 +36,8 @@ class TestPostgresql(StoreContract):
     """PostgreSQL with several writers at once."""
 
     @pytest.fixture
-    def storage(self, shared: PostgresqlDatabase) -> Iterator[Storage]:
+    async def storage(self, shared: PostgresqlDatabase) -> AsyncIterator[Storage]:
         pooled = PooledStorage(shared, encode)
         yield pooled
-        pooled.close()
+        await pooled.close()
+        shared.connect()

@@ -1,0 +1,65 @@
+"""Which engine a place has: that of a file, or that of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from oo_config import Server
+from oo_daemon.ports import UNTRACED, Trace
+from oo_daemon.store import lock
+from oo_daemon.store.accept import Encode
+from oo_daemon.store.check import quick_check
+from oo_daemon.store.database import Database
+from oo_daemon.store.errors import AlreadyRunning, CannotOpen
+from oo_daemon.store.storage import Engine, ThreadedStorage, open_database
+
+
+def open_storage(place: Path | Server, encode: Encode, *, trace: Trace = UNTRACED) -> Engine:
+    """Open the database there, and bring its schema up to date. Raises `CannotOpen`, `Corrupt`."""
+    if isinstance(place, Path):
+        return ThreadedStorage(open_database(place), encode, trace=trace)
+    postgresql = _postgresql()
+    from oo_daemon.store.pool import PooledStorage  # here, as psycopg is
+
+    return PooledStorage(postgresql.open_database(place.address), encode, trace=trace)
+
+
+@contextmanager
+def alone_on(place: Path | Server) -> Iterator[Database]:
+    """Open the database there for whoever must be alone on it. Raises `AlreadyRunning`, `CannotOpen`, `Corrupt`."""
+    if isinstance(place, Path):
+        with lock.held(place):
+            database = open_database(place)
+            try:
+                yield database
+            finally:
+                database.close()
+        return
+    shared = _postgresql().open_database(place.address)
+    try:
+        if shared.others():
+            raise AlreadyRunning(f"Daemons run on {place}: stop them all first.")
+        yield shared
+    finally:
+        shared.close()
+
+
+def look_over(place: Path | Server) -> list[str]:
+    """Look at the database there, and change nothing; gives what is worth a word. Raises `CannotOpen`, `CannotStore`, `Corrupt`."""
+    if isinstance(place, Path):
+        if not place.exists():
+            return ["There is no database yet; `oo run` makes it."]
+        quick_check(place)
+        return []
+    return [] if _postgresql().is_ours(place.address) else ["There are no tables yet; `oo run` makes them."]
+
+
+def _postgresql() -> ModuleType:
+    try:  # here, since psycopg is there only where it is needed
+        from oo_daemon.store import postgresql
+    except ImportError:
+        raise CannotOpen("PostgreSQL needs one package more: install 'oo-integrations[postgresql]'.") from None
+    return postgresql

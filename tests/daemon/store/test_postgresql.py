@@ -1,0 +1,266 @@
+"""What PostgreSQL alone must do: order what several write at once, notice what is lost, and tell others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import postgresql as servers
+import pytest
+from daemon.store.inbox_contract import arrival, furnish
+from daemon.store.world import LEASE, NOW, connect, decode, encode, occur, upsert
+
+from oo_daemon.host import HostClock
+from oo_daemon.outbox.tail import Tail
+from oo_daemon.store import accept, inbox, outbox, postgresql, schedule
+from oo_daemon.store.accept import Batch
+from oo_daemon.store.connections import Connection
+from oo_daemon.store.database import Database
+from oo_daemon.store.errors import CannotOpen, CannotStore
+from oo_daemon.store.outbox import Filter
+from oo_daemon.store.pool import PooledStorage
+from oo_daemon.store.postgresql import PostgresqlDatabase
+
+WRITERS, COMMITS = 8, int(os.environ.get("OO_TEST_WRITER_COMMITS", "40"))
+
+
+@pytest.fixture
+async def storage(shared: PostgresqlDatabase) -> AsyncIterator[PooledStorage]:
+    pooled = PooledStorage(shared, encode)
+    yield pooled
+    await pooled.close()
+    shared.connect()
+
+
+async def eventually(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+class Readers:
+    """Writers that take their time between their events and their commit, and a reader that goes on from the last one it has seen."""
+
+    def __init__(self, database: PostgresqlDatabase) -> None:
+        self.database = database
+        self.connections = [connect(database, f"c{number}") for number in range(WRITERS)]
+        self.wrote: set[int] = set()
+        self.read: list[int] = []
+        self._over = threading.Event()
+
+    def _write(self, connection: Connection) -> None:
+        chance = random.Random(connection.number)  # spreads load
+        self.database.connect()
+        for number in range(COMMITS):
+            self.database.rows("BEGIN")
+            drafts = [occur(f"{number}-{each}") for each in range(chance.randint(1, 3))]
+            accepted = accept.accept(self.database, Batch(connection=connection, observed_at=NOW, drafts=drafts), encode)
+            self.database.rows("SELECT pg_sleep(?)", (chance.choice((0, 0, 0.001, 0.004)),))
+            self.database.rows("COMMIT")
+            assert accepted.last_position is not None
+            self.wrote |= {*range(accepted.last_position - accepted.events + 1, accepted.last_position + 1)}
+        self.database.close()
+
+    def _read(self) -> None:
+        self.database.connect()
+        last = False
+        while True:
+            last = self._over.is_set()
+            self.database.rows("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            found = outbox.page(self.database, self.read[-1] if self.read else 0, 500)
+            self.database.rows("COMMIT")
+            self.read += [stored.position for stored in found.events]
+            if last and not found.events:
+                break
+        self.database.close()
+
+    def run(self) -> None:
+        """Let them all work to their end."""
+        writers = [threading.Thread(target=self._write, args=(connection,)) for connection in self.connections]
+        reader = threading.Thread(target=self._read)
+        for thread in (reader, *writers):
+            thread.start()
+        for thread in writers:
+            thread.join()
+        self._over.set()
+        reader.join()
+
+
+@pytest.mark.rows("B18")
+def test_no_reader_passes_what_is_not_committed(shared: PostgresqlDatabase) -> None:
+    """However long writers take, positions become visible in order: a reader misses none, and meets none twice."""
+    readers = Readers(shared)
+    readers.run()
+    assert readers.read == sorted(readers.wrote)
+    assert len(readers.wrote) >= WRITERS * COMMITS
+
+
+@pytest.mark.rows("B18")
+def test_without_the_lock_events_are_missed(shared: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harness sees what the lock is for: with positions from a sequence, a reader passes what commits later."""
+    shared.rows("CREATE SEQUENCE unlocked")
+
+    def take(database: Database, count: int, size: int) -> list[int]:
+        return [place for (place,) in database.rows("SELECT nextval('unlocked') FROM generate_series(1, ?)", (count,))]
+
+    monkeypatch.setattr(accept, "_take_positions", take)
+    readers = Readers(shared)
+    try:
+        readers.run()
+        ((stored,),) = shared.rows("SELECT count(*) FROM outbox")
+        assert len(set(readers.read)) < stored
+    finally:
+        shared.rows("DROP SEQUENCE unlocked")
+
+
+@pytest.mark.rows("B19")
+@pytest.mark.parametrize("name", postgresql.PROMISES)
+def test_a_server_that_forgets_is_refused(server: servers.Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What a power cut would lose was never promised: the start is refused, with what to change."""
+    monkeypatch.setattr(postgresql, "PROMISES", (name,))
+    with server.database() as address, pytest.raises(CannotOpen, match=f"{name}=off.*set it to on"):
+        postgresql.open_database(address)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda address: address.replace("/oo_", "/no_"), "cannot be used.*does not exist.*check that"),
+        (lambda address: address.replace("?host=", "?host=/nowhere"), "cannot be used.*check that it runs"),
+        (lambda address: address.replace("?host=", "?hoost="), "no address that PostgreSQL knows"),
+    ],
+)
+def test_what_cannot_be_opened(server: servers.Server, change: Callable[[str], str], word: str) -> None:
+    """One sentence, with the remedy."""
+    with server.database() as address, pytest.raises(CannotOpen, match=word):
+        postgresql.open_database(change(address))
+
+
+@pytest.mark.rows("B18")
+def test_the_profile_of_a_connection(shared: PostgresqlDatabase) -> None:
+    """Who dies in the middle of a transaction stops the others for 30 s at most; nobody waits for a lock for longer than 5 s."""
+    shown = "current_setting('idle_in_transaction_session_timeout'), current_setting('lock_timeout'), current_setting('statement_timeout')"
+    assert shared.rows(f"SELECT {shown}") == [("30s", "5s", "1min")]
+
+
+async def test_a_connection_that_was_cut_is_opened_again(storage: PooledStorage, server: servers.Server) -> None:
+    """Between two writes nobody notices; in the middle of one it is refused, and nothing of it stays."""
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'oo-integrations'"
+    for name in ("c1", "c2", "c3"):
+        await storage.write(connect, name)
+        await storage.read(outbox.end)
+        server.settled().execute(cut)
+
+    def cut_off(database: Database) -> None:
+        connect(database, "c4")
+        database.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(CannotStore, match="PostgreSQL cannot be used now"):
+        await storage.write(cut_off)
+    found = await storage.read(lambda database: database.rows("SELECT id FROM connection ORDER BY id"))
+    assert found == [("c1",), ("c2",), ("c3",)]
+
+
+async def test_many_go_together(storage: PooledStorage) -> None:
+    """What waits at the same time is one commit; what fails among it leaves no trace, and the others stay."""
+    await storage.write(furnish)
+    held, go = threading.Event(), threading.Event()
+
+    def wait(database: Database) -> None:
+        held.set()
+        go.wait(20)
+
+    waiting = [asyncio.ensure_future(storage.write(wait)) for _ in storage._writers]
+    await eventually(held.is_set)
+
+    def number(database: Database) -> int:
+        ((found,),) = database.rows("SELECT txid_current()")
+        return int(found)
+
+    def wrong(database: Database) -> None:
+        inbox.put(database, arrival("wrong"))
+        database.rows("SELECT 1 / 0")
+
+    puts = [asyncio.ensure_future(storage.write(inbox.put, arrival(f"d{each}"))) for each in range(10)]
+    bad = asyncio.ensure_future(storage.write(wrong))
+    numbers = [asyncio.ensure_future(storage.write(number)) for _ in range(5)]
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(*waiting)
+    assert await asyncio.gather(*puts) == [True] * 10
+    with pytest.raises(Exception, match="division by zero"):
+        await bad
+    assert len(set(await asyncio.gather(*numbers))) < 5
+    assert await storage.read(inbox.depth) == 10
+
+
+async def test_who_would_wait_is_run_alone(storage: PooledStorage, server: servers.Server, shared: PostgresqlDatabase) -> None:
+    """A row that another daemon holds keeps those waiting that want it, and nobody who happened to be in the same commit."""
+    connection = await storage.write(connect)
+    await storage.write(furnish)
+    other = shared.fresh()
+    other.execute("BEGIN; SELECT 1 FROM schedule FOR UPDATE")
+    stuck = asyncio.ensure_future(storage.write(schedule.due_now, connection.number, NOW + 1))
+    async with asyncio.timeout(4):
+        assert all(await asyncio.gather(*(storage.write(inbox.put, arrival(f"d{each}")) for each in range(20))))
+    assert not stuck.done()
+    other.execute("COMMIT")
+    other.close()
+    assert await stuck == 0
+
+
+@pytest.mark.rows("E13")
+async def test_two_claim_at_once(storage: PooledStorage, shared: PostgresqlDatabase) -> None:
+    """What another has locked is passed over, not waited for; and each is claimed once."""
+    for number in range(10):
+        await storage.write(connect, f"c{number}")
+    other = shared.fresh()
+    other.execute("BEGIN; SELECT 1 FROM schedule WHERE connection IN (SELECT connection FROM schedule ORDER BY 1 LIMIT 4) FOR UPDATE")
+    async with asyncio.timeout(4):
+        assert len(await storage.write(schedule.claim, "w1", NOW, NOW + LEASE, 100)) == 6
+    other.execute("COMMIT")
+    other.close()
+    claimed = await asyncio.gather(*(storage.write(schedule.claim, f"w{each}", NOW, NOW + LEASE, 100) for each in range(4)))
+    assert sorted(len(each) for each in claimed) == [0, 0, 0, 4]
+
+
+@pytest.mark.rows("E13")
+async def test_hints_wake_others_and_nothing_depends_on_them(
+    storage: PooledStorage, server: servers.Server, migrated: PostgresqlDatabase
+) -> None:
+    """A reader of another daemon is woken by a commit; while the listener is cut off it looks by itself, and later it is told again."""
+    connection = await storage.write(connect)
+    other = PooledStorage(PostgresqlDatabase(migrated.connect_params.get("conninfo", migrated.database), forgetful=True), encode)
+    tail = Tail(other, HostClock())
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND pid <> pg_backend_pid()"
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND pid <> pg_backend_pid()"
+
+    def listeners() -> int:
+        row = server.settled().execute(listening).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def accepted(key: str) -> int:
+        await eventually(lambda: True)
+        done = await storage.accept(Batch(connection=connection, observed_at=NOW, drafts=[upsert(key)]))
+        assert done.last_position is not None
+        return done.last_position
+
+    try:
+        await eventually(lambda: listeners() == 2)
+        for key in ("n1", "n2"):
+            after = (await other.read(outbox.end)).number
+            waiting = asyncio.ensure_future(tail.page(after, 10, Filter(), 30))
+            position = await accepted(key)
+            async with asyncio.timeout(5):
+                assert [told.position for told in decode((await waiting).events)] == [position]
+            server.settled().execute(cut)
+            after, waiting = position, asyncio.ensure_future(tail.page(position, 10, Filter(), 0.3))
+            position = await accepted(f"{key} again")
+            assert [told.position for told in decode((await waiting).events)] == [position]
+            await eventually(lambda: listeners() == 2)
+    finally:
+        await other.close()

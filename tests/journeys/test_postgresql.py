@@ -1,0 +1,93 @@
+"""The main journeys once more, on a daemon whose database is a PostgreSQL, which also goes away for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import postgresql
+import pytest
+from journeys.house import House, served
+from journeys.test_erase import connected
+from journeys.test_webhooks import address, post, push, signed
+
+from oo_client import Refused
+from oo_todoist.sandbox import TodoistSandbox
+from oo_vault import create_key_file
+
+
+@pytest.fixture
+async def house(tmp_path: Path, lasting: postgresql.Server) -> AsyncIterator[House]:
+    """A running daemon on a PostgreSQL database of its own."""
+    create_key_file(tmp_path / "root.key")
+    sandbox = TodoistSandbox()
+    with lasting.database() as database:
+        async with served(sandbox) as provider:
+            settings: dict[str, Mapping[str, object]] = {
+                "sync": {"interval": 3600},
+                "places": {"state": str(tmp_path), "database": database},
+            }
+            house = House(tmp_path, sandbox, provider, settings=settings)
+            await house.start()
+            try:
+                yield house
+            finally:
+                await house.stop()
+
+
+async def test_the_main_job(house: House) -> None:
+    """Signed in, synced, pushed, renewed, handed out, forgotten; and no file beside it holds anything."""
+    connection = await connected(house)
+    house.change({"type": "item_add", "args": {"content": "canary-of-ada"}})
+    async with house.client as client:
+        assert (await client.status()).engine.startswith("PostgreSQL ")
+        assert (await client.health()).status == "ok"
+        house.sandbox.misbehaviour.on("expire_tokens")
+        assert await post(await address(house), push(house), signed(house, push(house), "d-1")) == 200
+        async for event in client.events(follow=True):
+            if "canary-of-ada" in str(event.payload):
+                break
+        assert await post(await address(house), push(house), signed(house, push(house), "d-1")) == 200, "it comes again"
+        assert len(await client.deliveries()) == 1
+        whole = zipfile.ZipFile(io.BytesIO(await client.export("ada")))
+        assert b"canary-of-ada" in whole.read("events.jsonl")
+        begun = await client.erase_user("ada")
+        while (found := await client.erasure(begun.id, wait=20)).state != "done":
+            pass
+        assert (found.physical, found.erased["delivery"]) == ("server", 1)
+        with pytest.raises(Refused):
+            await client.connection(connection.id)
+        with pytest.raises(Refused, match="pg_dump"):
+            await client.make_backup()
+    assert [event.type for event in await house.events()] == ["user.erased"]
+    assert not (house.folder / "oo.sqlite3").exists()
+
+
+async def test_a_server_that_goes_away(house: House, lasting: postgresql.Server) -> None:
+    """Webhooks are answered 503 meanwhile, and health says why; then everything goes on by itself, and nothing acknowledged is lost."""
+    await connected(house)
+    url = await address(house)
+    assert await post(url, push(house), signed(house, push(house), "before")) == 200
+    await done(house, "before")
+    lasting.kill()
+    assert await post(url, push(house), signed(house, push(house), "meanwhile")) == 503
+    async with house.client as client:
+        health = await client.health()
+        assert health.status == "not_ready"
+        assert "PostgreSQL cannot be used now" in health.parts["database"].says
+        lasting.start()
+        async with asyncio.timeout(20):
+            while (await client.health()).status != "ok":
+                pass
+        assert await post(url, push(house), signed(house, push(house), "meanwhile")) == 200
+    await done(house, "before", "meanwhile")
+
+
+async def done(house: House, *deliveries: str) -> None:
+    """Wait until these have become what they say."""
+    async with house.client as client, asyncio.timeout(20):
+        while {each.delivery_id for each in await client.deliveries() if each.state == "done"} != {*deliveries}:
+            pass
