@@ -646,7 +646,7 @@ async def build(
         for seconds, job, name in [
             (settings.sync.tick, dispatch, "dispatch"),
             (settings.sync.tick, worker.tick, "jobs"),
-            (CHECKPOINT_EVERY, storage.tend, "checkpoint"),
+            *([(CHECKPOINT_EVERY, storage.tend, "checkpoint")] if storage.file else []),
             (INTAKE_EVERY, intake.tick, "intake"),
             (ERASING_EVERY, erasing.tick, "erasing"),
             (IMPORTS_EVERY, imports.tick, "imports"),

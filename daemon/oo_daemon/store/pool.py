@@ -134,6 +134,9 @@ class PooledStorage:
     async def checkpoint(self) -> None:
         """PostgreSQL takes its own."""
 
+    async def tend(self) -> None:
+        """Nothing is to be done."""
+
     async def pack(self) -> None:
         """PostgreSQL's autovacuum gives the room free."""
 

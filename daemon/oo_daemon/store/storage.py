@@ -87,6 +87,9 @@ class Engine(Storage, Protocol):
     async def checkpoint(self) -> object:
         """Move the write-ahead log into the file."""
 
+    async def tend(self) -> None:
+        """A checkpoint, where there is something for it to do."""
+
     async def pack(self) -> None:
         """Write the file anew, without what was deleted from it. Raises `CannotStore`."""
 
