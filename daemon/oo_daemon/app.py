@@ -55,7 +55,7 @@ from oo_daemon.ingress.person import PersonPages
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proving import Proving, ReadsTickets, SignsIn
 from oo_daemon.ingress.proxy import ProxyRoutes
-from oo_daemon.ingress.server import Listening
+from oo_daemon.ingress.server import Listening, Straight
 from oo_daemon.ingress.sinks import SinkRoutes
 from oo_daemon.ingress.tokens import Tokens, Vouching, guard
 from oo_daemon.ingress.traced import traced
@@ -593,6 +593,7 @@ async def build(
                 *webhooks.routes(),
                 *ImportPages(uploads=taking).routes(),
             ],
+            straight=webhooks.straight(),
             private_rooms=[
                 HealthRoutes(health=watch.health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
                 BackupRoutes(backups=watch.backups),
@@ -779,6 +780,7 @@ async def _listen(
     door: socket.socket | None,
     private_door: socket.socket | None,
     to_the_public: Sequence[web.AbstractRouteDef],
+    straight: Straight,
     private_rooms: Sequence[Room],
     console: Console,
     notes: Audit,
@@ -813,6 +815,7 @@ async def _listen(
         limits=limits,
         trusted_proxies=settings.public.trusted_proxies,
         forwarded_by=settings.public.forwarded_by,
+        straight=straight,
         sock=door,
     )
     stack.push_async_callback(public.close)

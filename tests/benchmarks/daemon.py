@@ -12,6 +12,7 @@ from typing import Any
 
 from oo_config import load
 from oo_daemon.app import App, build
+from oo_daemon.host import settle
 from oo_daemon.ops import log
 from oo_daemon.ports import SECOND
 from oo_daemon.store import connections, credentials, schedule
@@ -51,6 +52,7 @@ async def daemon(folder: Path, tables: Tables) -> AsyncIterator[App]:
     sys.path.insert(0, str(GUEST))
     log.configure(level="info", style="json", stream=io.StringIO())
     async with build(load(settings, {})) as app:
+        settle()
         yield app
 
 

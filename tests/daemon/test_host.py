@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -14,12 +15,21 @@ from typing import Any
 
 import pytest
 
-from oo_daemon.host import BLOCKS, GuestLoop, HostChance, HostClock, SameLoop, Turn, _Hand
+from oo_daemon.host import BLOCKS, GuestLoop, HostChance, HostClock, SameLoop, Turn, _Hand, settle
 from oo_daemon.ports import Guests
 from oo_daemon.strikes import AtWork, left
 
 #: No test waits longer for anything.
 PATIENCE = 10.0
+
+
+def test_what_is_there_at_the_start_stays() -> None:
+    """The collector does not look through what there was."""
+    try:
+        settle()
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ def run(call: Call) -> None:
     async def live() -> None:
         from oo_daemon.app import build
         from oo_daemon.cli.terminal import Exit
+        from oo_daemon.host import settle
         from oo_daemon.strikes import PluginBlocks
 
         stop = asyncio.Event()
@@ -46,6 +47,7 @@ def run(call: Call) -> None:
         async with build(settings, sockets=inherited) as app, asyncio.TaskGroup() as tasks:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(reload(app.keys)))
             systemd.say(READY="1", STATUS=f"Listening at {app.public.address}")
+            settle()
             watching = tasks.create_task(systemd.watch(app.health.alive, app.clock, log.logger()))
             stopping, broken = tasks.create_task(stop.wait()), tasks.create_task(app.fatal.happened())
             await asyncio.wait({stopping, broken}, return_when=asyncio.FIRST_COMPLETED)

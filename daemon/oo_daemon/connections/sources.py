@@ -104,6 +104,11 @@ class OpenSource:
     awaits_secret: bool = False  #: its sender's first body will bring the secret
     shown_secret: Secret | None = None  #: that its sender made, to be entered there
     created_at: int = 0
+    kept_headers: tuple[str, ...] = field(init=False)  #: in small letters
+
+    def __post_init__(self) -> None:
+        """Look once for what each delivery needs."""
+        object.__setattr__(self, "kept_headers", _kept_headers(self.scheme))
 
     @property
     def secret_count(self) -> int:
@@ -563,6 +568,13 @@ def changed(scheme: Scheme, changes: Mapping[str, Any]) -> Scheme:
         except msgspec.ValidationError as wrong:
             raise Declined("scheme", f"The scheme's {name} does not fit: {wrong}.", "Correct it.") from None
     return replace(scheme, **set_)
+
+
+def _kept_headers(scheme: Scheme) -> tuple[str, ...]:
+    stamp = scheme.stamp.header if isinstance(scheme, SignedScheme) and scheme.stamp is not None else ""
+    names = dict.fromkeys(name.lower() for name in ("content-type", scheme.id_header, stamp, *scheme.keep) if name)
+    names.pop(scheme.header.lower(), None)  # a signature is as good as the body it is for: never kept
+    return tuple(names)
 
 
 def sent_id(scheme: Scheme, headers: Mapping[str, str], body: bytes) -> str:

@@ -104,7 +104,7 @@ def _judge_signed(scheme: SignedScheme, held: Sequence[bytes], headers: Headers,
 
 def any_same(shown: Iterable[bytes], wanted: Collection[bytes]) -> bool:
     """Say whether one of these is one of those: the only place where secrets and signatures are compared."""
-    return sum(_same(one, other) for one in shown for other in wanted) > 0
+    return sum([_same(one, other) for one in shown for other in wanted]) > 0
 
 
 def _same(one: bytes, other: bytes) -> bool:
@@ -147,7 +147,9 @@ def _message(template: str, id_: str, sent_at: str, body: bytes) -> bytes:
 
 
 def _parts(values: Iterable[str], separator: str) -> list[str]:
-    return [part.strip() for value in values for part in (value.split(separator) if separator else [value])]
+    if not separator:
+        return [value.strip() for value in values]
+    return [part.strip() for value in values for part in value.split(separator)]
 
 
 def _stripped(prefix: str, parts: Iterable[str]) -> Iterable[str]:

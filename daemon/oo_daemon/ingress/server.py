@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -27,7 +28,7 @@ from typing import Any, Literal, cast
 import aiohttp
 from aiohttp import StreamReader, http_parser, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from oo_daemon.ingress import pages
 from oo_sdk import Log
@@ -137,6 +138,31 @@ class _Manners:
 _MANNERS: web.AppKey[_Manners] = web.AppKey("manners")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Straight:
+    """A way to a handler past all routes and middlewares, for the posts that come by the thousand: those to `path` and one plain name.
+
+    The handler has a route as well, by which everything else comes to it.
+    """
+
+    path: str
+    shown: str  #: in the log
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+    def leads(self, request: web.BaseRequest) -> bool:
+        """Say whether this request may take it."""
+        path = request.raw_path
+        return (
+            request.method == "POST"
+            and path.startswith(self.path)
+            and _PLAIN.fullmatch(path, len(self.path)) is not None
+            and "Expect" not in request.headers
+        )
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+
+
 def public_application(*, log: Log) -> web.Application:
     """An application that answers people and senders of webhooks: add routes to it."""
     return _application(_Manners(voice=_public_voice, log=log))
@@ -192,6 +218,7 @@ async def listen_tcp(
     limits: Limits = DEFAULTS,
     trusted_proxies: Collection[Network] = (),
     forwarded_by: Forwarded = "X-Forwarded-For",
+    straight: Straight | None = None,
     sock: socket.socket | None = None,
 ) -> Listening:
     """Open a door on TCP; port 0 takes a free one. `sock` is a socket inherited from systemd, used in place of host and port.
@@ -201,7 +228,7 @@ async def listen_tcp(
     connections count towards the total only.
     """
     require_aiohttp()
-    runner, door = await _door(app, limits, trusted=tuple(trusted_proxies), forwarded=forwarded_by)
+    runner, door = await _door(app, limits, straight=straight, trusted=tuple(trusted_proxies), forwarded=forwarded_by)
     loop = asyncio.get_running_loop()
     try:
         if sock is None:
@@ -319,7 +346,12 @@ def _application(manners: _Manners) -> web.Application:
 @web.middleware
 async def _tell(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
     """Turn whatever went wrong in a route into an answer in the door's voice."""
-    manners = request.config_dict[_MANNERS]
+    return await _told(request.config_dict[_MANNERS], request, handler)
+
+
+async def _told(
+    manners: _Manners, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as exc:
@@ -344,6 +376,7 @@ async def _tell(request: web.Request, handler: Callable[[web.Request], Awaitable
     if request.writer.output_size > 0:
         raise ConnectionResetError("the answer had begun: cut it off rather than end it as if it were whole")
     response = manners.voice(refusal)
+    _dress(response)  # here, so that whatever way it came it looks alike to the last byte
     if not request.content.is_eof():
         response.force_close()  # what is left of the body is in the way of the next request
     return response
@@ -357,6 +390,40 @@ def _dress(response: web.StreamResponse) -> None:
     for name, value in GUARDS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "oO"  # no version for those who look for old ones
+
+
+class Taken(web.Response):
+    """200 without a body, as bytes that are ready: the answer that is given by the thousand. `now` is in seconds."""
+
+    def __init__(self, now: int) -> None:
+        super().__init__(content_type="text/plain")
+        self._now = now
+        self._stays = False
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Say whether the connection stays."""
+        return self._stays or super().keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it."""
+        if super().keep_alive is False or request.version != HttpVersion11 or not request.keep_alive:
+            _dress(self)
+            return await super().prepare(request)
+        self._stays = True
+        await request.writer.write_eof(_taken(self._now))
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing follows."""
+        if not self._stays:
+            await super().write_eof(data)
+
+
+@lru_cache(maxsize=4)
+def _taken(now: int) -> bytes:
+    headers = {"Content-Type": "text/plain", **GUARDS, "Server": "oO", "Content-Length": "0", "Date": formatdate(now, usegmt=True)}
+    return "\r\n".join(["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
 
 
 def _public_voice(refusal: Refused) -> web.Response:
@@ -395,6 +462,8 @@ def _shown_path(request: web.BaseRequest) -> str:
     """The route's pattern, such as `/connect/{link}`: what stands in its place may be a secret, and so may an unknown path."""
     # Not `request.match_info`: that asserts where the request never came to a route. Compared with None, as both are empty mappings.
     match = request._match_info if isinstance(request, web.Request) else None
+    if match is None and isinstance(request.protocol, _Connection):
+        return request.protocol.way(request)
     resource = match.route.resource if match is not None else None
     return resource.canonical if resource is not None else "(none)"
 
@@ -411,11 +480,13 @@ class _Door:
         manners: _Manners,
         limits: Limits,
         *,
+        straight: Straight | None = None,
         trusted: tuple[Network, ...] = (),
         forwarded: Forwarded = "X-Forwarded-For",
         admits: Callable[[socket.socket], bool] | None = None,
     ) -> None:
         self.server = server
+        self.straight = straight
         self.manners = manners
         self.limits = limits
         self.closing = False
@@ -425,8 +496,8 @@ class _Door:
         self._trusted = trusted
         self._forwarded = forwarded.lower().encode()
         self._admits = admits
+        self._counted: dict[str, str] = {}  #: what addresses are counted as, of those that came last
         # Both are aiohttp's own seams: each request is made by the one and answered by the other, routes come after.
-        self._make = server.request_factory
         self._answer = server.request_handler
         server.request_factory = self._request
         server.request_handler = self._handle
@@ -451,6 +522,13 @@ class _Door:
 
     def _counted_as(self, address: str) -> str:
         """What one sender is counted as; empty for who stands for many, as a proxy does, or has no address, as on a Unix socket."""
+        if (known := self._counted.get(address)) is None:
+            if len(self._counted) >= self.limits.connections:
+                self._counted.clear()
+            known = self._counted[address] = self._works_out(address)
+        return known
+
+    def _works_out(self, address: str) -> str:
         ip = _ip(address)
         if ip is None or _within(ip, self._trusted):
             return ""
@@ -465,13 +543,15 @@ class _Door:
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
-        cast(_Connection, protocol).request_begins(payload)
+        connection = cast(_Connection, protocol)
+        connection.request_begins(payload)
+        remote = self._remote(connection, message) if self._trusted else connection.address
+        loop, limit = connection.loop, self.limits.body
+        return web.Request(message, payload, protocol, writer, task, loop, client_max_size=limit, remote=remote)
+
+    def _remote(self, connection: _Connection, message: RawRequestMessage) -> str:
         named = (value.decode("latin-1") for name, value in message.raw_headers if name.lower() == self._forwarded)
-        peer = _peer_address(protocol.peername)
-        told = hops(named, standard=self._forwarded == b"forwarded") if self._trusted else ()
-        return self._make(message, payload, protocol, writer, task).clone(
-            remote=client_address(peer, told, self._trusted), client_max_size=self.limits.body
-        )
+        return client_address(connection.address, hops(named, standard=self._forwarded == b"forwarded"), self._trusted)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         transport = request.transport
@@ -483,7 +563,12 @@ class _Door:
             return self.refuse(refused(429))
         self._in_flight[counted] += 1
         try:
-            response = await self._answer(request)
+            if self.straight is not None and isinstance(request, web.Request) and self.straight.leads(request):
+                response = await _told(self.manners, request, self.straight.handler)
+                if not isinstance(response, Taken):
+                    _dress(response)
+            else:
+                response = await self._answer(request)
         except web.HTTPException as exc:
             if exc.status < 400:
                 raise
@@ -520,7 +605,8 @@ class _Connection(web.RequestHandler):
             auto_decompress=False,  # signatures are over what was sent, and a bomb is the route's to defuse
         )
         self._door = door
-        self._address = ""
+        self.loop = loop
+        self.address = ""  #: of the other end; of a proxy, if it is one
         self._entered = False
         self._clock: asyncio.TimerHandle | None = None  #: the headers' or the body's
         self._stall: asyncio.TimerHandle | None = None
@@ -532,8 +618,8 @@ class _Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it in, or turn it away before aiohttp hears of it."""
-        self._address = _peer_address(transport.get_extra_info("peername"))
-        if not self._door.enter(self._address):
+        self.address = client_address(_peer_address(transport.get_extra_info("peername")), (), ())
+        if not self._door.enter(self.address):
             self.transport = cast(asyncio.Transport, transport)
             self._hang_up(503, "too_many_connections")
             return
@@ -548,15 +634,16 @@ class _Connection(web.RequestHandler):
             self._stall.cancel()
         if self._entered:
             self._entered = False
-            self._door.leave(self._address)
+            self._door.leave(self.address)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse it, then see whether that was the beginning of a request's headers."""
         parsed = self._request_count
         super().data_received(data)
-        idle = self._reading is None and self._waiter is not None and not self._waiter.done()
-        if data and idle and self._request_count == parsed:
+        if not data or self._request_count != parsed:
+            return
+        if self._reading is None and self._waiter is not None and not self._waiter.done():
             self._heard = True
             if self._clock is None:
                 self._start_headers()
@@ -573,6 +660,11 @@ class _Connection(web.RequestHandler):
         self._body_until = self._started + self._door.limits.body_within
         payload.on_eof(self._body_ends)
         self._watch_body(payload)
+
+    def way(self, request: web.BaseRequest) -> str:
+        """What is shown for a path that no route was looked up for."""
+        straight = self._door.straight
+        return straight.shown if straight is not None and request.raw_path.startswith(straight.path) else "(none)"
 
     def allow_body(self, within: float) -> None:
         """Another time for the body under way, from its beginning."""
@@ -666,6 +758,7 @@ async def _door(
     app: web.Application,
     limits: Limits,
     *,
+    straight: Straight | None = None,
     trusted: tuple[Network, ...] = (),
     forwarded: Forwarded = "X-Forwarded-For",
     admits: Callable[[socket.socket], bool] | None = None,
@@ -674,7 +767,7 @@ async def _door(
     runner = web.AppRunner(app, shutdown_timeout=max(limits.drain / 2, 0.001))
     await runner.setup()
     assert runner.server is not None
-    return runner, _Door(runner.server, app[_MANNERS], limits, trusted=trusted, forwarded=forwarded, admits=admits)
+    return runner, _Door(runner.server, app[_MANNERS], limits, straight=straight, trusted=trusted, forwarded=forwarded, admits=admits)
 
 
 def _claim(path: Path) -> socket.socket:

@@ -6,27 +6,29 @@ sender that does nothing wrong and cannot be served now is asked to come again: 
 
 from __future__ import annotations
 
-import asyncio
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import NamedTuple
 
 from aiohttp import web
 
 from oo_daemon.connections import handshake, verify
 from oo_daemon.connections.sources import OpenSource, Sources, sent_id
 from oo_daemon.connections.verify import Verdict
-from oo_daemon.ingress.server import Refused, refused
-from oo_daemon.ports import UNTRACED, Chance, Clock, Metrics, Trace
+from oo_daemon.ingress.patience import Patience
+from oo_daemon.ingress.server import Refused, Straight, Taken, refused
+from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Metrics, Trace
 from oo_daemon.store import inbox
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.inbox import Arrival
 from oo_daemon.store.storage import Storage
-from oo_sdk import FirstSecret, Log, Scheme, SignedScheme
+from oo_sdk import FirstSecret, Log
 from oo_vault import Secret
 
+#: The path of all sources; behind it stands an address's secret part.
+PATH = "/webhooks/"
 #: Deliveries that wait for their commit at once; a commit takes 128.
 WAITING = 512
 #: Bytes of bodies in memory at once, over all senders.
@@ -44,14 +46,32 @@ _EITHER = zlib.MAX_WBITS | 32
 _PACKED, _UNPACKED, _TAKEN = {"gzip", "x-gzip", "deflate"}, {"", "identity"}, "gzip, deflate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Body:
+class _Body(NamedTuple):
     sent: bytes
     plain: bytes | None  #: unpacked; None where it could not be
 
     def forms(self) -> Collection[bytes]:
         """What a signature may be over."""
-        return [self.sent] if self.plain is None else {self.sent, self.plain}
+        return [self.sent] if self.plain is None or self.plain is self.sent else {self.sent, self.plain}
+
+
+class _Hold:
+    """The bytes of one delivery, counted while it is in memory."""
+
+    __slots__ = ("_door", "_mine")
+
+    def __init__(self, door: Webhooks) -> None:
+        self._door = door
+        self._mine = 0
+
+    def __call__(self, more: int) -> None:
+        """Count what has come."""
+        self._mine += more
+        self._door._hold(more)
+
+    def end(self) -> None:
+        """It is in memory no more."""
+        self._door._held -= self._mine
 
 
 @dataclass(slots=True)
@@ -77,6 +97,7 @@ class Webhooks:
     limit: int  #: largest body in bytes, as sent and unpacked
     rate: int  #: deliveries a second that one source may send on and on; twice as many at once
     trace: Trace = UNTRACED
+    patience: Patience = field(default_factory=lambda: Patience(PATIENCE))
     _waiting: int = field(default=0, init=False)
     _held: int = field(default=0, init=False)
     _buckets: dict[str, _Bucket] = field(default_factory=dict, init=False)
@@ -84,7 +105,11 @@ class Webhooks:
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """The routes on the public listener: every method, and all that lies below, since a refusal looks the same everywhere."""
-        return [web.route("*", "/webhooks/{token:.*}", self.timed, expect_handler=_expected)]
+        return [web.route("*", PATH + "{token:.*}", self.timed, expect_handler=_expected)]
+
+    def straight(self) -> Straight:
+        """The straight way of the listener with these routes."""
+        return Straight(path=PATH, shown=PATH + "{token}", handler=self.timed)
 
     async def timed(self, request: web.Request) -> web.Response:
         """Take one delivery, and measure how long that takes."""
@@ -101,14 +126,17 @@ class Webhooks:
             raise self._not_now(503, self.sources.nobody, "overloaded")
         if self.short():
             raise self._not_now(503, self.sources.nobody, "short")
-        token = request.match_info["token"]
+        token = request.path.removeprefix(PATH)
         if request.method == "GET" and (answer := self._greeted(request, token)) is not None:
             return _said(answer)
         source = self.sources.at(token if request.method == "POST" else "")
-        with self._holding() as hold:
+        hold = _Hold(self)
+        try:
             body = await _read(request, max(source.scheme.limit, self.limit), hold)
             answer = await self._heard(source, request, body)
-        return web.Response(content_type="text/plain") if answer is None else _said(answer)
+        finally:
+            hold.end()
+        return Taken(self.clock.now() // SECOND) if answer is None else _said(answer)
 
     async def _heard(self, source: OpenSource, request: web.Request, body: _Body) -> handshake.Answer | None:
         """Verify it and keep it; gives what a handshake is answered with."""
@@ -154,7 +182,7 @@ class Webhooks:
         ):
             return False
         try:
-            async with asyncio.timeout(PATIENCE):
+            with self.patience:
                 await self.sources.take_first(source, text)
         except (CannotStore, TimeoutError):
             raise self._not_now(503, source, "not_stored") from None
@@ -166,29 +194,17 @@ class Webhooks:
             raise self._not_now(503, source, "overloaded")
         self._waiting += 1
         try:
-            async with asyncio.timeout(PATIENCE):
+            with self.patience:
                 return await self.storage.write(inbox.put, arrival)
         except (CannotStore, TimeoutError):  # the sender comes again; if it was stored after all, that is known by its id
             raise self._not_now(503, source, "not_stored") from None
         finally:
             self._waiting -= 1
 
-    @contextmanager
-    def _holding(self) -> Iterator[Callable[[int], None]]:
-        """Count the bytes of one delivery while it is in memory. What it gives is called with each that comes."""
-        mine = 0
-
-        def hold(more: int) -> None:
-            nonlocal mine
-            mine += more
-            self._held += more
-            if self._held > HELD:
-                raise self._not_now(503, self.sources.nobody, "overloaded")
-
-        try:
-            yield hold
-        finally:
-            self._held -= mine
+    def _hold(self, more: int) -> None:
+        self._held += more
+        if self._held > HELD:
+            raise self._not_now(503, self.sources.nobody, "overloaded")
 
     def _spend(self, source: OpenSource) -> None:
         """Count a delivery against its source's share. Only what was verified counts, or strangers could use it up."""
@@ -237,10 +253,16 @@ async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _PACKED | _UNPACKED:
         raise refused(415, {"Accept-Encoding": _TAKEN})  # RFC 9110 section 15.5.16; whatever the address, before it is looked at
-    unpacking = zlib.decompressobj(_EITHER) if encoding in _PACKED else None
-    sent, plain, readable = bytearray(), bytearray(), True
     if (request.content_length or 0) > limit:
         raise refused(413)
+    if encoding in _UNPACKED and request.content.is_eof():  # most are small and here at once
+        whole = request.content.read_nowait()
+        hold(len(whole))
+        if len(whole) > limit:
+            raise refused(413)
+        return _Body(sent=whole, plain=whole)
+    unpacking = zlib.decompressobj(_EITHER) if encoding in _PACKED else None
+    sent, plain, readable = bytearray(), bytearray(), True
     async for chunk in request.content.iter_any():
         sent += chunk
         hold(len(chunk))
@@ -253,17 +275,15 @@ async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -
                 readable = False
         if max(len(sent), len(plain)) > limit:
             raise refused(413)
+    kept = bytes(sent)
     if unpacking is None:
-        return _Body(sent=bytes(sent), plain=bytes(sent))
-    whole = readable and unpacking.eof and not unpacking.unused_data
-    return _Body(sent=bytes(sent), plain=bytes(plain) if whole else None)
+        return _Body(sent=kept, plain=kept)
+    return _Body(sent=kept, plain=bytes(plain) if readable and unpacking.eof and not unpacking.unused_data else None)
 
 
 def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int, traceparent: str) -> Arrival:
-    scheme = source.scheme
-    names = dict.fromkeys(name.lower() for name in ("content-type", scheme.id_header, _stamp_header(scheme), *scheme.keep) if name)
-    names.pop(scheme.header.lower(), None)  # a signature is as good as the body it is for: never kept
-    headers = {name: _text(request.headers[name]) for name in names if name in request.headers}
+    scheme, sent = source.scheme, request.headers
+    headers = {name: _text(value) for name in source.kept_headers if (value := sent.get(name)) is not None}
     given = sent_id(scheme, headers, body)
     return Arrival(
         source=source.id,
@@ -274,10 +294,6 @@ def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int, tr
         received_at=now,
         traceparent=traceparent,
     )
-
-
-def _stamp_header(scheme: Scheme) -> str:
-    return scheme.stamp.header if isinstance(scheme, SignedScheme) and scheme.stamp is not None else ""
 
 
 def _weak_id(headers: Mapping[str, str], body: bytes, received_at: int) -> str:
@@ -294,4 +310,6 @@ def _weak_id(headers: Mapping[str, str], body: bytes, received_at: int) -> str:
 
 def _text(value: str) -> str:
     """A header's value as text that can be stored; bytes that are no UTF-8 are marked as such."""
+    if value.isascii() and value.isprintable():
+        return value
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

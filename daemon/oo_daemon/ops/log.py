@@ -105,7 +105,8 @@ def configure(*, level: str = "info", style: Literal["auto", "json", "console"] 
 
 def logger(**fields: Any) -> structlog.typing.FilteringBoundLogger:
     """A logger with these fields on each line."""
-    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(**fields)
+    # Bound here: one that is not binds itself anew with each line, also with those that nobody wants to read.
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(**fields).bind()
     return bound
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import apsw
 import peewee
@@ -19,6 +19,8 @@ from playhouse.apsw_ext import APSWDatabase
 
 from oo_daemon.store.errors import CannotOpen
 
+A = TypeVar("A")
+T = TypeVar("T")
 Row = tuple[Any, ...]
 
 BUSY_TIMEOUT_MS = 5_000
@@ -63,12 +65,32 @@ class Database(peewee.Database):
         """Execute one statement and read its answer to the end: an unread RETURNING would fail the commit."""
 
     @abstractmethod
+    def changed(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute one statement that answers nothing; gives how many rows it has written or deleted."""
+
+    @abstractmethod
     def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each of the parameters."""
 
     @abstractmethod
     def each(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
         """Execute one statement that answers for each of the parameters; gives all answers, in order."""
+
+
+class ForMany(Generic[A, T]):
+    """A query for one caller that can be run once for many: it takes what each gave, and gives what each is told.
+
+    `many` gives None where it cannot be done for all at once. Whatever it wrote is then undone, and each caller's is run alone.
+    """
+
+    def __init__(self, many: Callable[[Database, Sequence[A]], Sequence[T] | None]) -> None:
+        self.many = many
+
+    def __call__(self, database: Database, given: A) -> T:
+        """Run it for one."""
+        results = self.many(database, [given])
+        assert results is not None
+        return results[0]
 
 
 class _Role(threading.local):
@@ -114,6 +136,12 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Execute one statement and read its answer to the end: an unread RETURNING would fail the commit."""
         return self.handle().execute(sql, parameters).fetchall()
+
+    def changed(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute one statement that answers nothing; gives how many rows it has written or deleted."""
+        connection = self.handle()
+        connection.execute(sql, parameters)
+        return connection.changes()
 
     def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each of the parameters."""

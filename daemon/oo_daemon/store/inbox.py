@@ -8,8 +8,9 @@ count. The row outlives the body: by it a redelivery is known.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from oo_daemon.ports import SECOND
 from oo_daemon.store import schedule
 from oo_daemon.store.connections import Connection
-from oo_daemon.store.database import Database, Row
+from oo_daemon.store.database import Database, ForMany, Row
 from oo_daemon.store.errors import LeaseLost
 
 State = Literal["received", "done", "dead"]
@@ -30,7 +31,11 @@ KEEP_IDS = 35 * DAY
 KEEP_BODIES = 7 * DAY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+#: Rows of one statement.
+_LARGEST = 64
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen, which sets each field through a function: one is made for each webhook
 class Arrival:
     """One webhook body, verified."""
 
@@ -93,23 +98,42 @@ class Entry:
     done_at: int | None
 
 
-def put(database: Database, arrival: Arrival) -> bool:
-    """Write a delivery, once; False: it was here before."""
-    rows = database.rows(
+def _put_all(database: Database, arrivals: Sequence[Arrival]) -> list[bool] | None:
+    if len(arrivals) == 1:
+        return [database.changed(_put(1), _row(arrivals[0])) == 1]
+    for some in _by_powers_of_two(arrivals):
+        if database.changed(_put(len(some)), [value for arrival in some for value in _row(arrival)]) < len(some):
+            return None  # some were here before, and it is not known which
+    return [True] * len(arrivals)
+
+
+#: Write a delivery, once; False: it was here before.
+put = ForMany(_put_all)
+
+
+@lru_cache
+def _put(count: int) -> str:
+    rows = ", ".join(["(?, ?, ?, 'received', '', 0, 0, 0, 0, ?, ?, ?, ?)"] * count)
+    return (
         "INSERT INTO delivery (source, delivery_id, weak, state, reason, tries, waiting, next_try_at, fence, "
         "headers, body, received_at, traceparent) "
-        "VALUES (?, ?, ?, 'received', '', 0, 0, 0, 0, ?, ?, ?, ?) ON CONFLICT (source, delivery_id) DO NOTHING RETURNING number",
-        (
-            arrival.source,
-            arrival.delivery_id,
-            int(arrival.weak),
-            msgspec.json.encode(arrival.headers).decode(),
-            arrival.body,
-            arrival.received_at,
-            arrival.traceparent,
-        ),
+        f"VALUES {rows} ON CONFLICT (source, delivery_id) DO NOTHING"
     )
-    return bool(rows)
+
+
+def _row(arrival: Arrival) -> tuple[Any, ...]:
+    headers = msgspec.json.encode(arrival.headers).decode()
+    weak = int(arrival.weak)
+    return arrival.source, arrival.delivery_id, weak, headers, arrival.body, arrival.received_at, arrival.traceparent
+
+
+def _by_powers_of_two(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
+    """In parts of which there are few sizes, since each is a statement that is kept prepared."""
+    done = 0
+    while left := len(arrivals) - done:
+        size = min(1 << (left.bit_length() - 1), _LARGEST)
+        yield arrivals[done : done + size]
+        done += size
 
 
 def claim(database: Database, owner: str, now: int, until: int, limit: int) -> list[Claimed]:

@@ -94,6 +94,10 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase, Database):
         """Execute statements without values, several at once."""
         self.handle().execute(statements, prepare=False)
 
+    def changed(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute one statement that answers nothing; gives how many rows it has written or deleted."""
+        return self.handle().execute(translated(sql), parameters).rowcount
+
     def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each of the parameters."""
         self.handle().cursor().executemany(translated(sql), parameters)

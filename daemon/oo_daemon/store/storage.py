@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
@@ -24,7 +26,7 @@ import peewee
 
 from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
-from oo_daemon.store.database import Database, SqliteDatabase, refuse_affected, refuse_network
+from oo_daemon.store.database import Database, ForMany, SqliteDatabase, refuse_affected, refuse_network
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt
 from oo_daemon.store.migrations import migrate
 
@@ -169,6 +171,8 @@ class Item:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     alone: bool = False  #: not together with others: on a file outside of any transaction, on a server in one of its own
+    shared: ForMany[Any, Any] | None = None  #: what runs for it and its neighbours at once, and with what
+    given: Any = None
     result: Any = None
     error: BaseException | None = None
 
@@ -223,10 +227,10 @@ class Transactions:
             begun = True
             for item in items:
                 item.result, item.error = None, None
-                if len(items) == 1:
-                    item.result = item.work(self.database)
-                else:
-                    self._in_savepoint(connection, item)
+            if len(items) == 1:
+                items[0].result = items[0].work(self.database)
+            else:
+                self._in_savepoints(connection, items)
             connection.execute("COMMIT")
         except BaseException as error:
             _abandon(self.database)
@@ -238,6 +242,14 @@ class Transactions:
             _close(self.database)
         return True
 
+    def _in_savepoints(self, connection: apsw.Connection, items: Sequence[Item]) -> None:
+        """Each in one of its own; neighbours that can be run together in one for all, unless that fails."""
+        for shared, neighbours in groupby(items, key=attrgetter("shared")):
+            some = list(neighbours)
+            if shared is None or len(some) == 1 or not self._together(connection, shared, some):
+                for item in some:
+                    self._in_savepoint(connection, item)
+
     def _in_savepoint(self, connection: apsw.Connection, item: Item) -> None:
         connection.execute("SAVEPOINT item")
         try:
@@ -248,6 +260,23 @@ class Transactions:
             connection.execute("ROLLBACK TO item")
             item.error = explain(error)
         connection.execute("RELEASE item")
+
+    def _together(self, connection: apsw.Connection, shared: ForMany[Any, Any], items: Sequence[Item]) -> bool:
+        """Run one query for all; False: it left no trace, and each is to be run alone."""
+        connection.execute("SAVEPOINT item")
+        results = None
+        try:
+            results = shared.many(self.database, [item.given for item in items])
+        except Exception:
+            if not connection.in_transaction:
+                raise  # as above
+        if results is None:
+            connection.execute("ROLLBACK TO item")
+        else:
+            for item, result in zip(items, results, strict=True):
+                item.result = result
+        connection.execute("RELEASE item")
+        return results is not None
 
 
 def _look(database: SqliteDatabase, query: Callable[[Database], T], begin: Callable[[apsw.Connection], None] = lambda _: None) -> T:
@@ -338,12 +367,15 @@ class _Queue:
     lanes: tuple[deque[Item], deque[Item]] = field(default_factory=lambda: (deque(), deque()))
     closed: bool = False
 
-    def put(self, item: Item, lane: Lane) -> None:
+    def put(self, items: Iterable[tuple[Item, Lane]]) -> bool:
+        """Add items; False once it is closed."""
         with self.ready:
             if self.closed:
-                raise CannotStore("the daemon is stopping")
-            self.lanes[lane].append(item)
+                return False
+            for item, lane in items:
+                self.lanes[lane].append(item)
             self.ready.notify()
+            return True
 
     def take(self, most: int, bulk: int) -> list[Item]:
         """The next commit's items, ingest first; empty when closed and drained."""
@@ -404,6 +436,7 @@ class ThreadedStorage:
         self._encode = encode
         self._trace = trace
         self._queue = _Queue()
+        self._coming: dict[asyncio.AbstractEventLoop, list[tuple[Item, Lane]]] = {}  #: by loop, each looked at in its own thread only
         self._listeners: list[Callable[[], None]] = []
         self._on_damage: Callable[[Corrupt], None] = lambda _: None
         self._on_commit: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -426,8 +459,9 @@ class ThreadedStorage:
             turn.end()
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a query in the next commit."""
-        return await self._submit(lambda database: query(database, *args, **kwargs), Lane.INGEST)
+        """Run a query in the next commit; one that can be run for many runs once for all that wait for it."""
+        shared = query if isinstance(query, ForMany) else None
+        return await self._submit(lambda database: query(database, *args, **kwargs), Lane.INGEST, shared=shared, given=args)
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
@@ -466,11 +500,30 @@ class ThreadedStorage:
 
         await self._submit(work, Lane.BULK, alone=True)
 
-    async def _submit(self, work: Callable[[Database], T], lane: Lane, *, alone: bool = False) -> T:
+    async def _submit(
+        self,
+        work: Callable[[Database], T],
+        lane: Lane,
+        *,
+        alone: bool = False,
+        shared: ForMany[Any, Any] | None = None,
+        given: tuple[Any, ...] = (),
+    ) -> T:
         loop = asyncio.get_running_loop()
-        item = Item(work, loop, loop.create_future(), alone=alone)
-        self._queue.put(item, lane)
+        item = Item(work, loop, loop.create_future(), alone, shared, given[0] if shared else None)
+        # With all else that comes in the same turn of the loop: waking the writer for each costs more than most of them do.
+        coming = self._coming.setdefault(loop, [])
+        if not coming:
+            loop.call_soon(self._arrive, coming)
+        coming.append((item, lane))
         return cast(T, await item.future)
+
+    def _arrive(self, coming: list[tuple[Item, Lane]]) -> None:
+        if not self._queue.put(coming):
+            for item, _ in coming:
+                item.error = CannotStore("the daemon is stopping")
+                item.resolve()
+        coming.clear()
 
     def _write(self) -> None:
         transactions = Transactions(self._database)
@@ -519,6 +572,7 @@ class ThreadedStorage:
     async def close(self) -> None:
         """Commit what waits, empty the write-ahead log, and stop the threads."""
         loop = asyncio.get_running_loop()
+        self._arrive(self._coming.get(loop, []))
         self._queue.close()
         await loop.run_in_executor(None, self._writer.join)
         all_here = threading.Barrier(self._reader_count)

@@ -26,6 +26,7 @@ from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.host import HostChance
 from oo_daemon.ingress import webhooks
+from oo_daemon.ingress.patience import Patience
 from oo_daemon.ingress.server import Listening, public_application
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops.metrics import MemoryMetrics
@@ -115,7 +116,7 @@ async def door(tmp_path: Path, stack: AsyncExitStack, open_door: Open, notebook:
     )
     app = public_application(log=notebook)
     app.add_routes(hooks.routes())
-    listening = await open_door(app, limits=replace(QUICK, body=LIMIT))
+    listening = await open_door(app, limits=replace(QUICK, body=LIMIT), straight=hooks.straight())
     opened = Door(listening, hooks, sources, registrations, storage, metrics, rung, _path(sources, "acme"))
     yield opened
     await listening.close()
@@ -182,6 +183,38 @@ async def test_a_signed_delivery_is_kept_and_answered(door: Door, ask: Ask, note
     assert "/webhooks/{token}" in said
     for secret in (door.path, SECRET, headers["X-Sign"], "d1"):
         assert secret not in said
+
+
+async def test_the_straight_way_looks_like_the_other(door: Door, dial: Dial, notebook: Notebook) -> None:
+    """What is ready to be sent is what would be put together for it: only a body that is waited for, or an end, takes the longer way."""
+    wire = await dial(door.listening)
+    body, headers = b"{}", sign(b"{}")
+    answers = []
+    for number, more in enumerate([{}, {"Expect": "100-continue"}, {"X-Other": "1"}, {"Connection": "close"}]):
+        await wire.send(request(door.path, body, {**headers, "X-Id": f"d{number}", **more}))
+        if "Expect" in more:
+            assert (await wire.answer())[0] == 100
+        answers.append(await wire.answer())
+    assert await wire.rest() == b"", "the last one asked for that"
+    assert answers[3][1].pop("connection") == "close"
+    for _, told, _ in answers:
+        told.pop("date")
+    assert answers[0] == answers[1] == answers[2] == answers[3]
+    assert answers[0][1]["server"] == "oO"
+    assert {line["path"] for line in notebook.events("request")} == {"/webhooks/{token}"}
+    await (old := await dial(door.listening)).send(request(door.path, body, {**headers, "X-Id": "d9"}).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    assert (await old.answer())[0] == 200
+    assert await old.rest() == b""
+    assert len(await door.kept()) == 5
+
+
+async def test_pipelined_deliveries_are_answered_in_order(door: Door, dial: Dial) -> None:
+    """Several at once on one connection: each is kept and answered, the refused one in its place."""
+    wire = await dial(door.listening)
+    sent = [request(door.path, b"{}", {**sign(b"{}"), "X-Id": f"d{n}"}) for n in range(4)]
+    sent[2] = request(door.path, b"{}", {**sign(b"[]"), "X-Id": "d2"})
+    await wire.send(b"".join(sent))
+    assert [(await wire.answer())[0] for _ in sent] == [200, 200, 404, 200]
 
 
 @pytest.mark.parametrize("body", [b"", b"not JSON", b"\xff\xfe\x00", b"[" * 5000])
@@ -449,7 +482,7 @@ class Refusing:
 @pytest.mark.rows("A12", "A17", "A18")
 async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, a database that does not answer, a fault of ours and too much at once: 503 with a time, and nothing is promised."""
-    monkeypatch.setattr(webhooks, "PATIENCE", 0.05)
+    monkeypatch.setattr(door.hooks, "patience", Patience(0.05))
     for fault in (CannotStore("the disk is full"), None, ZeroDivisionError("canary")):
         monkeypatch.setattr(door.hooks, "storage", Refusing(fault))
         status, headers, text = await ask()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from daemon.store.world import NOW, Book, connect, encode, occur, signed_in, ups
 from oo_daemon.store import connections, credentials, database, outbox, schedule
 from oo_daemon.store import storage as storage_module
 from oo_daemon.store.accept import Accepted, Batch
-from oo_daemon.store.database import Database, SqliteDatabase
+from oo_daemon.store.database import Database, ForMany, SqliteDatabase
 from oo_daemon.store.errors import CannotStore, Corrupt
 from oo_daemon.store.storage import InlineStorage, Lane, ThreadedStorage, open_database
 from oo_vault import Sealed
@@ -40,7 +40,8 @@ class Gate:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.sleep(0)  # tasks made meanwhile put their items into the queue
+        await asyncio.sleep(0)  # tasks made meanwhile bring their items
+        await asyncio.sleep(0)  # and these arrive in the queue
         self._opened.set()
         assert self._task is not None
         await self._task
@@ -112,6 +113,68 @@ async def test_who_waits_is_told_after_the_commit(storage: ThreadedStorage) -> N
     go.set()
     await asyncio.wait_for(hooked, PATIENCE)
     assert await _names(storage) == ["c1", "c2"]
+
+
+async def test_what_comes_in_one_turn_shares_a_commit(storage: ThreadedStorage) -> None:
+    """Writes of one turn of the loop arrive together, so that the first of them does not get a commit for itself."""
+    commits: list[int] = []
+
+    def watched() -> AbstractContextManager[object]:
+        commits.append(1)
+        return nullcontext()
+
+    storage.around_commits(watched)
+    await asyncio.gather(*(storage.write(_put(f"c{n}")) for n in range(10)))
+    assert len(commits) == 1
+
+
+async def test_one_query_runs_for_many(storage: ThreadedStorage) -> None:
+    """What waits for the same commit and can be run for many runs once, in order, and each caller is told its own."""
+    ran: list[list[str]] = []
+
+    def put_all(database: Database, names: Sequence[str]) -> list[str]:
+        ran.append(list(names))
+        return [_put(name)(database) for name in names]
+
+    put = ForMany(put_all)
+    async with Gate(storage):
+        writes = [asyncio.create_task(storage.write(put, f"c{n}")) for n in range(3)]
+        writes += [asyncio.create_task(storage.write(_put("between")))]
+        writes += [asyncio.create_task(storage.write(put, f"c{n}")) for n in range(3, 5)]
+    assert await asyncio.gather(*writes) == ["c0", "c1", "c2", "between", "c3", "c4"]
+    assert ran == [["c0", "c1", "c2"], ["c3", "c4"]]
+    assert await storage.write(put, "alone") == "alone"
+
+
+@pytest.mark.parametrize("refused", ["by_rule", "by_word"])
+async def test_what_cannot_be_done_for_all_is_done_for_each(storage: ThreadedStorage, refused: str) -> None:
+    """One that breaks a rule, or is not known well enough, fails alone: the others stand, and nothing is there twice."""
+
+    def put_all(database: Database, names: Sequence[str]) -> list[str] | None:
+        done = [_put(name)(database) for name in names]
+        if refused == "by_word" and len(names) > 1:
+            return None
+        if "bad" in names:
+            database.rows("INSERT INTO connection SELECT * FROM connection")
+        return done
+
+    put = ForMany(put_all)
+    async with Gate(storage):
+        writes = [asyncio.create_task(storage.write(put, name)) for name in ("c1", "bad", "c2")]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(result) for result in results] == [str, apsw.ConstraintError, str]
+    assert await _names(storage) == ["c1", "c2"]
+
+
+async def test_what_was_brought_before_the_end_is_kept(tmp_path: Path) -> None:
+    """A write that has just begun when the storage is closed is still committed; one that comes later is refused."""
+    storage = ThreadedStorage(open_database(tmp_path / "oo.sqlite3"), encode)
+    brought = asyncio.create_task(storage.write(_put("c1")))
+    await asyncio.sleep(0)
+    await storage.close()
+    assert await brought == "c1"
+    with pytest.raises(CannotStore, match="stopping"):
+        await storage.write(_put("c2"))
 
 
 async def test_one_that_fails_takes_no_other_with_it(storage: ThreadedStorage) -> None:
