@@ -7,25 +7,26 @@ events, too: what merely occurred has no earlier revision, so that its bytes are
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 from oo_daemon.connections.guest import sentence
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import discover
-from oo_daemon.store.accept import OCCURRED, Draft
+from oo_daemon.store.accept import DAY_KEY, OCCURRED, Day, Draft, event_id
 from oo_daemon.sync import frames
-from oo_daemon.sync.frames import Frame, Order, Place, Things, Wrong
+from oo_daemon.sync.frames import Asks, Frame, Known, Order, Place, Things, Wrong
 from oo_daemon.sync.imports import ReaderDied
 from oo_sdk import Checkpoint, Connector, ConnectorBug, Event, Occurrences, Takes, Told, Unreadable, Upload
 
@@ -33,6 +34,10 @@ DAY = 86_400
 #: Bytes of events in one frame.
 HEAVY = 2 * 1024 * 1024
 NICENESS = 10
+#: Types of which the reader keeps what is known: they follow on each other, but for those that belong together.
+MET = 8
+PIPE: Final = 1024 * 1024
+_NONE: Final[frozenset[bytes]] = frozenset()
 #: Largest frame (bytes): a few megabytes of events, and their keys.
 LARGEST_FRAME: Final = 64 * 1024 * 1024
 #: What the reader is given of our environment: none of our secrets.
@@ -67,13 +72,13 @@ class Process:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # a traceback may quote the file
+            limit=PIPE,
             env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         )
         assert process.stdin is not None
         with suppress(ConnectionError):  # it died already: reading will say so
             process.stdin.write(frames.encode(order))
             await process.stdin.drain()
-            process.stdin.close()
         return cls(process)
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
@@ -92,6 +97,13 @@ class Process:
         except asyncio.IncompleteReadError:
             raise ReaderDied from None
 
+    async def answer(self, known: Known) -> None:
+        """Say what it asked for."""
+        assert self.process.stdin is not None
+        with suppress(ConnectionError):  # it died: reading on will say so
+            self.process.stdin.write(frames.encode(known))
+            await self.process.stdin.drain()
+
     async def kill(self) -> None:
         """End it, and wait."""
         with suppress(ProcessLookupError):
@@ -101,6 +113,22 @@ class Process:
         self.process._transport.close()  # type: ignore[attr-defined]  # asyncio's own, without a public way to it
 
 
+#: What a reading says, and what it is told where it asks.
+Saying: TypeAlias = Generator[Frame, Known | None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """What the daemon knows of a type: the keys of each day from one on, up to another."""
+
+    since: int
+    until: int | None
+    keys: Mapping[int, frozenset[bytes]]
+
+    def covers(self, day: int) -> bool:
+        return self.since <= day and (self.until is None or day < self.until)
+
+
 @dataclass(slots=True)
 class Reading:
     """Reads one file."""
@@ -108,12 +136,15 @@ class Reading:
     order: Order
     files: list[Watched] = field(default_factory=list)
     months: dict[str, Counter[str]] = field(default_factory=dict)
-    happened: list[tuple[str, str, int, bytes]] = field(default_factory=list)
+    days: list[Day] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
+    count: int = 0
     weight: int = 0
+    _makers: dict[str, wire.Occurring] = field(default_factory=dict)
+    _met: dict[str, _Met] = field(default_factory=dict)
 
-    def frames(self) -> Iterator[Frame]:
-        """Everything that is to be said of the file."""
+    def frames(self) -> Saying:
+        """Everything that is to be said of the file. Where it asks, it is to be sent the answer."""
         order = self.order
         provider = order.connection.provider
         connector = discover(enabled=order.enabled, settings={provider: order.settings}, sandboxes=False).connectors.get(provider)
@@ -139,57 +170,92 @@ class Reading:
         self.files.append(file)
         return io.BufferedReader(file, 256 * 1024)
 
-    def _told(self, connector: Connector, told: Told) -> Iterator[Frame]:
+    def _told(self, connector: Connector, told: Told) -> Saying:
         match told:
             case Occurrences():
                 yield from self._occurrences(connector, told)
             case Event():
                 draft = wire.declared_draft(connector, told)
                 day = None if draft.at is None else draft.at // (DAY * SECOND)
-                self.drafts.append(_of_day(draft, day) if draft.change == OCCURRED else draft)
+                self._count(draft.type, day, 1)
+                if draft.change == OCCURRED and day is not None:
+                    id_ = event_id(self.order.connection.id, draft.type, draft.key, 1)
+                    body = wire.encode(self.order.connection, draft, id_, 1, self.order.observed_at)
+                    self.days.append(Day(draft.type, day, bytes.fromhex(id_)[:DAY_KEY], [body]))
+                else:
+                    self.drafts.append(draft)
+                self.count += 1
                 self.weight += len(draft.payload)
-                self.months.setdefault(draft.type, Counter())["" if day is None else _month(day)] += 1
             case Checkpoint():
                 yield from self._some()
                 # The file that was opened last is the one that is read through.
                 yield Place(dict(told.cursor), self.files[-1].reached if self.files else 0)
             case _:
                 raise ConnectorBug(f"parse yielded a {type(told).__name__}, which is no signal of a file")
-        if len(self.drafts) >= frames.MOST or self.weight >= HEAVY:
+        if self.count >= frames.MOST or self.weight >= HEAVY:
             yield from self._some()
 
-    def _occurrences(self, connector: Connector, told: Occurrences) -> Iterator[Frame]:
-        type_ = f"{self.order.connection.provider}.{told.name}"
-        encode, payload = wire.occurrences(connector, self.order.connection, told.name, self.order.observed_at), told.payload
-        months = self.months.setdefault(type_, Counter())
+    def _occurrences(self, connector: Connector, told: Occurrences) -> Saying:
+        if not told.rows:
+            return
+        maker = self._makers.get(told.name)
+        if maker is None:
+            maker = self._makers[told.name] = wire.Occurring(connector, self.order.connection, told.name, self.order.observed_at)
+        type_, payload, identify, encode = maker.type, told.payload, maker.id, maker.encode
+        met = yield from self._known(type_, told.rows[0][1] // DAY)
+        day, until, known, keys, events = 0, -1, _NONE, bytearray(), list[bytes]()
+        rows, room, weight = 0, 0, 0
         for subject, at, row in told.rows:
-            day = at // DAY
-            body = encode(subject, at, payload(row))
-            self.happened.append((type_, subject, day, body))
-            self.weight += len(body)
-            months[_month(day)] += 1
-            if len(self.happened) >= frames.MOST or self.weight >= HEAVY:
-                yield from self._some()
-                months = self.months.setdefault(type_, Counter())
+            if not day * DAY <= at < until or room <= 0 or weight <= 0:
+                # Another day, or a full frame.
+                self._keep(type_, day, rows, keys, events)
+                if self.count >= frames.MOST or self.weight >= HEAVY:
+                    yield from self._some()
+                day, rows, keys, events = at // DAY, 0, bytearray(), []
+                until, known = (day + 1) * DAY, met.keys.get(day, _NONE)
+                room, weight = frames.MOST - self.count, HEAVY - self.weight
+            rows += 1
+            id_ = identify(subject)
+            key = id_[:DAY_KEY]
+            if key in known:
+                continue
+            body = encode(id_, subject, at, payload(row))
+            keys += key
+            events.append(body)
+            room -= 1
+            weight -= len(body)
+        self._keep(type_, day, rows, keys, events)
+
+    def _keep(self, type_: str, day: int, rows: int, keys: bytearray, events: list[bytes]) -> None:
+        if rows:
+            self._count(type_, day, rows)
+        if events:
+            self.days.append(Day(type_, day, bytes(keys), events))
+            self.count += len(events)
+            self.weight += sum(map(len, events))
+
+    def _known(self, type_: str, day: int) -> Generator[Frame, Known | None, _Met]:
+        """What the daemon knows already. What it does not say here it will see for itself."""
+        met = self._met.get(type_)
+        if met is None or not met.covers(day):
+            told = yield Asks(type_, day)
+            keys = {} if told is None else {day: frozenset(_keys(each)) for day, each in told.keys.items()}
+            met = self._met[type_] = _Met(day, None if told is None else told.until, keys)
+            while len(self._met) > MET:
+                del self._met[next(iter(self._met))]
+        return met
+
+    def _count(self, type_: str, day: int | None, rows: int) -> None:
+        self.months.setdefault(type_, Counter())["" if day is None else _month(day)] += rows
 
     def _some(self) -> Iterator[Things]:
-        if self.happened or self.drafts:
-            yield Things(self.happened, self.drafts, {type_: dict(months) for type_, months in self.months.items()})
-            self.happened, self.drafts, self.months, self.weight = [], [], {}, 0
+        if self.months:
+            yield Things(self.days, self.drafts, {type_: dict(months) for type_, months in self.months.items()})
+            self.days, self.drafts, self.months, self.count, self.weight = [], [], {}, 0, 0
 
 
-def _of_day(draft: Draft, day: int | None) -> Draft:
-    return Draft(
-        type=draft.type,
-        key=draft.key,
-        subject=draft.subject,
-        change=draft.change,
-        digest=draft.digest,
-        at=draft.at,
-        payload_type=draft.payload_type,
-        payload=draft.payload,
-        day=day,
-    )
+def _keys(side_by_side: bytes) -> Iterator[bytes]:
+    return (side_by_side[start : start + DAY_KEY] for start in range(0, len(side_by_side), DAY_KEY))
 
 
 @lru_cache(maxsize=20_000)
@@ -206,9 +272,16 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a plugin prints
     with suppress(OSError):  # a hardened unit may forbid it
         os.nice(NICENESS)
+    with suppress(OSError):  # as large as it may be: we need not wait for the daemon after each piece of a frame
+        fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, PIPE)
     with suppress(BrokenPipeError):  # the daemon is gone: the next one begins at the last checkpoint
-        for frame in Reading(frames.read_order(sys.stdin.buffer)).frames():
-            _write(out, frames.encode(frame))
+        said = Reading(frames.read_order(sys.stdin.buffer)).frames()
+        with suppress(StopIteration):
+            answer = None
+            while True:
+                frame = said.send(answer)
+                _write(out, frames.encode(frame))
+                answer = frames.read_known(sys.stdin.buffer) if isinstance(frame, Asks) else None
 
 
 def _write(out: io.RawIOBase | BinaryIO, data: bytes) -> None:

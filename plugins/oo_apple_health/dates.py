@@ -9,35 +9,35 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-_DAY: Final = re.compile(rb"(\d{4})-(\d\d)-(\d\d) ([+-])(\d\d):?(\d\d)")
-_TIMES: Final = {b"%02d:%02d" % (hour, minute): hour * 3600 + minute * 60 for hour in range(24) for minute in range(60)}
-_SECONDS: Final = {b":%02d " % second: second for second in range(60)}
-#: Days that were met lately, each with its offset: neighbours in an export share them.
+_DATE: Final = re.compile(rb"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d) ([+-])(\d\d):?(\d\d)")
+#: The parts of dates that were met lately, in seconds: neighbours in an export share them.
 _days: dict[bytes, int] = {}
+_minutes: dict[bytes, int] = {}
+_rest: dict[bytes, int] = {}
 
 
 def seconds(written: bytes) -> int:
     """Seconds since 1970. Raises `ValueError` for what is no date."""
     try:
-        return _days[written[:11] + written[20:]] + _TIMES[written[11:16]] + _SECONDS[written[16:20]]
+        return _days[written[:11]] + _minutes[written[11:16]] + _rest[written[16:]]
     except KeyError:
-        return _day(written[:11] + written[20:]) + _time(_TIMES, written[11:16]) + _time(_SECONDS, written[16:20])
+        return _learn(written)
 
 
-def _time(known: dict[bytes, int], written: bytes) -> int:
-    if written not in known:
-        raise ValueError("no time of day")
-    return known[written]
-
-
-def _day(written: bytes) -> int:
-    found = _DAY.fullmatch(written)
+def _learn(written: bytes) -> int:
+    found = _DATE.fullmatch(written)
     if found is None:
         raise ValueError("no date")
-    offset = int(found[5]) * 3600 + int(found[6]) * 60
-    midnight = datetime(int(found[1]), int(found[2]), int(found[3]), tzinfo=UTC)
-    begin = int(midnight.timestamp()) - (offset if found[4] == b"+" else -offset)
+    year, month, day, hour, minute, second = map(int, found.groups()[:6])
+    offset = int(found[8]) * 3600 + int(found[9]) * 60
+    begin = int(datetime(year, month, day, tzinfo=UTC).timestamp())
+    if hour > 23 or minute > 59 or second > 59:
+        raise ValueError("no time of day")
     if len(_days) >= 4096:
         _days.clear()
-    _days[written] = begin
-    return begin
+    if len(_rest) >= 4096:
+        _rest.clear()
+    _days[written[:11]] = begin
+    _minutes[written[11:16]] = hour * 3600 + minute * 60
+    _rest[written[16:]] = second - (offset if found[7] == b"+" else -offset)
+    return seconds(written)

@@ -20,13 +20,13 @@ from typing import Any, Final, NoReturn
 from oo_apple_health.archive import AGAIN, Export
 from oo_apple_health.dates import seconds
 from oo_apple_health.kinds import Unit, name, snake, unit
-from oo_apple_health.records import ENTRY, Element, Row, text
+from oo_apple_health.records import ENTRY, HEAD_OF, Element, Row, text
 from oo_apple_health.routes import points
 from oo_sdk import Change, Event, Occurrences, Told, Unreadable
 from oo_sdk.vocabulary import ActivitySummary, HealthGroup, HealthSample, Record, Route, Timestamp, Workout
 
 #: Marks of an identity that the app which wrote a sample gave it.
-SYNC: Final = re.compile(rb'key="HKMetadataKeySync(?:Identifier|Version)"|key="HKExternalUUID"')
+TIES: Final = (b"HKMetadataKeySync", b"HKExternalUUID")
 ZONE: Final = "HKTimeZone"
 #: Points in one event: an event has at most 1 MiB.
 STRETCH: Final = 10_000
@@ -42,12 +42,18 @@ class Head:
 
     name: str
     unit: Unit | None
-    prefix: bytes  #: of what the identity is made of
+    identity: blake2b  #: of what the identity is made of; a copy takes what each sample adds
     sample: HealthSample  #: filled anew for each
+    start: Timestamp = field(init=False)
+    end: Timestamp = field(init=False)
+    metadata: bytes = b""  #: that it is filled with
+
+    def __post_init__(self) -> None:
+        self.start, self.end = self.sample.start, self.sample.end
 
 
-#: One sample: its head, start, end, value and metadata as in the file.
-Sample = tuple[Head, int, int, bytes | None, bytes | None]
+#: One sample: its head, start, end, what was measured or which category it is, and metadata as in the file.
+Sample = tuple[Head, int, int, float | str | None, bytes]
 
 
 @dataclass(slots=True)
@@ -55,17 +61,15 @@ class Meaning:
     """Reads entries in the order of the file."""
 
     export: Export
-    _heads: dict[tuple[bytes, bytes, bytes | None, bytes | None], Head] = field(default_factory=dict)
+    _heads: dict[bytes, Head] = field(default_factory=dict)
 
     def rows(self, rows: Sequence[Row]) -> Iterator[Told]:
         """Samples, in runs of one name. Raises `Unreadable`."""
-        heads, tied = self._heads, SYNC.search
+        heads, (one, other) = self._heads, TIES
         run: list[tuple[str, int, Sample]] = []
         current = ""
-        for type_, source, device, written, began, ended, value, metadata in rows:
-            head = heads.get((type_, source, device, written))
-            if head is None:
-                head = self._head(type_, source, device, written)
+        for _, said, began, ended, value, metadata in rows:
+            head = heads.get(said) or self._head(said)
             if head.name != current:
                 if run:
                     yield Occurrences(current, run, payload)
@@ -75,20 +79,24 @@ class Meaning:
                 start = seconds(began)
                 end = start if ended == began else seconds(ended)
             except (ValueError, OverflowError):
-                _refuse("a date")
-            if metadata and tied(metadata):
-                event = self._tied(head, start, end, value, metadata)
+                start, end = _instant(began), _instant(ended)
+            measured: float | str | None = None
+            own = b"%d %d " % (start, end)
+            if value:
+                if head.sample.unit:
+                    measured = _number(value)
+                    own += b"%.6g" % (measured * head.unit.factor + head.unit.offset) if head.unit else text(value).encode()
+                else:
+                    measured = text(value)
+                    own += measured.encode()
+            if metadata and (one in metadata or other in metadata):
+                event = self._tied(head, start, end, measured, metadata)
                 if event is not None:
                     yield event
                     continue
-            measure = head.unit
-            if measure is not None and value is not None:
-                number = _number(value)
-                said = b"%d %d %.6g" % (start, end, number * measure.factor + measure.offset)
-            else:
-                said = b"%d %d %b" % (start, end, value or b"")
-            subject = blake2b(head.prefix + said, digest_size=12).hexdigest()
-            run.append((subject, start, (head, start, end, value, metadata)))
+            identity = head.identity.copy()
+            identity.update(own)
+            run.append((identity.hexdigest(), start, (head, start, end, measured, metadata)))
         if run:
             yield Occurrences(current, run, payload)
 
@@ -108,20 +116,19 @@ class Meaning:
             case tag:
                 yield _other(tag, element)
 
-    def _head(self, type_: bytes, source: bytes, device: bytes | None, written: bytes | None) -> Head:
-        try:
-            kind, by, of, measure = text(type_), text(source), text(device or b""), text(written or b"")
-        except UnicodeDecodeError:
-            _refuse("a name")
-        known = unit(measure) if written is not None else None
+    def _head(self, said: bytes) -> Head:
+        found = HEAD_OF.fullmatch(said)
+        assert found is not None
+        kind, by, of, measure = map(text, found.groups(b""))
+        known = unit(measure) if measure else None
         sample = HealthSample(kind=kind, unit=measure, source=by, device=device_name(of), canonical_unit=known.canonical if known else "")
-        head = Head(name(kind), known, _key("sample", kind, by, known.canonical if known else measure), sample)
+        identity = blake2b(_key("sample", kind, by, known.canonical if known else measure), digest_size=12)
         if len(self._heads) >= 4096:
             self._heads.clear()
-        self._heads[type_, source, device, written] = head
+        head = self._heads[said] = Head(name(kind), known, identity, sample)
         return head
 
-    def _tied(self, head: Head, start: int, end: int, value: bytes | None, metadata: bytes) -> Event | None:
+    def _tied(self, head: Head, start: int, end: int, measured: float | str | None, metadata: bytes) -> Event | None:
         """A sample with an identity of its own, whose later versions replace the earlier ones; None where that has no identifier."""
         entries = _entries(metadata)
         given = entries.get("HKMetadataKeySyncIdentifier") or entries.get("HKExternalUUID")
@@ -130,7 +137,7 @@ class Meaning:
         version = entries.get("HKMetadataKeySyncVersion", "")
         order = int(version) if version.isascii() and version.isdigit() and len(version) < 19 else None
         sample = HealthSample()
-        sample.CopyFrom(_filled(head, start, end, value, metadata))
+        sample.CopyFrom(payload((head, start, end, measured, metadata)))
         return Event(
             head.name,
             f"sync-{_hash('tied', sample.kind, _same(sample.source), given)}",
@@ -154,6 +161,12 @@ class Meaning:
             else:
                 yield told
 
+    def _sample(self, record: Element) -> HealthSample:
+        (told,) = self.rows([_row(record)])
+        sample = told.payload(told.rows[0][2]) if isinstance(told, Occurrences) else told.payload if isinstance(told, Event) else None
+        assert isinstance(sample, HealthSample)
+        return sample
+
     def _group(self, element: Element) -> Iterator[Told]:
         """A correlation. Its records mostly stand by themselves, too, and then are the same."""
         records = list(element.all("Record"))
@@ -163,10 +176,8 @@ class Meaning:
         kind, source = element.get("type"), element.get("sourceName")
         samples = []
         for record in records:
-            row = _row(record)
             sample = HealthSample()
-            began, ended = _span(record)
-            sample.CopyFrom(_filled(self._head(*row[:4]), began, ended, row[6], row[7]))
+            sample.CopyFrom(self._sample(record))
             samples.append(sample)
         samples.sort(key=lambda sample: (sample.kind, sample.start.seconds))
         group = HealthGroup(
@@ -225,34 +236,30 @@ class Meaning:
 
 def payload(sample: Sample) -> HealthSample:
     """The payload of one sample; the message is filled anew for the next."""
-    return _filled(*sample)
-
-
-def _filled(head: Head, start: int, end: int, value: bytes | None, metadata: bytes | None) -> HealthSample:
-    sample = head.sample
-    sample.start.seconds = start
-    sample.end.seconds = end
-    if value is None:
+    head, start, end, measured, metadata = sample
+    filled = head.sample
+    head.start.seconds = start
+    head.end.seconds = end
+    if measured is None:
         for name_ in ("value", "canonical_value", "category"):
-            sample.ClearField(name_)
-    elif sample.unit:
-        number = _number(value)
-        sample.value = number
+            filled.ClearField(name_)
+    elif isinstance(measured, float):
+        filled.value = measured
         if head.unit is not None:
-            sample.canonical_value = number * head.unit.factor + head.unit.offset
+            filled.canonical_value = measured * head.unit.factor + head.unit.offset
     else:
-        sample.category = value.decode()
-    if metadata:
-        sample = HealthSample()
-        sample.CopyFrom(head.sample)
-        sample.metadata.update(_entries(metadata))
-        sample.time_zone = sample.metadata.get(ZONE, "")
-    return sample
+        filled.category = measured
+    if metadata != head.metadata:
+        filled.ClearField("metadata")
+        filled.metadata.update(_entries(metadata))
+        filled.time_zone = filled.metadata.get(ZONE, "")
+        head.metadata = metadata
+    return filled
 
 
 def _with_beats(sample: Sample, beats: Iterable[Element]) -> HealthSample:
     whole = HealthSample()
-    whole.CopyFrom(_filled(*sample))
+    whole.CopyFrom(payload(sample))
     whole.beats.extend(_beats(beats))
     return whole
 
@@ -392,25 +399,15 @@ def _duration(element: Element, otherwise: int) -> float:
 def _row(element: Element) -> Row:
     """An element as the fast way would have read it."""
 
-    def given(key: str) -> bytes | None:
-        value = element.attributes.get(key)
-        return None if value is None else _escaped(value)
+    def given(key: str) -> bytes:
+        return _escaped(element.get(key))
 
+    said = b'type="%b" sourceName="%b" device="%b" unit="%b"' % tuple(map(given, ("type", "sourceName", "device", "unit")))
     entries = b"".join(
-        b'<MetadataEntry key="' + _escaped(entry.get("key")) + b'" value="' + _escaped(entry.get("value")) + b'"/>'
+        b'<MetadataEntry key="%b" value="%b"/>' % (_escaped(entry.get("key")), _escaped(entry.get("value")))
         for entry in element.all("MetadataEntry")
     )
-    value = element.attributes.get("value")
-    return (
-        given("type") or b"",
-        given("sourceName") or b"",
-        given("device"),
-        given("unit"),
-        element.get("startDate").encode(),
-        element.get("endDate").encode(),
-        None if value is None else value.encode(),
-        entries or None,
-    )
+    return b"", said, given("startDate"), given("endDate"), given("value"), entries
 
 
 def _escaped(value: str) -> bytes:
@@ -418,10 +415,7 @@ def _escaped(value: str) -> bytes:
 
 
 def _entries(metadata: bytes) -> dict[str, str]:
-    try:
-        return {text(key): text(value) for key, value in ENTRY.findall(metadata)}
-    except UnicodeDecodeError:
-        _refuse("a name")
+    return {text(key): text(value) for key, value in ENTRY.findall(metadata)}
 
 
 def _metadata(element: Element) -> dict[str, str]:
@@ -443,10 +437,21 @@ def _number(value: bytes) -> float:
     try:
         number = float(value)
     except ValueError:
-        _refuse("a number")
+        try:
+            number = float(text(value))
+        except ValueError:
+            _refuse("a number")
     if not math.isfinite(number):
         _refuse("a number")
     return number
+
+
+def _instant(written: bytes) -> int:
+    """A date that is not quite as it should be."""
+    try:
+        return seconds(text(written).encode())
+    except (ValueError, OverflowError):
+        _refuse("a date")
 
 
 def _given(element: Element, attribute: str) -> float | None:

@@ -15,11 +15,11 @@ from google.protobuf.message import EncodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from oo_daemon.ports import SECOND, micros
-from oo_daemon.store.accept import DELETED, OCCURRED, Draft, event_id, tombstone_digest
+from oo_daemon.store.accept import DELETED, OCCURRED, Draft, event_ids, tombstone_digest
 from oo_daemon.store.connections import Connection
 from oo_sdk import Change, Connector, ConnectorBug, Event, Unreadable, cloudevents, events
 from oo_sdk.events import NormalizedEvent
-from oo_sdk.stored import drop_undeclared
+from oo_sdk.stored import drop_undeclared, undeclared
 
 #: Raised when the bytes of an unchanged payload would differ from before; an equal version then restamps the digest silently.
 FORMAT = 1
@@ -29,6 +29,35 @@ LARGEST, WRAPPING = 1024 * 1024, 4096
 LONGEST_SUBJECT = 1024
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _TYPE_URL = "type.googleapis.com/"
+
+
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
+
+
+SMALL = 1 << 11
+_SMALL = [_varint(number) for number in range(SMALL)]
+_MORE = [bytes([0x80 | number]) for number in range(1 << 7)]  #: seven bits of a number, after which more come
+
+
+def varint(number: int) -> bytes:
+    """A length, or a number that is not negative, as protobuf writes it."""
+    return _SMALL[number] if number < SMALL else _varint(number)
+
+
+def _tag(field: str) -> bytes:
+    """What stands before a text, bytes or a message in an event."""
+    return varint(NormalizedEvent.DESCRIPTOR.fields_by_name[field].number << 3 | 2)
+
+
+_ID, _SUBJECT, _OCCURRED_AT, _PAYLOAD = _tag("id") + varint(32), _tag("subject"), _tag("occurred_at"), _tag("payload")
+_FIRST = b"\0\0\0\x01" + b"1"  #: the first revision, as it is in an id
+_SECONDS, _VALUE = b"\x08", b"\x12"  #: the first field of a Timestamp, the second of an Any
 
 
 def declared_draft(connector: Connector, event: Event) -> Draft:
@@ -130,43 +159,84 @@ def encode(connection: Connection, event: Draft, event_id: str, revision: int, o
     return message.SerializeToString(deterministic=True)
 
 
-def occurrences(connector: Connector, connection: Connection, name: str, observed_at: int) -> Callable[[str, int, Message], bytes]:
-    """Makes events of one name that merely occurred, by the million: what they share is made into bytes once.
+class Occurring:
+    """Makes events of one name that merely occurred, by the million: what they share is made into bytes once. Raises `ConnectorBug`."""
 
-    What it gives is called with the subject, when it began in whole seconds since 1970, and the payload. Raises `ConnectorBug`, also when
-    called, and then `Unreadable` for one that is too large.
-    """
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
-        raise ConnectorBug("an event's name must be lower-case letters, digits and _, with a letter first")
-    type_ = f"{connection.provider}.{name}"
-    shared = NormalizedEvent(
-        connection=connection.id,
-        user=connection.user,
-        provider=connection.provider,
-        account=connection.account,
-        type=type_,
-        change=OCCURRED,  # type: ignore[arg-type]  # the numbers are the same
-        revision=1,
-        observed_at=_timestamp(observed_at),
-    ).SerializeToString(deterministic=True)
-    own, of = NormalizedEvent(), connection.id
+    def __init__(self, connector: Connector, connection: Connection, name: str, observed_at: int) -> None:
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise ConnectorBug("an event's name must be lower-case letters, digits and _, with a letter first")
+        self.type = f"{connection.provider}.{name}"
+        self._connector, self._name = connector, name
+        self._message: object = None  #: the descriptor of those that came so far
+        self._undeclared: tuple[str, ...] = ()
+        self._url, self._around = b"", 0
+        self._remember(0)
+        self._identity = event_ids(connection.id, self.type)
+        # Protobuf: one after the other is the two put together.
+        self._shared = (
+            NormalizedEvent(
+                connection=connection.id,
+                user=connection.user,
+                provider=connection.provider,
+                account=connection.account,
+                type=self.type,
+                change=OCCURRED,  # type: ignore[arg-type]  # the numbers are the same
+                revision=1,
+                observed_at=_timestamp(observed_at),
+            ).SerializeToString(deterministic=True)
+            + _ID
+        )
 
-    def encode(subject: str, at: int, payload: Message) -> bytes:
-        if len(subject) > LONGEST_SUBJECT // 4 or _size(subject) < 1:
-            raise ConnectorBug(f"the subject of a {name} must be text of at most {LONGEST_SUBJECT // 4} characters, and not empty")
-        if isinstance(payload, Message):
-            drop_undeclared(connector, name, payload)
-        message, value = _serialized(name, payload)
+    def id(self, subject: str) -> bytes:
+        """The id of the event."""
+        try:
+            data = subject.encode()
+        except (AttributeError, UnicodeEncodeError):
+            data = b""
+        if not 0 < len(data) <= LONGEST_SUBJECT or b"\0" in data:
+            raise ConnectorBug(f"the subject of a {self._name} must be text of at most {LONGEST_SUBJECT} bytes, and not empty")
+        hasher = self._identity.copy()
+        hasher.update(len(data).to_bytes(4) + data + _FIRST)
+        return hasher.digest()
+
+    def encode(self, id_: bytes, subject: str, at: int, payload: Message) -> bytes:
+        """The event as it lies in the outbox; `at` is when it began, in whole seconds since 1970. Raises `Unreadable` for a large one."""
+        if not isinstance(payload, Message) or payload.DESCRIPTOR is not self._message:
+            self._learn(payload)
+        for field in self._undeclared:
+            payload.ClearField(field)
+        try:
+            value = payload.SerializeToString()
+        except (EncodeError, ValueError):
+            raise ConnectorBug(f"the payload of a {self._name} is not complete") from None
         if len(value) > LARGEST - WRAPPING:
-            raise Unreadable(f"a {name} is too large for an event: {len(value)} bytes", subject=subject)
-        own.id = event_id(of, type_, subject, 1)
-        own.subject = subject
-        own.occurred_at.seconds = at
-        own.payload.type_url = _TYPE_URL + message
-        own.payload.value = value
-        return shared + own.SerializeToString(deterministic=True)  # protobuf: one after the other is the two put together
+            raise Unreadable(f"a {self._name} is too large for an event: {len(value)} bytes", subject=subject)
+        if at >> 14 != self._lately:
+            self._remember(at >> 14)
+        data, length = subject.encode(), len(value)
+        size = _SMALL[length] if length < SMALL else varint(length)
+        whole = self._around + len(size) + length
+        return b"".join((
+            self._shared, id_.hex().encode(), _SUBJECT, _SMALL[len(data)], data,
+            self._when, _MORE[at & 0x7F], _MORE[at >> 7 & 0x7F], self._lately_as_bytes,
+            _SMALL[whole] if whole < SMALL else varint(whole), self._url, size, value,
+        ))  # fmt: skip
 
-    return encode
+    def _remember(self, lately: int) -> None:
+        """Seconds change in their last digits from one event to the next: the first ones are made into bytes once."""
+        self._lately = lately
+        rest = varint(lately & ((1 << 50) - 1))
+        self._when = _OCCURRED_AT + varint(len(rest) + 3) + _SECONDS
+        self._lately_as_bytes = rest + _PAYLOAD
+
+    def _learn(self, payload: Message) -> None:
+        """Look at a message of a kind that did not come before."""
+        if not isinstance(payload, Message):
+            raise ConnectorBug(f"the payload of a {self._name} must be a protobuf message, not a {type(payload).__name__}")
+        self._message = payload.DESCRIPTOR
+        self._undeclared = undeclared(self._connector, self._name, payload)
+        self._url = AnyMessage(type_url=_TYPE_URL + payload.DESCRIPTOR.full_name).SerializeToString() + _VALUE
+        self._around = len(self._url)
 
 
 def decode(body: bytes) -> NormalizedEvent:
@@ -181,16 +251,6 @@ def entry(position: str, body: bytes | None) -> bytes:
     if body is not None:
         whole += b"\x12" + varint(len(body)) + body
     return varint(len(whole)) + whole
-
-
-def varint(number: int) -> bytes:
-    """A length as protobuf writes it."""
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
 
 
 def as_json(body: bytes) -> dict[str, Any]:

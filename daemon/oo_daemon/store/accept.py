@@ -6,10 +6,14 @@ index swallows what is already known. Everything after it reads the outbox.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import chain, islice, repeat
 from typing import Protocol, TypeAlias, TypeVar
+
+import msgspec
 
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
@@ -21,7 +25,7 @@ UPSERTED, DELETED, OCCURRED = 1, 2, 3
 STREAM = 0
 #: Keys in one look-up. SQLite takes 32,766 parameters, PostgreSQL 65,535.
 LOOK_UP = 500
-#: Bytes of a key among those of its type and day: of 10,000 in a day, two are equal in one of 4 x 10^11 days.
+#: Bytes of a key among those of its type and day, the first of the event's id: of 10,000 in a day, two are equal in one of 4 x 10^11 days.
 DAY_KEY = 8
 
 
@@ -40,9 +44,18 @@ class Draft:
     payload_type: str = ""  #: type URL
     payload: bytes = b""
     keep_key_until: int | None = None  #: for OCCURRED; None: as long as the connection lives
-    #: For OCCURRED by the million, as in an import: the day it belongs to, always the same. Its key lies with the others of that day.
-    day: int | None = None
-    encoded: bytes = b""  #: the event as bytes, where who told it has made them already; of OCCURRED only, since their revision is known
+
+
+class Day(msgspec.Struct, array_like=True):
+    """What occurred on one day, of one type, by the thousand, as in an import: known by keys that lie together.
+
+    The day follows from what occurred, and is always the same. Since what occurred has one revision, its events are bytes already.
+    """
+
+    type: str
+    day: int  #: since 1970
+    keys: bytes  #: `DAY_KEY` of each
+    events: list[bytes]
 
 
 #: (connection, draft, event id, revision, observed at) → the event as bytes.
@@ -72,6 +85,7 @@ class Batch:
     connection: Connection
     observed_at: int
     drafts: Sequence[Draft] = ()
+    days: Sequence[Day] = ()
     marks: Sequence[Mark] = ()
     sweep: Sweep | None = None
     erasing: bool = False  #: by the erasure itself, which alone may still speak of a connection that is being erased
@@ -106,16 +120,27 @@ class _Outcome:
     events: list[tuple[Draft, int]] = field(default_factory=list)
     objects: dict[tuple[str, str], _Known] = field(default_factory=dict)  #: changed index rows
     occurrences: list[tuple[bytes, int | None]] = field(default_factory=list)
-    days: dict[tuple[str, int], bytes] = field(default_factory=dict)  #: changed days, whole
+
+
+_INTO_OUTBOX = 'INSERT INTO outbox (position, stream, connection, "user", type, "key", body, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
 
 
 def event_id(connection: str, type_: str, key: str, revision: int) -> str:
     """The id of an event: the same data twice gives the same id, on any machine, for as long as the connection lives."""
-    hasher = blake2b(digest_size=16)
-    for part in (connection, type_, key, str(revision)):
-        data = part.encode()
-        hasher.update(len(data).to_bytes(4) + data)
+    hasher = event_ids(connection, type_)
+    for part in (key, str(revision)):
+        hasher.update(_with_length(part))
     return hasher.hexdigest()
+
+
+def event_ids(connection: str, type_: str) -> blake2b:
+    """What the ids of all events of a type begin with."""
+    return blake2b(_with_length(connection) + _with_length(type_), digest_size=16)
+
+
+def _with_length(part: str) -> bytes:
+    data = part.encode()
+    return len(data).to_bytes(4) + data
 
 
 def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
@@ -127,10 +152,11 @@ def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
     _hold(database, batch)
     for mark in batch.marks:
         mark.apply(database)
+    happened = _happen(database, batch)
     if not batch.drafts and batch.sweep is None:
-        return Accepted(events=0, last_position=None)
+        return Accepted(events=len(happened), last_position=happened[-1] if happened else None)
     generation = _generation(database, number)
-    positions = [*_emit(database, batch, batch.drafts, generation, encode)]
+    positions = [*happened, *_emit(database, batch, batch.drafts, generation, encode)]
     swept = _gone(database, number, batch.sweep, generation) if batch.sweep else []  # the batch's own drafts show objects, too
     positions += _emit(database, batch, swept, generation, encode)
     return Accepted(events=len(positions), last_position=positions[-1] if positions else None, swept=len(swept))
@@ -141,7 +167,7 @@ def _hold(database: Database, batch: Batch) -> None:
     rows = database.rows(f"SELECT state FROM connection WHERE number = ? {database.locking('FOR UPDATE')}", (batch.connection.number,))
     if not rows:
         raise LeaseLost("the connection is gone")
-    if rows[0][0] == "erasing" and not batch.erasing and (batch.drafts or batch.sweep):
+    if rows[0][0] == "erasing" and not batch.erasing and (batch.drafts or batch.days or batch.sweep):
         raise LeaseLost("the connection is being erased")
 
 
@@ -155,8 +181,7 @@ def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation:
     number = batch.connection.number
     outcome = _decide(database, number, generation, drafts)
     bodies = [
-        draft.encoded
-        or encode(batch.connection, draft, event_id(batch.connection.id, draft.type, draft.key, revision), revision, batch.observed_at)
+        encode(batch.connection, draft, event_id(batch.connection.id, draft.type, draft.key, revision), revision, batch.observed_at)
         for draft, revision in outcome.events
     ]
     positions = _take_positions(database, len(bodies), sum(map(len, bodies))) if bodies else range(0)
@@ -168,11 +193,54 @@ def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation:
         rows.append((position, STREAM, number, batch.connection.user, draft.type, key, body, batch.observed_at))
     _write_index(database, number, outcome)
     if rows:
-        database.many(
-            'INSERT INTO outbox (position, stream, connection, "user", type, "key", body, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-            rows,
-        )
+        database.many(_INTO_OUTBOX, rows)
     return positions
+
+
+def _happen(database: Database, batch: Batch) -> range:
+    """Write what its days did not know yet to the outbox, and its keys to the days; gives the new positions."""
+    if not batch.days:
+        return range(0)
+    number, user, at = batch.connection.number, batch.connection.user, batch.observed_at
+    known = _keys_of(database, number, batch.days)
+    changed: dict[tuple[str, int], bytes] = {}
+    new: list[tuple[str, Sequence[bytes]]] = []
+    for day in batch.days:
+        of = day.type, day.day
+        keys, events = _news(known.get(of, b""), day)
+        if events:
+            known[of] = changed[of] = known.get(of, b"") + keys
+            new.append((day.type, events))
+    if not new:
+        return range(0)
+    positions = _take_positions(database, sum(len(events) for _, events in new), sum(len(body) for _, events in new for body in events))
+    places, rows = iter(positions), []
+    for type_, events in new:
+        mine = islice(places, len(events))
+        rows.append(zip(mine, repeat(STREAM), repeat(number), repeat(user), repeat(type_), repeat(None), events, repeat(at)))
+    database.many(
+        'INSERT INTO occurrence_day (connection, type, day, "keys") VALUES (?, ?, ?, ?) '
+        'ON CONFLICT (connection, type, day) DO UPDATE SET "keys" = excluded."keys"',
+        [(number, type_, day, keys) for (type_, day), keys in changed.items()],
+    )
+    database.many(_INTO_OUTBOX, chain.from_iterable(rows))
+    return positions
+
+
+def _news(known: bytes, day: Day) -> tuple[bytes, Sequence[bytes]]:
+    """Keys and events of a day of which nothing was known."""
+    # As numbers, without a step of ours for each: mostly all of a batch are new, and none is in it twice.
+    met, told = set(array("q", known)), array("q", day.keys)
+    fresh = set(told)
+    if len(fresh) == len(told) and met.isdisjoint(fresh):
+        return day.keys, day.events
+    keys, events = bytearray(), []
+    for place, (key, event) in enumerate(zip(told, day.events, strict=True)):
+        if key not in met:
+            met.add(key)
+            keys += day.keys[place * DAY_KEY : (place + 1) * DAY_KEY]
+            events.append(event)
+    return bytes(keys), events
 
 
 def _take_positions(database: Database, count: int, size: int) -> range:
@@ -186,17 +254,8 @@ def _decide(database: Database, number: int, generation: int, drafts: Sequence[D
     """Hold each draft against the index; a later draft of the same object sees what an earlier one of the batch did."""
     outcome = _Outcome()
     known = _look_up(database, number, [draft for draft in drafts if draft.change != OCCURRED])
-    met = _met_before(database, number, [draft for draft in drafts if draft.change == OCCURRED and draft.day is None])
-    by_day: dict[tuple[str, int], list[Draft]] = {}
+    met = _met_before(database, number, [draft for draft in drafts if draft.change == OCCURRED])
     for draft in drafts:
-        if draft.change == OCCURRED and draft.day is not None:
-            by_day.setdefault((draft.type, draft.day), []).append(draft)
-    new = _new_in_days(database, number, by_day, outcome)
-    for draft in drafts:
-        if draft.change == OCCURRED and draft.day is not None:
-            if id(draft) in new:
-                outcome.events.append((draft, 1))
-            continue
         if draft.change == OCCURRED:
             key = _occurrence_key(draft)
             if key not in met:
@@ -258,30 +317,32 @@ def _met_before(database: Database, number: int, drafts: Sequence[Draft]) -> set
     return met
 
 
-def _new_in_days(database: Database, number: int, by_day: Mapping[tuple[str, int], Sequence[Draft]], outcome: _Outcome) -> set[int]:
-    """Which drafts their days did not know yet, by `id()`; the days are noted as they are with them."""
-    before: dict[tuple[str, int], bytes] = {}
-    days_of: dict[str, list[int]] = {}
-    for type_, day in by_day:
-        days_of.setdefault(type_, []).append(day)
-    for type_, days in days_of.items():
-        for some in _groups(days):
+def _keys_of(database: Database, number: int, days: Sequence[Day]) -> dict[tuple[str, int], bytes]:
+    """The keys that are known of these days."""
+    found: dict[tuple[str, int], bytes] = {}
+    of: dict[str, list[int]] = {}
+    for day in days:
+        of.setdefault(day.type, []).append(day.day)
+    for type_, wanted in of.items():
+        for some in _groups(wanted):
             sql = f'SELECT day, "keys" FROM occurrence_day WHERE connection = ? AND type = ? AND day IN ({_places(some)})'
-            before.update({(type_, day): bytes(keys) for day, keys in database.rows(sql, (number, type_, *some))})
-    new: set[int] = set()
-    for place, drafts in by_day.items():
-        keys = before.get(place, b"")
-        met = {keys[start : start + DAY_KEY] for start in range(0, len(keys), DAY_KEY)}
-        more = []
-        for draft in drafts:
-            key = blake2b(draft.key.encode(), digest_size=DAY_KEY).digest()
-            if key not in met:
-                met.add(key)
-                more.append(key)
-                new.add(id(draft))
-        if more:
-            outcome.days[place] = keys + b"".join(more)
-    return new
+            found.update({(type_, day): bytes(keys) for day, keys in database.rows(sql, (number, type_, *some))})
+    return found
+
+
+def known_days(database: Database, number: int, type_: str, first: int, most: int) -> tuple[dict[int, bytes], int | None]:
+    """The keys of the days from `first` on, about `most` bytes of them; and where that stopped, None: there are no more."""
+    sql = 'SELECT day, length("keys") FROM occurrence_day WHERE connection = ? AND type = ? AND day >= ? ORDER BY day LIMIT 1000'
+    sizes = database.rows(sql, (number, type_, first))
+    end, so_far = None if len(sizes) < 1000 else sizes[-1][0], 0
+    for day, size in sizes:
+        so_far += size
+        if so_far > most and day > first:
+            end = day
+            break
+    sql = f'SELECT day, "keys" FROM occurrence_day WHERE connection = ? AND type = ? AND day >= ? {"" if end is None else "AND day < ?"}'
+    rows = database.rows(sql, (number, type_, first) if end is None else (number, type_, first, end))
+    return {day: bytes(keys) for day, keys in rows}, end
 
 
 def _groups(keys: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -316,12 +377,6 @@ def _write_index(database: Database, number: int, outcome: _Outcome) -> None:
         database.many(
             'INSERT INTO occurrence (connection, "key", keep_until) VALUES (?, ?, ?)',
             [(number, key, until) for key, until in outcome.occurrences],
-        )
-    if outcome.days:
-        database.many(
-            'INSERT INTO occurrence_day (connection, type, day, "keys") VALUES (?, ?, ?, ?) '
-            'ON CONFLICT (connection, type, day) DO UPDATE SET "keys" = excluded."keys"',
-            [(number, type_, day, keys) for (type_, day), keys in outcome.days.items()],
         )
 
 

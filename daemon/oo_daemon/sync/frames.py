@@ -6,7 +6,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 import msgspec
 
-from oo_daemon.store.accept import Draft
+from oo_daemon.store.accept import Day, Draft
 from oo_daemon.store.connections import Connection
 
 #: Things in one frame, and with that in one transaction.
@@ -28,7 +28,7 @@ class Order(msgspec.Struct, array_like=True):
 class Things(msgspec.Struct, array_like=True, tag="things"):
     """Some of what is in the file, in its order."""
 
-    happened: list[tuple[str, str, int, bytes]]  #: type, key, day and the event as bytes, of what merely occurred
+    days: list[Day]  #: what merely occurred
     drafts: list[Draft]  #: everything else
     months: dict[str, dict[str, int]]  #: type → month → how many of these
 
@@ -47,14 +47,29 @@ class Wrong(msgspec.Struct, array_like=True, tag="wrong"):
     reason: str
 
 
-Frame: TypeAlias = Things | Place | Wrong
+class Asks(msgspec.Struct, array_like=True, tag="asks"):
+    """Which keys are known of a type, from a day on: what is known need not be made into bytes. Goes on only with the answer."""
+
+    of: str
+    day: int
+
+
+class Known(msgspec.Struct, array_like=True):
+    """The answer. Days without keys are not in it."""
+
+    keys: dict[int, bytes]
+    until: int | None  #: of days from this on it says nothing
+
+
+Frame: TypeAlias = Things | Place | Wrong | Asks
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _frames: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
 _orders: Final = msgspec.msgpack.Decoder(Order)
+_answers: Final = msgspec.msgpack.Decoder(Known)
 
 
-def encode(message: Order | Frame) -> bytes:
+def encode(message: Order | Known | Frame) -> bytes:
     """A message, after its length."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4) + body
@@ -66,5 +81,18 @@ def decode(body: bytes) -> Frame:
 
 
 def read_order(stream: BinaryIO) -> Order:
-    """The order, from a pipe."""
-    return _orders.decode(stream.read(int.from_bytes(stream.read(4))))
+    """The order, from a pipe. Raises `BrokenPipeError` where the daemon is gone."""
+    return _orders.decode(_read(stream))
+
+
+def read_known(stream: BinaryIO) -> Known:
+    """An answer, from a pipe. Raises `BrokenPipeError` where the daemon is gone."""
+    return _answers.decode(_read(stream))
+
+
+def _read(stream: BinaryIO) -> bytes:
+    length = stream.read(4)
+    body = stream.read(int.from_bytes(length)) if len(length) == 4 else b""
+    if not body:
+        raise BrokenPipeError
+    return body

@@ -14,19 +14,21 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from oo_daemon.ports import Clock, Metrics
-from oo_daemon.store import connections, uploads
-from oo_daemon.store.accept import OCCURRED, Accepted, Batch, Draft, Mark
+from oo_daemon.store import accept, connections, uploads
+from oo_daemon.store.accept import Accepted, Batch, Mark
 from oo_daemon.store.connections import Connection, StillActive
 from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.storage import Storage
 from oo_daemon.store.uploads import Advanced, Ending, Kind, StillRunning, Upload
-from oo_daemon.sync.frames import Frame, Order, Place, Things, Wrong
+from oo_daemon.sync.frames import Asks, Frame, Known, Order, Place, Things, Wrong
 from oo_sdk import Log
 
 #: Imports at once, each of another user: one file keeps two processors busy.
 AT_ONCE: Final = 1
 #: Batches on their way to the writer; it takes as many in one commit.
 AHEAD: Final = 4
+#: Keys in one answer to a reader (bytes).
+KNOWN: Final = 128 * 1024
 #: How often the same stretch of a file may end its reader.
 TRIES: Final = 5
 _ENDS_READERS: Final = f"This file has ended the program that reads it {TRIES} times: tell whoever runs oO here."
@@ -41,6 +43,9 @@ class Reader(Protocol):
 
     def frames(self) -> AsyncGenerator[Frame, None]:
         """What it says, to the end of the file. Raises `ReaderDied`."""
+
+    async def answer(self, known: Known) -> None:
+        """Say what it asked for."""
 
     async def kill(self) -> None:
         """End it, if it has not ended, and wait for that."""
@@ -190,6 +195,9 @@ class Imports:
                 match frame:
                     case Things():
                         await self._take(import_, frame)
+                    case Asks(of=type_, day=day):
+                        keys, until = await self.storage.read(accept.known_days, connection.number, type_, day, KNOWN)
+                        await reader.answer(Known(keys, until))
                     case Place():
                         await self._place(import_, frame)
                     case Wrong(whose="file", reason=reason):
@@ -211,17 +219,15 @@ class Imports:
         while len(import_.flight) >= AHEAD:
             done, import_.flight = await asyncio.wait(import_.flight, return_when=asyncio.FIRST_COMPLETED)
             self._count(import_, done)
-        happened = [
-            Draft(type=type_, key=key, subject=key, change=OCCURRED, digest=b"", day=day, encoded=body)
-            for type_, key, day, body in things.happened
-        ]
         batch = Batch(
             connection=import_.connection,
             observed_at=self.clock.now(),
-            drafts=[*happened, *things.drafts],
+            drafts=things.drafts,
+            days=things.days,
             marks=[StillActive(number=import_.connection.number), StillRunning(upload=import_.upload.id)],
         )
-        import_.flight.add(asyncio.ensure_future(self.storage.accept(batch)))
+        if things.days or things.drafts:
+            import_.flight.add(asyncio.ensure_future(self.storage.accept(batch)))
         import_.count(things.months)
 
     async def _place(self, import_: _Import, place: Place) -> None:

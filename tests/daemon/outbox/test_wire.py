@@ -87,7 +87,8 @@ def test_what_is_not_declared_is_dropped() -> None:
     other = wire.declared_draft(Acme(), note(name="reading", payload=HealthSample(value=7, unit="kg", device="canary")))
     assert other == wire.draft("acme", note(name="reading", payload=HealthSample(value=7, unit="kg")))
     sample = HealthSample(value=7, device="canary")
-    body = wire.occurrences(Acme(), CONNECTION, "reading", NOW)("s1", 1, sample)
+    maker = wire.Occurring(Acme(), CONNECTION, "reading", NOW)
+    body = maker.encode(maker.id("s1"), "s1", 1, sample)
     assert b"canary" not in body
     assert wire.decode(body).payload.value == HealthSample(value=7).SerializeToString()
 
@@ -120,6 +121,33 @@ def test_an_event_as_it_lies_in_the_outbox() -> None:
     document = Document()
     assert event.payload.Unpack(document)
     assert document == Document(title="A")
+
+
+@pytest.mark.parametrize("at", [-(10**9), -1, 0, 1, 16_383, 16_384, 2**31, 1_700_000_000, 1_700_000_001, 253_402_300_798])
+@pytest.mark.parametrize("title", ["", "A", "é" * 70, "x" * 2_000, "x" * 20_000], ids=len)
+def test_what_occurs_by_the_million_lies_there_as_any_other_event(at: int, title: str) -> None:
+    """Made the fast way, an event is the same, whatever its time and size, also after others."""
+    maker = wire.Occurring(Acme(), CONNECTION, "note", NOW)
+    for subject, when in (("s" * 300, at + 1), ("ü1", at)):
+        event = Event("note", subject, Change.OCCURRED, at=datetime.fromtimestamp(when, UTC), payload=Document(title=title))
+        draft, id_ = wire.declared_draft(Acme(), event), maker.id(subject)
+        assert id_.hex() == event_id(CONNECTION.id, "acme.note", subject, 1)
+        body = maker.encode(id_, subject, when, Document(title=title))
+        assert wire.decode(body) == wire.decode(wire.encode(CONNECTION, draft, id_.hex(), 1, NOW))
+
+
+def test_what_breaks_the_contract_is_refused_by_the_million_too() -> None:
+    """Names, subjects and payloads that cannot be, and a payload that is too large."""
+    with pytest.raises(ConnectorBug, match="name must be"):
+        wire.Occurring(Acme(), CONNECTION, "Note", NOW)
+    maker = wire.Occurring(Acme(), CONNECTION, "note", NOW)
+    for subject in ("", "a\0b", "\ud800", "x" * 1_025, 7):
+        with pytest.raises(ConnectorBug, match="the subject of a note"):
+            maker.id(subject)  # type: ignore[arg-type]
+    with pytest.raises(ConnectorBug, match="must be a protobuf message"):
+        maker.encode(b"1" * 16, "s", 1, "text")  # type: ignore[arg-type]
+    with pytest.raises(Unreadable, match="too large"):
+        maker.encode(b"1" * 16, "s", 1, Document(title="x" * wire.LARGEST))
 
 
 def test_an_event_for_people() -> None:

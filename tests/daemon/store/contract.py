@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from daemon.store.inbox_contract import InboxContract
-from daemon.store.world import LEASE, NOW, SECOND, Told, connect, decode, delete, identity, occur, signed_in, upsert
+from daemon.store.world import LEASE, NOW, SECOND, Told, batch_of, connect, decode, delete, identity, occur, on_day, signed_in, upsert
 from daemon.virtual import Stopped
 
 from oo_daemon.store import budgets, connections, credentials, flows, outbox, registrations, schedule, vault_keys
-from oo_daemon.store.accept import Accepted, Batch, Draft, Mark, Sweep
+from oo_daemon.store.accept import Accepted, Batch, Day, Draft, Sweep
 from oo_daemon.store.budgets import Bucket, Level
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.credentials import CredentialRows
@@ -80,10 +80,10 @@ class StoreContract(InboxContract):
         rung: list[int] = []
         storage.on_accept(lambda: rung.append(1))
         connection = await storage.write(connect)
-        await storage.accept(_batch(connection, upsert("n1")))
-        await storage.accept(_batch(connection, upsert("n1")))
+        await storage.accept(batch_of(connection, upsert("n1")))
+        await storage.accept(batch_of(connection, upsert("n1")))
         with pytest.raises(LeaseLost):
-            await storage.accept(_batch(connection, upsert("n2"), marks=(Held(run=_run(connection, 7)),)))
+            await storage.accept(batch_of(connection, upsert("n2"), marks=(Held(run=_run(connection, 7)),)))
         await storage.read(outbox.end)
         assert len(rung) == 1
 
@@ -91,7 +91,7 @@ class StoreContract(InboxContract):
         """A connection and the event that tells of it are written together, or not at all."""
 
         def prepare(database: Database) -> Batch:
-            return _batch(connect(database), occur("connected"))
+            return batch_of(connect(database), occur("connected"))
 
         def fail(database: Database) -> Batch:
             connect(database, "c2")
@@ -176,7 +176,7 @@ class StoreContract(InboxContract):
         for name, due in [("c1", NOW - 1), ("c2", NOW + 1), ("c3", NOW - 3), ("c4", NOW), ("c5", None), ("c6", NOW - 9)]:
             connection = await storage.write(connections.put, signed_in(name), NOW)
             await storage.write(schedule.create, connection.number, due)
-        await storage.accept(_batch(connection, marks=(StateChanged(number=connection.number, state="paused", reason="", now=NOW),)))
+        await storage.accept(batch_of(connection, marks=(StateChanged(number=connection.number, state="paused", reason="", now=NOW),)))
         names = {known.number: known.id for known in await storage.read(connections.listed)}
 
         async def claimed(now: int, limit: int) -> list[str]:
@@ -221,10 +221,10 @@ class StoreContract(InboxContract):
         assert (new.fence, new.tries) == (old.fence + 1, 2)
         for mark in (Held(run=old), CursorMoved(run=old, cursor={"a": 1}), ListingBegun(run=old), _ended(old)):
             with pytest.raises(LeaseLost):
-                await storage.accept(_batch(connection, upsert("n1"), marks=(mark,)))
+                await storage.accept(batch_of(connection, upsert("n1"), marks=(mark,)))
         assert await storage.write(schedule.heartbeat, [old, new], NOW + 2 * LEASE + 5) == {new.place}
         assert await _told(storage) == []
-        await storage.accept(_batch(connection, upsert("n1"), marks=(Held(run=new),)))
+        await storage.accept(batch_of(connection, upsert("n1"), marks=(Held(run=new),)))
         assert len(await _told(storage)) == 1
         assert await storage.write(schedule.end, [_ended(old, next_run_at=1), _ended(new)]) == {new.place}
         assert (await _schedule(storage, connection)).next_run_at == NOW
@@ -243,11 +243,11 @@ class StoreContract(InboxContract):
         connection = await storage.write(connect)
         run = await _claim(storage)
         cursor = {"token": "t\N{SNOWMAN}", "pages": [1, 2, {"deep": None}], "share": 0.5}
-        await storage.accept(_batch(connection, upsert("n1"), marks=(CursorMoved(run=run, cursor=cursor),)))
-        await storage.accept(_batch(connection, marks=(_ended(run, next_run_at=NOW),)))
+        await storage.accept(batch_of(connection, upsert("n1"), marks=(CursorMoved(run=run, cursor=cursor),)))
+        await storage.accept(batch_of(connection, marks=(_ended(run, next_run_at=NOW),)))
         run = await _claim(storage)
         assert run.cursor == cursor
-        await storage.accept(_batch(connection, marks=(CursorMoved(run=run, cursor=None), _ended(run, next_run_at=NOW))))
+        await storage.accept(batch_of(connection, marks=(CursorMoved(run=run, cursor=None), _ended(run, next_run_at=NOW))))
         assert (await _claim(storage)).cursor is None
 
     async def test_the_places_of_the_last_while_are_remembered(self, storage: Storage) -> None:
@@ -297,7 +297,7 @@ class StoreContract(InboxContract):
         connection = await storage.write(connect)
         run = await _claim(storage)
         end = RunEnded(run=run, now=NOW + 5, next_run_at=NOW + 300, outcome="done", detail="fine", tally=Tally(events=7), keep_tries=False)
-        await storage.accept(_batch(connection, marks=(end,)))
+        await storage.accept(batch_of(connection, marks=(end,)))
         assert await _schedule(storage, connection, NOW + 5) == Schedule(
             connection=connection.number,
             next_run_at=NOW + 300,
@@ -314,7 +314,7 @@ class StoreContract(InboxContract):
         )
         for mark in (end, Held(run=run)):
             with pytest.raises(LeaseLost):
-                await storage.accept(_batch(connection, marks=(mark,)))
+                await storage.accept(batch_of(connection, marks=(mark,)))
         assert await storage.write(schedule.heartbeat, [run], NOW + LEASE) == set()
 
     @pytest.mark.rows("H10")
@@ -327,7 +327,7 @@ class StoreContract(InboxContract):
             (run,) = await storage.write(schedule.claim, "me", now, now + LEASE, 1)
             tries.append(run.tries)
             if end != "died":
-                await storage.accept(_batch(connection, marks=(_ended(run, next_run_at=now, keep_tries=end == "badly"),)))
+                await storage.accept(batch_of(connection, marks=(_ended(run, next_run_at=now, keep_tries=end == "badly"),)))
         assert tries == [1, 2, 3, 4, 1, 2]
 
     @pytest.mark.parametrize("after", [0, 1, 30 * SECOND])
@@ -337,9 +337,9 @@ class StoreContract(InboxContract):
         run = await _claim(storage)
         assert await storage.write(schedule.due_now, connection.number, NOW + after) == run.fence
         assert await storage.write(schedule.claim, "you", NOW + after, NOW + LEASE, 1) == [], "not beside it"
-        await storage.accept(_batch(connection, marks=(_ended(run, next_run_at=NOW + 300 * SECOND),)))
+        await storage.accept(batch_of(connection, marks=(_ended(run, next_run_at=NOW + 300 * SECOND),)))
         (again,) = await storage.write(schedule.claim, "me", NOW + after + 1, NOW + 9 * LEASE, 1)
-        await storage.accept(_batch(connection, marks=(_ended(again, next_run_at=NOW + 300 * SECOND),)))
+        await storage.accept(batch_of(connection, marks=(_ended(again, next_run_at=NOW + 300 * SECOND),)))
         assert (await _schedule(storage, connection)).next_run_at == NOW + 300 * SECOND, "and not a third one"
 
     @pytest.mark.parametrize("after", [0, 1])
@@ -348,7 +348,7 @@ class StoreContract(InboxContract):
         connection = await storage.write(connect)
         run = await _claim(storage)
         await storage.write(schedule.create, connection.number, NOW + after)
-        await storage.accept(_batch(connection, marks=(_ended(run, next_run_at=None),)))
+        await storage.accept(batch_of(connection, marks=(_ended(run, next_run_at=None),)))
         assert len(await storage.write(schedule.claim, "me", NOW + after + 1, NOW + LEASE, 1)) == 1
 
     async def test_who_waits_keeps_its_place(self, storage: Storage) -> None:
@@ -363,7 +363,7 @@ class StoreContract(InboxContract):
         """Without a run in progress a nudge means now, though the clock was set back since the last run began."""
         connection = await storage.write(connect)
         run = await _claim(storage)
-        await storage.accept(_batch(connection, marks=(_ended(run, next_run_at=NOW + 300 * SECOND),)))
+        await storage.accept(batch_of(connection, marks=(_ended(run, next_run_at=NOW + 300 * SECOND),)))
         earlier = NOW - 3600 * SECOND
         assert await storage.write(schedule.due_now, connection.number, earlier) == 1
         assert (await _schedule(storage, connection)).next_run_at == earlier
@@ -386,7 +386,7 @@ class StoreContract(InboxContract):
         connection = await storage.write(connect)
         run = await _claim(storage)
         marks = (CursorMoved(run=run, cursor={"a": 1}), _ended(run, next_run_at=None, keep_tries=True))
-        await storage.accept(_batch(connection, marks=marks))
+        await storage.accept(batch_of(connection, marks=marks))
         await storage.write(schedule.create, connection.number, NOW + 3)
         planned = await _schedule(storage, connection)
         assert (planned.next_run_at, planned.tries, planned.cursor, planned.fence) == (NOW + 3, 0, {"a": 1}, 1)
@@ -633,7 +633,7 @@ class StoreContract(InboxContract):
     async def test_the_waist_lets_changes_through(self, storage: Storage) -> None:
         """First sight, no change, there and back, a deletion, a return, an occurrence: each is told as it should be."""
         connection = await storage.write(connect)
-        steps: list[tuple[tuple[Draft, ...], int]] = [
+        steps: list[tuple[tuple[Draft | Day, ...], int]] = [
             ((upsert("n1", "A"),), 1),
             ((upsert("n1", "A"), delete("n2")), 0),
             ((upsert("n1", "B", version="v1"), upsert("n1", "A")), 2),
@@ -642,11 +642,11 @@ class StoreContract(InboxContract):
             ((upsert("n1", "A", order=5), upsert("n1", "old", order=4)), 1),
             ((occur("s1"), occur("s1"), occur("s2")), 2),
             ((occur("s2"),), 0),
-            ((occur("s3", day=7), occur("s4", day=7), occur("s3", day=7)), 2),
-            ((occur("s4", day=7),), 0),
+            ((on_day(connection, 7, "s3", "s4", "s3"),), 2),
+            ((on_day(connection, 7, "s4"),), 0),
         ]
         for drafts, events in steps:
-            assert (await storage.accept(_batch(connection, *drafts))).events == events
+            assert (await storage.accept(batch_of(connection, *drafts))).events == events
         told = await _told(storage)
         said = [(event.subject, event.revision, event.payload) for event in told]
         assert said == [
@@ -664,9 +664,9 @@ class StoreContract(InboxContract):
         """Objects of the listed types that were not shown become tombstones."""
         connection = await storage.write(connect)
         run = await _claim(storage)
-        await storage.accept(_batch(connection, upsert("n1"), upsert("n2"), upsert("l1", type_="acme.list")))
-        await storage.accept(_batch(connection, marks=(ListingBegun(run=run),)))
-        await storage.accept(_batch(connection, upsert("n2")))
+        await storage.accept(batch_of(connection, upsert("n1"), upsert("n2"), upsert("l1", type_="acme.list")))
+        await storage.accept(batch_of(connection, marks=(ListingBegun(run=run),)))
+        await storage.accept(batch_of(connection, upsert("n2")))
         sweep = Batch(connection=connection, observed_at=NOW, marks=(Held(run=run),), sweep=Sweep(types=("acme.note", "acme.task")))
         assert await storage.accept(sweep) == Accepted(events=1, last_position=4, swept=1)
         assert [(event.subject, event.revision) for event in (await _told(storage))[3:]] == [("n1", 2)]
@@ -675,9 +675,9 @@ class StoreContract(InboxContract):
         """Only objects whose key begins as the sweep says become tombstones; % and _ stand for themselves, and case counts."""
         connection = await storage.write(connect)
         run = await _claim(storage)
-        await storage.accept(_batch(connection, *map(upsert, ("a_%/1", "a_%/2", "A_%/3", "ab%/4", "é/5", "c/6"))))
-        await storage.accept(_batch(connection, marks=(ListingBegun(run=run),)))
-        await storage.accept(_batch(connection, upsert("a_%/2")))
+        await storage.accept(batch_of(connection, *map(upsert, ("a_%/1", "a_%/2", "A_%/3", "ab%/4", "é/5", "c/6"))))
+        await storage.accept(batch_of(connection, marks=(ListingBegun(run=run),)))
+        await storage.accept(batch_of(connection, upsert("a_%/2")))
         sweep = Sweep(types=("acme.note",), within=("a_%/", "é/"))
         assert (await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(Held(run=run),), sweep=sweep))).swept == 2
         assert [event.subject for event in (await _told(storage))[6:]] == ["a_%/1", "é/5"]
@@ -686,7 +686,7 @@ class StoreContract(InboxContract):
         """A page holds what comes after a position, in order, says whether there is more, and where the log ends."""
         connection = await storage.write(connect)
         assert str(await storage.read(outbox.end)) == "1-0"
-        await storage.accept(_batch(connection, *(upsert(f"n{n}") for n in range(5))))
+        await storage.accept(batch_of(connection, *(upsert(f"n{n}") for n in range(5))))
         seen: list[int] = []
         after, more = 0, True
         while more:
@@ -703,7 +703,7 @@ class StoreContract(InboxContract):
         """By user, by provider, by type, and by all of them; `more` and the limit are about what fits."""
         for name, user, provider in [("c1", "ada", "acme"), ("c2", "bob", "acme"), ("c3", "ada", "other")]:
             connection = await storage.write(connect, name, user=user, provider=provider)
-            await storage.accept(_batch(connection, upsert("n1", type_=f"{provider}.note"), upsert("l1", type_=f"{provider}.list")))
+            await storage.accept(batch_of(connection, upsert("n1", type_=f"{provider}.note"), upsert("l1", type_=f"{provider}.list")))
 
         async def found(limit: int = 9, **which: str) -> list[int]:
             return [event.position for event in (await storage.read(outbox.page, 0, limit, Filter(**which))).events]
@@ -716,10 +716,6 @@ class StoreContract(InboxContract):
         assert await found(user="nobody") == []
         page = await storage.read(outbox.page, 1, 2, Filter(user="ada"))
         assert ([event.position for event in page.events], page.more, page.end.number) == ([2, 5], True, 6)
-
-
-def _batch(connection: Connection, *drafts: Draft, marks: tuple[Mark, ...] = ()) -> Batch:
-    return Batch(connection=connection, observed_at=NOW, drafts=drafts, marks=marks)
 
 
 def _begun(state: bytes = b"state", browser: bytes = b"browser") -> dict[str, Any]:

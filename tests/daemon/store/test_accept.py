@@ -7,13 +7,13 @@ import random
 from dataclasses import dataclass, replace
 
 import pytest
-from daemon.store.world import LEASE, NOW, Book, connect, delete, identity, occur, upsert
+from daemon.store.world import LEASE, NOW, Book, connect, delete, identity, occur, on_day, upsert
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from oo_daemon.store import outbox, schedule
-from oo_daemon.store.accept import DELETED, UPSERTED, Accepted, Draft, Mark, Sweep, event_id, tombstone_digest
+from oo_daemon.store.accept import DELETED, UPSERTED, Accepted, Draft, Mark, Sweep, event_id, known_days, tombstone_digest
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
@@ -190,12 +190,32 @@ def test_keys_of_occurrences_outlive_events(book: Book) -> None:
 def test_what_occurred_on_a_day_is_told_once(book: Book) -> None:
     """Occurrences with a day are known by type, day and key, in one batch and over all, and one row holds a day's keys."""
     connection = book.connect()
-    assert book.take(connection, occur("s1", day=7), occur("s2", day=7), occur("s1", day=7), occur("s1", day=8)).events == 3
-    assert book.take(connection, occur("s3", day=7), occur("s2", day=7), occur("s1", day=7, type_="acme.other")).events == 2
+    assert (
+        book.take(connection, on_day(connection, 7, "s1", "s2", "s1"), on_day(connection, 8, "s1"), on_day(connection, 7, "s2")).events == 3
+    )
+    assert [event.subject for event in book.told()] == ["s1", "s2", "s1"]
+    other = on_day(connection, 7, "s1", type_="acme.other")
+    assert book.take(connection, on_day(connection, 7, "s3", "s2"), other, upsert("n1")).events == 3
+    assert [(event.subject, event.type) for event in book.told(3)] == [("s3", "acme.sample"), ("s1", "acme.other"), ("n1", "acme.note")]
     book.database.rows("DELETE FROM outbox")
-    assert book.take(connection, occur("s3", day=7), occur("s1", day=8)).events == 0
+    assert book.take(connection, on_day(connection, 7, "s3"), on_day(connection, 8, "s1")).events == 0
     rows = book.database.rows('SELECT type, day, length("keys") FROM occurrence_day ORDER BY type, day')
     assert rows == [("acme.other", 7, 8), ("acme.sample", 7, 24), ("acme.sample", 8, 8)]
+
+
+def test_what_is_known_of_days_is_told_in_portions(book: Book) -> None:
+    """From a day on, about as much as is asked for and at least that day, with where it stopped."""
+    connection = book.connect()
+    days = [on_day(connection, day, *(f"{day}-{n}" for n in range(10))) for day in range(5, 9)]
+    book.take(connection, *days, on_day(connection, 6, "s1", type_="acme.other"))
+
+    def known(first: int, most: int) -> tuple[dict[int, bytes], int | None]:
+        return known_days(book.database, connection.number, "acme.sample", first, most)
+
+    assert known(0, 1_000) == ({day.day: day.keys for day in days}, None)
+    assert known(6, 170) == ({day.day: day.keys for day in days[1:3]}, 8)
+    assert known(6, 1) == ({6: days[1].keys}, 7)
+    assert known(9, 1) == ({}, None)
 
 
 def test_an_occurrence_and_an_object_do_not_meet(book: Book) -> None:
@@ -239,7 +259,7 @@ def test_retention_forgets_no_identity(book: Book) -> None:
 def test_a_new_connection_after_an_erasure_starts_afresh(book: Book) -> None:
     """With the connection go its index and its keys; the next one has new ids for the same objects."""
     connection = book.connect()
-    book.take(connection, upsert("n1"), occur("s1"), occur("s1", day=7))
+    book.take(connection, upsert("n1"), occur("s1"), on_day(connection, 7, "s1"))
     book.database.rows("DELETE FROM connection")
     for table in ("object", "occurrence", "occurrence_day", "schedule"):
         assert book.database.rows(f"SELECT 1 FROM {table}") == []

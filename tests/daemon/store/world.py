@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oo_daemon.store import connections, outbox, schedule
-from oo_daemon.store.accept import DELETED, OCCURRED, UPSERTED, Accepted, Batch, Draft, Mark, Sweep, accept, tombstone_digest
+from oo_daemon.store.accept import DAY_KEY, DELETED, OCCURRED, UPSERTED, Accepted, Batch, Day, Draft, Mark, Sweep, accept, tombstone_digest
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.outbox import Stored
@@ -96,7 +96,7 @@ def delete(key: str, *, type_: str = "acme.note", version: str = "", order: int 
     return Draft(type=type_, key=key, subject=key, change=DELETED, digest=tombstone_digest(), version=version, order=order)
 
 
-def occur(key: str, text: str = "A", *, type_: str = "acme.sample", keep_key_until: int | None = None, day: int | None = None) -> Draft:
+def occur(key: str, text: str = "A", *, type_: str = "acme.sample", keep_key_until: int | None = None) -> Draft:
     """Something took place."""
     return Draft(
         type=type_,
@@ -107,14 +107,27 @@ def occur(key: str, text: str = "A", *, type_: str = "acme.sample", keep_key_unt
         payload=text.encode(),
         payload_type="T",
         keep_key_until=keep_key_until,
-        day=day,
     )
+
+
+def batch_of(connection: Connection, *told: Draft | Day, marks: Sequence[Mark] = (), sweep: Sweep | None = None) -> Batch:
+    """What one transaction accepts."""
+    drafts = [each for each in told if isinstance(each, Draft)]
+    days = [each for each in told if isinstance(each, Day)]
+    return Batch(connection=connection, observed_at=NOW, drafts=drafts, days=days, marks=marks, sweep=sweep)
 
 
 def identity(connection: str, type_: str, key: str, revision: int) -> str:
     """The id of an event, computed by the words of the design alone: BLAKE2b-128 over length-prefixed parts."""
     parts = [part.encode() for part in (connection, type_, key, str(revision))]
     return hashlib.blake2b(b"".join(len(part).to_bytes(4, "big") + part for part in parts), digest_size=16).hexdigest()
+
+
+def on_day(connection: Connection, day: int, *keys: str, type_: str = "acme.sample") -> Day:
+    """What took place on a day, as an import tells it."""
+    ids = [identity(connection.id, type_, key, 1) for key in keys]
+    events = [encode(connection, occur(key, type_=type_), id_, 1, NOW) for key, id_ in zip(keys, ids, strict=True)]
+    return Day(type_, day, b"".join(bytes.fromhex(id_)[:DAY_KEY] for id_ in ids), events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +177,17 @@ class Book:
             (run,) = schedule.claim(database, "me", NOW, NOW + LEASE, 1)
         return run
 
-    def take(self, connection: Connection, *drafts: Draft, marks: Sequence[Mark] = (), sweep: Sweep | None = None) -> Accepted:
+    def take(self, connection: Connection, *drafts: Draft | Day, marks: Sequence[Mark] = (), sweep: Sweep | None = None) -> Accepted:
         """Accept in a transaction of its own."""
         with self.transaction() as database:
             return self.take_within(database, connection, *drafts, marks=marks, sweep=sweep)
 
     @staticmethod
     def take_within(
-        database: Database, connection: Connection, *drafts: Draft, marks: Sequence[Mark] = (), sweep: Sweep | None = None
+        database: Database, connection: Connection, *drafts: Draft | Day, marks: Sequence[Mark] = (), sweep: Sweep | None = None
     ) -> Accepted:
         """Accept in the transaction that is open."""
-        return accept(database, Batch(connection=connection, observed_at=NOW, drafts=drafts, marks=marks, sweep=sweep), encode)
+        return accept(database, batch_of(connection, *drafts, marks=marks, sweep=sweep), encode)
 
     def told(self, after: int = 0) -> list[Told]:
         """All events after a position."""

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +30,7 @@ from oo_daemon.store import connections, outbox, uploads
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import InlineStorage
 from oo_daemon.store.uploads import Upload
-from oo_daemon.sync.frames import Frame, Order
+from oo_daemon.sync.frames import Frame, Known, Order, Things
 from oo_daemon.sync.imports import TRIES, Imports, ReaderDied
 
 PHONE = Phone(records=1_200, days=200)
@@ -47,13 +48,23 @@ class Here:
 
     order: Order
     at_frame: Callable[[int], None]
+    known: Known | None = None
+    events: int = 0  #: made into bytes, of what occurred
     killed: bool = False
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
-        for number, frame in enumerate(Reading(self.order).frames(), start=1):
-            self.at_frame(number)
-            yield frame
-            await asyncio.sleep(0)
+        said, number = Reading(self.order).frames(), 0
+        with suppress(StopIteration):
+            while True:
+                frame, self.known = said.send(self.known), None
+                number += 1
+                self.at_frame(number)
+                self.events += sum(len(day.events) for day in frame.days) if isinstance(frame, Things) else 0
+                yield frame
+                await asyncio.sleep(0)
+
+    async def answer(self, known: Known) -> None:
+        self.known = known
 
     async def kill(self) -> None:
         self.killed = True
@@ -171,6 +182,7 @@ async def test_everything_comes_in_and_once(world: World) -> None:
     await world.work()
     done = await world.now(again)
     assert (done.state, done.records, done.events, world.told()) == ("done", len(told) + TWICE, 0, told)
+    assert (world.readers[0].events > 1_000, world.readers[1].events) == (True, 0), "what is known is not even made into bytes"
     assert [each.state for each in connections.listed(world.storage.database)] == ["active"]
 
 
