@@ -94,9 +94,9 @@ class Meaning:
                 if event is not None:
                     yield event
                     continue
-            identity = head.identity.copy()
-            identity.update(own)
-            run.append((identity.hexdigest(), start, (head, start, end, measured, metadata)))
+            digest = head.identity.copy()
+            digest.update(own)
+            run.append((digest.hexdigest(), start, (head, start, end, measured, metadata)))
         if run:
             yield Occurrences(current, run, payload)
 
@@ -122,10 +122,10 @@ class Meaning:
         kind, by, of, measure = map(text, found.groups(b""))
         known = unit(measure) if measure else None
         sample = HealthSample(kind=kind, unit=measure, source=by, device=device_name(of), canonical_unit=known.canonical if known else "")
-        identity = blake2b(_key("sample", kind, by, known.canonical if known else measure), digest_size=12)
+        begun = blake2b(_key("sample", kind, by, known.canonical if known else measure), digest_size=12)
         if len(self._heads) >= 4096:
             self._heads.clear()
-        head = self._heads[said] = Head(name(kind), known, identity, sample)
+        head = self._heads[said] = Head(name(kind), known, begun, sample)
         return head
 
     def _tied(self, head: Head, start: int, end: int, measured: float | str | None, metadata: bytes) -> Event | None:
@@ -140,7 +140,7 @@ class Meaning:
         sample.CopyFrom(payload((head, start, end, measured, metadata)))
         return Event(
             head.name,
-            f"sync-{_hash('tied', sample.kind, _same(sample.source), given)}",
+            f"sync-{identity('tied', sample.kind, _same(sample.source), given)}",
             Change.UPSERTED,
             at=_moment(start),
             payload=sample,
@@ -192,13 +192,13 @@ class Meaning:
         named = name(kind)
         given = group.metadata.get("HKMetadataKeySyncIdentifier") or group.metadata.get("HKExternalUUID")
         members = "" if given else " ".join(sample.kind for sample in samples)
-        subject = _hash("group", kind, _same(source), given or f"{start} {end}", members)
+        subject = identity("group", kind, _same(source), given or f"{start} {end}", members)
         yield Event("group" if named == "unknown" else named, subject, Change.UPSERTED, at=_moment(start), payload=group)
 
     def _workout(self, element: Element) -> Iterator[Told]:
         start, end = _span(element)
         kind, source, metadata = element.get("workoutActivityType"), element.get("sourceName"), _metadata(element)
-        subject = _hash("workout", kind, _same(source), str(start), str(end))
+        subject = identity("workout", kind, _same(source), str(start), str(end))
         workout = Workout(
             kind=kind,
             start=_timestamp(start),
@@ -299,7 +299,7 @@ def _other(tag: str, element: Element) -> Event:
         at = _moment(seconds(written.encode()))
     except (ValueError, OverflowError):
         at = None
-    subject = element.get("identifier") or _hash(tag, _flat(element))
+    subject = element.get("identifier") or identity(tag, _flat(element))
     return Event(named, subject[:512], Change.UPSERTED if named == "clinical_record" else Change.OCCURRED, at=at, payload=record)
 
 
@@ -486,7 +486,8 @@ def _key(what: str, *parts: str) -> bytes:
     return "\0".join([what, *map(_same, parts), ""]).encode()
 
 
-def _hash(what: str, *parts: str) -> str:
+def identity(what: str, *parts: str) -> str:
+    """The same for the same parts."""
     return blake2b("\0".join([what, *parts]).encode(), digest_size=12).hexdigest()
 
 

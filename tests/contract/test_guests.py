@@ -25,6 +25,7 @@ from oo_webhook.connector import Webhook
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SAMPLE = (Path(__file__).parents[1] / "apple_health" / "samples" / "tdda.xml").read_bytes()
+PUSH = b'{"data": {"metrics": [{"name": "step_count", "units": "count", "data": [{"date": "2026-11-21 00:00:00 +0100", "qty": 7}]}]}}'
 GOOGLE = "https://google.example"
 ADA, GRACE = "ada@example.com", "grace@example.com"
 #: The calendar of the sandbox that is nobody's own.
@@ -212,9 +213,10 @@ class TestWebhook(ConnectorContract):
 
 
 class TestAppleHealth(ConnectorContract):
-    """Exports of the Health app."""
+    """Exports of the Health app, and pushes of a phone."""
 
     connector = AppleHealth
+    deliveries: ClassVar[Sequence[Delivery]] = [Delivery(id="d1", headers={}, body=PUSH, received_at=NOW)]
     uploads: ClassVar[Sequence[Upload]] = [Upload(name="export.xml", size=len(SAMPLE), open=lambda: io.BytesIO(SAMPLE))]
 
 

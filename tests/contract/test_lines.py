@@ -34,5 +34,5 @@ def test_how_long_they_are(guest: str, contract: type, provider: Sequence[Any], 
     parts = ", ".join(f"{name} {lines}" for name, lines in files.items())
     with capsys.disabled():
         print(f"\n{guest}: {sum(files.values())} lines of code ({parts}); contract test {test}, its provider {beside}")
-    assert sum(files.values()) < 1000
+    assert sum(files.values()) < 1200
     assert test <= 25

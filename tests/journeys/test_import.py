@@ -1,8 +1,9 @@
-"""Handing in an export: by the command's way, by the page's script, by its form; all of it over real HTTP and real processes."""
+"""Health data come in: an export by the command's way, by the page's script and by its form, and pushes of a phone; over real HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from apple_health.generator import Phone
 from journeys.house import House
 from journeys.test_webhooks import sender
 
-from oo_client import Refused, Upload
+from oo_client import Event, Refused, Upload
 
 PHONE = Phone(records=900, days=200)
 
@@ -111,3 +112,34 @@ async def test_by_the_script(house: House, export: bytes) -> None:
     assert (await get(where, "PUT", params={**first, "offset": str(half)}, data=export[half:]))[0] == 409
     assert not list((house.folder / "uploads").iterdir())
     assert (await get(f"{house.app.public.address if house.app else ''}/import.js"))[0] == 200
+
+
+async def test_a_phone_pushes(house: House) -> None:
+    """Health Auto Export, at an address of its own: a day that is pushed again is told only where it changed; a stranger is refused."""
+    async with house.client as client:
+        source = await client.add_source("phone", user="ada", provider="apple_health")
+
+    async def push(steps: int, token: str | None = source.secret) -> int:
+        day = [{"date": f"2026-11-{day:02} 00:00:00 +0100", "qty": qty, "source": "iPhone"} for day, qty in ((21, 8000), (22, steps))]
+        body = json.dumps({"data": {"metrics": [{"name": "step_count", "units": "count", "data": day}]}})
+        headers = {"Authorization": f"Bearer {token}", "automation-aggregation": "Days", "session-id": str(steps)}
+        return (await get(source.url, "POST", data=body.encode(), headers={**headers, "Content-Type": "application/json"}))[0]
+
+    async def told(count: int) -> list[Event]:
+        async with asyncio.timeout(20):
+            while len(found := [each for each in await house.events(provider="apple_health") if each.type.startswith("apple")]) < count:
+                await asyncio.sleep(0)
+        return found
+
+    assert await push(100, "guessed") != 200
+    assert await push(100) == 200
+    assert {(event.type, event.revision) for event in await told(2)} == {("apple_health.pushed.step_count", 1)}
+    assert await push(4000) == 200
+    (*_, grown) = await told(3)
+    assert grown.payload is not None
+    assert (grown.revision, grown.payload["value"], grown.account) == (2, 4000, "phone")
+    assert await push(4000) == 200
+    async with house.client as client:
+        while await client.deliveries(state="received"):
+            continue
+    assert len(await told(3)) == 3
