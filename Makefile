@@ -117,7 +117,7 @@ test-long: $(VENV)/installed-long build/npm/installed build/google/installed bui
 	OO_TEST_CRASH_POINTS=100000 OO_TEST_KILLS=1000 OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 \
 	OO_TEST_CONTRACT_CASES=50 OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 OO_TEST_CALENDAR_DAYS=365 OO_TEST_CONSUMER_STEPS=10000 \
 	OO_TEST_HOSTILE=20000 OO_TEST_ORDERED=8 OO_TEST_ATTACK_SECONDS=60 \
-	OO_TEST_ERASURE_POINTS=3000 OO_TEST_ERASURE_RACES=1000 OO_TEST_SINK_KILLS=100 \
+	OO_TEST_ERASURE_POINTS=3000 OO_TEST_ERASURE_RACES=1000 OO_TEST_SINK_KILLS=100 OO_TEST_RELAY_KILLS=1000 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
 	$(MAKE) --no-print-directory safeguards
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run --gate
@@ -217,6 +217,6 @@ docs: $(VENV)/installed-dev ## build the documentation as a site: build/docs/ind
 lock: $(VENV)/installed-uv ## write requirements/ again for setup.cfg; UPGRADE=--upgrade takes the newest versions
 	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg -o requirements/runtime.lock
-	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev --extra postgresql --extra traces -c requirements/runtime.lock -o requirements/dev.lock
+	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev --extra nats --extra postgresql --extra traces -c requirements/runtime.lock -o requirements/dev.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra long -c requirements/dev.lock -o requirements/long.lock
 LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

@@ -169,7 +169,7 @@ class Sink(Struct, frozen=True, kw_only=True):
     name: str
     kind: str  #: empty where it is not known
     state: Literal["running", "waiting", "paused", "off"]
-    reason: str  #: why it waits, or does not run
+    reason: str  #: why it waits or does not run, or what is not as safe as it should be
     position: str
     lag: int  #: how many positions the outbox is ahead of it
     unread_since: datetime | None  #: when the oldest event came that it has still to take

@@ -27,7 +27,7 @@ from oo_sdk.key_sources import KeySource
 from oo_sdk.revocation import Revocation, Revoked
 from oo_sdk.sandbox import Sandbox
 from oo_sdk.session import Placeholder, Response, Session, Sign
-from oo_sdk.sinks import Outlet, Outward, Sink
+from oo_sdk.sinks import Outlet, Outward, Sink, Taken
 from oo_sdk.stored import Stored
 from oo_sdk.structs import Raw, Struct, decode
 from oo_sdk.subscriptions import Address, Subscribes, Subscription
@@ -118,6 +118,7 @@ __all__ = [
     "Struct",
     "Subscribes",
     "Subscription",
+    "Taken",
     "Takes",
     "TokenScheme",
     "Told",

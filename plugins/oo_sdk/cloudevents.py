@@ -1,4 +1,4 @@
-"""Events as CloudEvents 1.0, in the JSON and the protobuf format, and back without loss.
+"""Events as CloudEvents 1.0, in the JSON and the protobuf format and in binary mode, and back without loss.
 
 | attribute | is |
 |---|---|
@@ -6,7 +6,7 @@
 | `source` | `/{provider}/{connection}` |
 | `time` | when it happened, else when oO learnt of it: `timefrom` is then `observed` |
 | `dataschema` | names the message that the payload is |
-| `data` | the payload: protobuf's JSON of an Any, or the Any; a message that is not installed here stays bytes |
+| `data` | the payload: protobuf's JSON of an Any, or the Any; a message that is not installed here stays bytes, as all do in binary mode |
 | `user`, `provider`, `account`, `connection`, `change`, `revision`, `observed` | those of the event |
 | `objectversion`, `objectorder` | its version and order, where it has them |
 | `position` | where to go on in the outbox, where that is known |
@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote, unquote
 
 from google.protobuf import json_format
 from google.protobuf.descriptor_pool import Default
@@ -26,12 +27,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from oo_sdk._schema.oo.cloudevents.v1.cloudevents_pb2 import CloudEvent, CloudEventBatch
 from oo_sdk.events import Change, NormalizedEvent
 
-__all__ = ["CloudEvent", "CloudEventBatch", "as_json", "as_protobuf", "batch", "from_json", "from_protobuf"]
+__all__ = ["CloudEvent", "CloudEventBatch", "as_binary", "as_json", "as_protobuf", "batch", "from_binary", "from_json", "from_protobuf"]
 
 JSON, JSON_BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 PROTOBUF, PROTOBUF_BATCH = "application/cloudevents+protobuf", "application/cloudevents-batch+protobuf"
 _SCHEMA = "https://"
 _BYTES = "application/protobuf"
+#: What headers of the binary mode begin with, what that of the data's type is called, and what is not written as %…: printable ASCII.
+_CE, _TYPE = "ce-", "content-type"
+_PLAIN: Final = "".join(set(map(chr, range(0x21, 0x7F))) - set('"%'))
 
 
 def as_json(event: NormalizedEvent, position: str = "") -> dict[str, Any]:
@@ -50,8 +54,7 @@ def as_json(event: NormalizedEvent, position: str = "") -> dict[str, Any]:
 
 def from_json(attributes: Mapping[str, Any]) -> NormalizedEvent:
     """The event that `as_json` was given. Raises `ValueError` for what is none of ours."""
-    times = {name: _read_time(attributes[name]) for name in ("time", "observed") if name in attributes}
-    event = _event(attributes, times, attributes["id"], attributes["type"])
+    event = _event(attributes, _read_times(attributes), attributes["id"], attributes["type"])
     if "data_base64" in attributes:
         event.payload.type_url = attributes["dataschema"].removeprefix(_SCHEMA)
         event.payload.value = b64decode(attributes["data_base64"], validate=True)
@@ -96,6 +99,26 @@ def from_protobuf(given: CloudEvent) -> NormalizedEvent:
     return event
 
 
+def as_binary(event: NormalizedEvent, position: str = "") -> tuple[dict[str, str], bytes]:
+    """The event in binary mode, as headers and a body: that of the payload's message, which `dataschema` names."""
+    attributes = {"specversion": "1.0", "id": event.id, "source": _source(event), "type": event.type, **_texts(event, position)}
+    attributes |= {name: time.ToJsonString() for name, time in _times(event).items()}
+    if not event.HasField("payload"):
+        return {_CE + name: quote(text, _PLAIN) for name, text in attributes.items()}, b""
+    attributes["dataschema"] = _SCHEMA + event.payload.type_url
+    return {_TYPE: _BYTES} | {_CE + name: quote(text, _PLAIN) for name, text in attributes.items()}, event.payload.value
+
+
+def from_binary(headers: Mapping[str, str], body: bytes) -> NormalizedEvent:
+    """The event that `as_binary` was given; other headers are left aside. Raises `ValueError` for what is none of ours."""
+    attributes = {name.lower().removeprefix(_CE): unquote(text) for name, text in headers.items() if name.lower().startswith(_CE)}
+    event = _event(attributes, _read_times(attributes), attributes.get("id", ""), attributes.get("type", ""))
+    if "dataschema" in attributes:
+        event.payload.type_url = attributes["dataschema"].removeprefix(_SCHEMA)
+        event.payload.value = body
+    return event
+
+
 def batch(events: Iterable[CloudEvent]) -> bytes:
     """Several in the protobuf format, as one body."""
     return CloudEventBatch(events=events).SerializeToString(deterministic=True)
@@ -124,6 +147,10 @@ def _texts(event: NormalizedEvent, position: str) -> dict[str, str]:
 
 def _times(event: NormalizedEvent) -> dict[str, Timestamp]:
     return {"time": event.occurred_at if event.HasField("occurred_at") else event.observed_at, "observed": event.observed_at}
+
+
+def _read_times(attributes: Mapping[str, Any]) -> dict[str, Timestamp]:
+    return {name: _read_time(attributes[name]) for name in ("time", "observed") if name in attributes}
 
 
 def _read_time(text: str) -> Timestamp:

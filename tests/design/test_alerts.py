@@ -82,7 +82,7 @@ CASES = {
     "OOInboxOld": one("inbox_oldest_seconds", "0+60x30", "0 10 0 20 0", 10, 11),
     "OOConsumerBehind": one("consumer_lag", "10+1x60", "600-10x60", 15, 17, consumer="billing"),
     "OOConsumerLoses": one("consumer_oldest_seconds", f"{15 * 86400 - 120}+60x20", "0x20", 2, 3, consumer="billing"),
-    "OOConsumerLate": one("consumer_oldest_seconds", "0+60x30", "0x30", 10, 11, consumer="billing"),
+    "OOConsumerLate": one("consumer_oldest_seconds", "0+60x30", "0x30", 5, 6, consumer="billing"),
     "OOSyncStale": hourly(one("sync_stalest_seconds", "0+3600x9", "0+3600x5", 6, 7, provider="acme")),
     "OOSignInsNeeded": Case(
         sick={'oo_integrations_connections{provider="acme",state="needs_sign_in"}': "2x30"},

@@ -9,7 +9,7 @@ Action ActionKind ActionRefused ActionResult Address ApiKey ApiRetired AsBasic B
 Connector ConnectorBug ConnectorError Context Cursor CursorExpired Delivery Ed25519Scheme Event FirstSecret Flow Hears HmacScheme
 InHeader InQuery KeyField KeyFlow KeySource Listing Log News NoScheme NormalizedEvent Nudge OAuth2 Occurrences Outlet Outward
 Placeholder QueryChallenge QuotaSpent RateLimit Raw Redirect Response RetryLater Revocation Revoked Rotation Sandbox Scheme Scope
-Session Sign SignInAgain Signal SignedScheme Sink Stamp Stored StoredCredential Struct Subscribes Subscription Takes TokenScheme Told
+Session Sign SignInAgain Signal SignedScheme Sink Stamp Stored StoredCredential Struct Subscribes Subscription Taken Takes TokenScheme Told
 Unreadable Upload Withdrawn as_json decode hookimpl pages
 """
 TESTING = "Broken ConnectorContract Provider Request Routes Tape json_answer"

@@ -17,6 +17,7 @@ DOORS = {
     "psycopg": {"daemon/oo_daemon/store/postgresql.py", "daemon/oo_daemon/store/hints.py"},
     "apscheduler": {"daemon/oo_daemon/sync/schedule.py", "daemon/oo_daemon/sync/timetable.py"},
     "nacl": {"vault/oo_vault/box.py"},
+    "nats": {"plugins/oo_nats/server.py"},
     "pluggy": {"daemon/oo_daemon/registry.py", "plugins/oo_sdk/hooks.py"},
     "jinja2": {"daemon/oo_daemon/ingress/pages.py"},
     "structlog": {"daemon/oo_daemon/ops/log.py"},

@@ -24,7 +24,7 @@ from oo_daemon.strikes import AT_WORK
 TESTS = Path(__file__).parents[1]
 LAB = Path(__file__).parent / "lab"
 #: Imported before the first birth.
-KNOWN = ("oo_daemon.app", "oo_daemon.cli.run", "oo_daemon.cli.terminal", "oo_todoist", "faults.worker")
+KNOWN = ("oo_daemon.app", "oo_daemon.cli.run", "oo_daemon.cli.terminal", "oo_todoist", "faults.worker", "jetstream.relaying")
 PATIENCE = 60.0
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cloudevents.core.bindings.http import HTTPMessage, from_http, to_structured_event
+from cloudevents.core.bindings.http import HTTPMessage, from_http, to_binary, to_structured_event
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent as Theirs
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -69,6 +69,9 @@ def test_there_and_back(event: NormalizedEvent) -> None:
     assert cloudevents.from_json(json.loads(json.dumps(there))) == event
     wire = cloudevents.as_protobuf(event, "1-7").SerializeToString()
     assert cloudevents.from_protobuf(CloudEvent.FromString(wire)) == event
+    headers, body = cloudevents.as_binary(event, "1-7")
+    assert cloudevents.from_binary({**headers, "Nats-Msg-Id": "x"}, body) == event
+    assert all(it.isascii() and it.isprintable() and " " not in it for it in headers.values())
     names = {"specversion", "id", "source", "type", "time", "subject"} | ({"dataschema"} if event.HasField("payload") else set())
     assert names <= there.keys()
     assert all(there[name] for name in names)
@@ -85,6 +88,10 @@ def test_the_library_of_others_reads_them(event: NormalizedEvent) -> None:
     assert isinstance(theirs.get_time(), datetime)
     assert theirs.get_extension("position") == "1-7"
     assert cloudevents.from_json(json.loads(JSONFormat().write(theirs))) == event
+    headers, data = cloudevents.as_binary(event, "1-7")
+    theirs = from_http(HTTPMessage(headers, data), JSONFormat(), Theirs)
+    assert (theirs.get_id(), theirs.get_subject(), theirs.get_extension("revision")) == (event.id, event.subject, str(event.revision))
+    assert cloudevents.from_binary(to_binary(theirs, JSONFormat()).headers, data) == event
 
 
 def test_as_a_message_over_http() -> None:

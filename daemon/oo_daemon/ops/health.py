@@ -174,6 +174,7 @@ class SinksTake:
         says += [f"{name} is paused" for name, each in running.items() if each.paused]
         says += [f"{name} has dead letters: {each.dead_letters}" for name, each in running.items() if each.dead_letters]
         says += [f"{name} does not run" for name in self.registry.sinks_aside]
+        says += [f"{name}: {warning}" for name, placed in self.registry.sinks.items() for warning in placed.sink.warnings]
         return Finding(well=not says, warning=True, says=f"{'; '.join(says)}: see `oo sinks list`") if says else Finding(well=True)
 
 

@@ -46,6 +46,7 @@ COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
         "run_faults": "Syncs that failed by a fault of ours.",
         "sink_events": "Events taken by a sink.",
         "sink_failures": "Times that a sink did not take what it was given.",
+        "sink_losses": "Times that a sink had lost what it had taken, and was given it again.",
         "imports": "Imports that came to an end, by provider and outcome.",
         "subscription_failures": "Looks at a connection's subscriptions that failed, by provider.",
         "subscriptions_made": "Subscriptions made or renewed, by provider.",

@@ -3,6 +3,9 @@
 Each sink is a consumer `sink:{name}` and has a task of its own: one that is slow, fails or never answers holds up nobody else. It is held
 under a token that ends by itself, so that of several processes one serves it. A position moves only after the sink has taken what lies
 before it. Where a sink cannot take an event, it is found out which, and that one goes to the dead letters after some tries.
+
+A sink whose receiver can lose what it has taken leaves tracks. It is asked for the newest of them whenever it was made ready, and while
+nothing comes; where that is gone, the sink is put back to the newest one that is still there, and given the rest again.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ from oo_daemon.outbox.consumers import starting
 from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Guests, Metrics, Trace
 from oo_daemon.registry import Placed
 from oo_daemon.store import consumers
-from oo_daemon.store.consumers import Consumer
+from oo_daemon.store.consumers import Consumer, Track
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.outbox import Filter, Page, Stored
 from oo_daemon.store.storage import Storage
-from oo_sdk import ConnectorError, Log, Outlet, RetryLater
+from oo_sdk import ConnectorError, Log, Outlet, RetryLater, Taken
 
 T = TypeVar("T")
 
@@ -70,6 +73,7 @@ class _Served:
     ready: bool = False  #: it was opened
     failures: int = 0
     alone_until: int = 0  #: up to here one event at a time, to find out which cannot be taken
+    asked_at: float = 0.0  #: when it was asked last whether it still has what it took
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,9 +137,11 @@ class Relay:
             outlet = await self.outlet(served.placed)
             await self._ask(served, served.placed.sink.open(outlet))
             served.ready = True
-        if await self._again(served):
-            return
-        await self._next(served, served.known)
+            for says in served.placed.sink.warnings:
+                self.log.warning("sink_warns", sink=served.placed.name, says=says)
+            await self._look_back(served, served.known)
+        if served.known is not None and not await self._again(served):
+            await self._next(served, served.known)
 
     def _hold(self, database: Database, served: _Served) -> Consumer:
         terms, now = served.placed.terms, self.clock.now()
@@ -157,6 +163,8 @@ class Relay:
             self.log.warning("sink_missed", sink=served.placed.name, events=page.missing)
         if not page.events:
             await self._move(served, known, page.reached)
+            if self.clock.monotonic() - served.asked_at >= LOOK:
+                await self._look_back(served, known)
             return
         began = self.clock.monotonic()
         try:
@@ -168,8 +176,30 @@ class Relay:
                 return
             raise
         self.metrics.observe("sink_seconds", self.clock.monotonic() - began, sink=served.placed.name)
-        self.metrics.count("sink_events", taken, sink=served.placed.name)
-        await self._move(served, known, page.reached if taken == len(page.events) else page.events[taken - 1].position)
+        served.asked_at = self.clock.monotonic()
+        self.metrics.count("sink_events", taken.events, sink=served.placed.name)
+        to = page.reached if taken.events == len(page.events) else page.events[taken.events - 1].position
+        await self._move(served, known, to, taken.found_at)
+
+    async def _look_back(self, served: _Served, known: Consumer) -> None:
+        """Ask whether what it took is still there; where some is not, give that again."""
+        served.asked_at = self.clock.monotonic()
+        tracks = await self.storage.read(consumers.tracks, served.consumer)
+        if not tracks or await self._has(served, tracks[-1]):
+            return
+        there, gone = 0, len(tracks) - 1  # what is lost is lost from the end
+        while there < gone:
+            middle = (there + gone) // 2
+            there, gone = (middle + 1, gone) if await self._has(served, tracks[middle]) else (there, middle)
+        to = tracks[max(gone - 1, 0)].position
+        if await self.storage.write(consumers.put_back, served.consumer, served.token, to) is None:
+            raise PositionTaken
+        served.known = None
+        self.metrics.count("sink_losses", sink=served.placed.name)
+        self.log.warning("sink_lost", sink=served.placed.name, events=known.position - to, more=gone == 0)
+
+    async def _has(self, served: _Served, track: Track) -> bool:
+        return not track.found_at or await self._ask(served, served.placed.sink.has(track.found_at))
 
     async def _news(self, served: _Served, known: Consumer, many: int) -> Page | None:
         """The next page; None: somebody called meanwhile."""
@@ -181,22 +211,24 @@ class Relay:
         finally:
             await _cancelled(reading, called)
 
-    async def _move(self, served: _Served, known: Consumer, to: int) -> None:
+    async def _move(self, served: _Served, known: Consumer, to: int, found_at: str = "") -> None:
         now = self.clock.now()
         until = now + int(HOLD * SECOND)
-        moved = await self.storage.write(consumers.moved, served.consumer, served.token, known.position, to, now, until)
+        moved = await self.storage.write(consumers.moved, served.consumer, served.token, known.position, to, now, until, found_at)
         if moved is None:
             served.known = None
             raise PositionTaken
         served.known = moved
 
-    async def _deliver(self, served: _Served, events: list[Stored]) -> int:
+    async def _deliver(self, served: _Served, events: list[Stored]) -> Taken:
         decoded = [wire.decode(stored.body) for stored in events]
         with self.trace.span("deliver", "", sink=served.placed.name, events=len(events)):
             taken = await self._ask(served, served.placed.sink.deliver(decoded))
         if taken is None:
-            return len(events)
-        if not (isinstance(taken, int) and 1 <= taken <= len(events)):
+            taken = len(events)
+        if isinstance(taken, int):
+            taken = Taken(events=taken, found_at="")
+        if not 1 <= taken.events <= len(events):
             raise RetryLater("the sink took none of what it was given, and did not say why")
         return taken
 

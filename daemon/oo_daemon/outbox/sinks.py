@@ -74,4 +74,5 @@ class Sinks:
             reason = self.aside.get(name) or f"it has no table [sinks.{name}]: `oo consumers remove sink:{name}` forgets it"
             return Shown(name=name, kind="", state="off", reason=reason, consumer=known)
         state: State = "paused" if known and known.paused else "waiting" if known and known.reason else "running"
-        return Shown(name=name, kind=placed.sink.id, state=state, reason=known.reason if known else "", consumer=known)
+        reason = known.reason if known else ""
+        return Shown(name=name, kind=placed.sink.id, state=state, reason=reason or "; ".join(placed.sink.warnings), consumer=known)

@@ -18,6 +18,8 @@ MOST_TRIES = 10
 ALL = Filter()
 #: Longest lease and longest hold, in microseconds: one that ends later was written before the clock was set back, and does not stand.
 LONGEST = 3600 * 1_000_000
+#: So long (microseconds) what a sink took can be given again where it was lost there, and one track a second is kept.
+TRACKED, SECOND = 15 * 60 * 1_000_000, 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,14 @@ class Start:
 
     position: int = 0
     present_until: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """Where a sink put the last of what it took."""
+
+    position: int
+    found_at: str  #: in the sink's own words; empty: there is nothing to find
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +127,7 @@ def reset(database: Database, name: str, start: Start) -> bool:
         "leased_to = NULL, leased_until = NULL WHERE name = ? RETURNING name",
         (outbox.end(database).epoch, start.position, start.present_until, name),
     )
+    database.rows("DELETE FROM track WHERE consumer = ?", (name,))
     return bool(rows)
 
 
@@ -235,15 +246,47 @@ def hold(database: Database, name: str, wanted: Filter, most_tries: int, token: 
     return of(database, name) if rows else None
 
 
-def moved(database: Database, name: str, token: str, before: int, to: int, now: int, until: int) -> Consumer | None:
-    """Move a consumer that is kept on, and keep it until later. None: it is no longer kept, or no longer there."""
+def moved(database: Database, name: str, token: str, before: int, to: int, now: int, until: int, found_at: str = "") -> Consumer | None:
+    """Move a consumer that is kept on, and keep it until later. None: it is no longer kept, or no longer there.
+
+    Where it says at what the last event is found, that is kept as a track.
+    """
     rows = database.rows(
         "UPDATE consumer SET position = ?, tries = 0, reason = '', leased_until = ?, "
         "moved_at = CASE WHEN position < ? THEN ? ELSE moved_at END "
         "WHERE name = ? AND token = ? AND position = ? AND position <= ? RETURNING name",
         (to, until, to, now, name, token, before, to),
     )
+    if rows and found_at:
+        _leave_track(database, name, before, to, now, found_at)
+    if rows:  # of what is older than is kept, the newest: behind it lies all that can be lost
+        newest = "SELECT max(position) FROM track WHERE consumer = ? AND taken_at <= ?"
+        database.rows(f"DELETE FROM track WHERE consumer = ? AND position < ({newest})", (name, name, now - TRACKED))
     return of(database, name) if rows else None
+
+
+def _leave_track(database: Database, name: str, before: int, to: int, now: int, found_at: str) -> None:
+    if not database.rows("SELECT position FROM track WHERE consumer = ? LIMIT 1", (name,)):
+        database.rows("INSERT INTO track (consumer, position, taken_at, found_at) VALUES (?, ?, 0, '')", (name, before))
+    database.rows("DELETE FROM track WHERE consumer = ? AND taken_at >= ?", (name, now // SECOND * SECOND))
+    database.rows("INSERT INTO track (consumer, position, taken_at, found_at) VALUES (?, ?, ?, ?)", (name, to, now, found_at))
+
+
+def tracks(database: Database, name: str) -> list[Track]:
+    """The tracks of a sink, the oldest first."""
+    rows = database.rows("SELECT position, found_at FROM track WHERE consumer = ? ORDER BY position", (name,))
+    return [Track(position=position, found_at=found_at) for position, found_at in rows]
+
+
+def put_back(database: Database, name: str, token: str, to: int) -> Consumer | None:
+    """Have a sink that is kept be given again what it took behind a position. None: it is no longer kept."""
+    rows = database.rows(
+        "UPDATE consumer SET position = ?, tries = 0 WHERE name = ? AND token = ? AND position >= ? RETURNING name", (to, name, token, to)
+    )
+    if not rows:
+        return None
+    database.rows("DELETE FROM track WHERE consumer = ? AND position > ?", (name, to))
+    return of(database, name)
 
 
 def let_go(database: Database, name: str, token: str) -> None:

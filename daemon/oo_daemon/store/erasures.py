@@ -45,6 +45,7 @@ KEPT: Mapping[str, str] = {
     "stream": "a counter",
     "consumer": "readers are the operator's",
     "dead_letter": "positions only; the events go from the outbox",
+    "track": "positions, and ids of events, for a quarter of an hour; the events go from the outbox",
     "api_token": "callers are the operator's",
     "migration": "the schema's history",
     "connection": "erased last, by `end_connection`",

@@ -16,6 +16,8 @@ GONE = (
 )
 #: Up to where a consumer has what it needs: what came before its present state, it is not given.
 READ = "CASE WHEN present_until > position THEN present_until ELSE position END"
+#: What lies behind it, a sink took so lately that it may have to be given again.
+HELD = "(SELECT min(t.position) FROM track t WHERE t.consumer = consumer.name HAVING count(*) > 1)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Held:
     end: int
     events: int
     bytes: int
-    read: int  #: every consumer has what lies up to here; without any, the end
+    read: int  #: every consumer has what lies up to here, and no sink can lose it; without any, the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class Old:
 def held(database: Database) -> Held:
     """How much there is."""
     ((end, events, size),) = database.rows("SELECT position, events, bytes FROM stream WHERE id = ?", (STREAM,))
-    ((read,),) = database.rows(f"SELECT min({READ}) FROM consumer")
+    ((read,),) = database.rows(f"SELECT min(CASE WHEN {HELD} < {READ} THEN {HELD} ELSE {READ} END) FROM consumer")
     return Held(end=end, events=events, bytes=size, read=end if read is None else min(read, end))
 
 

@@ -27,7 +27,7 @@ from oo_daemon.store.consumers import Consumer, Start
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import InlineStorage, Query, open_database
-from oo_sdk import Change, Event, Outlet, Response, RetryLater, Sink, Unreadable
+from oo_sdk import Change, Event, Outlet, Response, RetryLater, Sink, Taken, Unreadable
 from oo_sdk.events import NormalizedEvent
 from oo_sdk.vocabulary import Document
 
@@ -398,6 +398,108 @@ async def test_dead_letters_are_given_again_when_wanted(world: World) -> None:
     assert (letter.position, letter.tries) == (2, 2)
     await world.write()
     assert sink.taken == ["n2", "n0", "n3"]
+
+
+# --- what a receiver loses ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Losing(Scripted):
+    """Its receiver may lose the end of what it took; `taken` is what it has now."""
+
+    warnings: Sequence[str] = ()
+    asked: int = 0
+
+    async def open(self, outlet: Outlet) -> None:
+        self.warnings = ("it syncs too seldom",)
+
+    async def deliver(self, events: Sequence[NormalizedEvent]) -> Taken:  # type: ignore[override]  # the other says nothing
+        await super().deliver(events)
+        return Taken(events=len(events), found_at=f"{len(self.taken)} {self.taken[-1]}")
+
+    async def has(self, found_at: str) -> bool:
+        self.asked += 1
+        count, _, name = found_at.partition(" ")
+        return self.taken[int(count) - 1 : int(count)] == [name]
+
+
+@pytest.mark.rows("B20")
+@pytest.mark.parametrize("left", [0, 1, 5, 11, 12])
+@pytest.mark.parametrize("noticed", ["at its failure", "while nothing comes", "at the next start"])
+async def test_what_a_receiver_lost_is_given_again(world: World, left: int, noticed: str) -> None:
+    """Whatever it lost within a quarter of an hour it has again, in order, with little twice; one that lost nothing is given nothing."""
+    sink = Losing()
+    it = world.start(sink, batch=1)
+    for _ in range(12):
+        await world.write()
+        await world.clock.advance(60)
+    before = len(sink.given)
+    del sink.taken[left:]
+    if noticed == "at its failure":
+        sink.acts = [RetryLater("the connection broke")]
+        await world.write()
+        await world.clock.advance(3)
+    elif noticed == "while nothing comes":
+        await world.clock.advance(2 * relay.LOOK + 1)
+    else:
+        await _settled_and_stopped(it)
+        world.start(sink, batch=1)
+        await settle()
+    names = [f"n{number}" for number in range(world.written)]
+    assert sink.taken == names
+    more = 2 if noticed == "at its failure" else 0
+    assert len(sink.given) - before == 12 - left + more
+    assert [line["events"] for line in world.log.said("sink_lost")] == ([12 - left] if left < 12 else [])
+    assert not any(line["more"] for line in world.log.said("sink_lost"))
+    assert world.log.said("sink_warns")[0] == {"sink": "acme", "says": "it syncs too seldom"}
+
+
+@pytest.mark.rows("B20")
+async def test_more_was_lost_than_is_held(world: World) -> None:
+    """Beyond a quarter of an hour it is given again from there on, and it is said that this is not all; that is asked once."""
+    sink = Losing()
+    world.start(sink)
+    for _ in range(40):
+        await world.write()
+        await world.clock.advance(60)
+    tracks = await world.storage.read(consumers.tracks, "sink:acme")
+    assert len(tracks) == 15
+    del sink.taken[3:]
+    sink.acts = [RetryLater("the connection broke")]
+    await world.write()
+    await world.clock.advance(3)
+    assert [line["more"] for line in world.log.said("sink_lost")] == [True]
+    assert sink.taken[3:] == [f"n{number}" for number in range(tracks[0].position, 41)]
+    await world.clock.advance(600)
+    assert len(world.log.said("sink_lost")) == 1
+
+
+async def test_tracks_are_few(world: World) -> None:
+    """However much it takes, a sink has a track a second, and when it has been quiet for long only the newest; another sink has none."""
+    sink, other = Losing(), Scripted(id="other")
+    world.start(sink, other, batch=1)
+    await world.write(50)
+    await world.clock.advance(1)
+    await world.write(50)
+    assert [track.position for track in await world.storage.read(consumers.tracks, "sink:acme")] == [0, 50, 100]
+    await world.clock.advance(3600)
+    assert [track.position for track in await world.storage.read(consumers.tracks, "sink:acme")] == [100]
+    assert await world.storage.read(consumers.tracks, "sink:other") == []
+    await world.storage.write(consumers.reset, "sink:acme", Start())
+    assert await world.storage.read(consumers.tracks, "sink:acme") == []
+
+
+async def test_only_who_serves_a_sink_puts_it_back(world: World) -> None:
+    """Without the token, or forward, nothing moves."""
+    sink = Losing()
+    world.start(sink)
+    await world.write(3)
+    token = (await world.consumer()).token or ""
+    assert await world.storage.write(consumers.put_back, "sink:acme", "another", 0) is None
+    assert await world.storage.write(consumers.put_back, "sink:acme", token, 4) is None
+    back = await world.storage.write(consumers.put_back, "sink:acme", token, 1)
+    assert back is not None
+    assert back.position == 1
 
 
 # --- what an operator says -----------------------------------------------------------------------------------------------

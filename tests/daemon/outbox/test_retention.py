@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from daemon.outbox.test_consumers import asking
-from daemon.outbox.test_relay import World
+from daemon.outbox.test_relay import Losing, World
+from daemon.virtual import settle
 
 from oo_daemon.ops.health import ConsumersRead
 from oo_daemon.ops.metrics import MemoryMetrics
@@ -49,6 +50,24 @@ def test_when_an_event_goes(changed: dict[str, bool], days: float, read: int, re
     """Old and read by all, or older than anybody is waited for; what something is stays, and that something is gone for longest."""
     event = replace(OLD, **changed)
     assert why(event, now=int(days * DAY * SECOND), read=read, bytes_=100, keep=KEEP) == reason
+
+
+@pytest.mark.rows("B20")
+async def test_what_a_sink_took_lately_is_held(world: World) -> None:
+    """However short retention is, what a sink has taken stays for a quarter of an hour, so that it can be given again; then it goes."""
+    kept, sink = Kept(world, read=0, unread=DAY), Losing()
+    it = world.start(sink)
+    for subject in ("1", "2", "3"):
+        await occur(world, subject)
+    await settle()
+    assert (await world.consumer()).position == 3
+    assert await kept.after(14 / 1440) == [1, 2, 3]
+    await occur(world, "4")
+    await settle()
+    assert await kept.after(2 / 1440) == [4]
+    await world.clock.advance(3600)
+    assert await kept.after(0) == []
+    await it.stop()
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from daemon.store.world import LEASE, NOW, Book, encode, upsert
+from daemon.store.world import LEASE, NOW, SECOND, Book, encode, upsert
 
-from oo_daemon.store import accept, consumers
+from oo_daemon.store import accept, consumers, retention
 from oo_daemon.store.accept import Batch
-from oo_daemon.store.consumers import ALL, Consumer, Start
+from oo_daemon.store.consumers import ALL, Consumer, Start, Track
 from oo_daemon.store.outbox import Filter
 
 
@@ -46,6 +46,32 @@ def test_a_sink_of_a_restored_log_begins_at_its_end(book: Book) -> None:
         kept = consumers.hold(database, "sink:a", ALL, 10, "one", NOW, NOW + 9)
         assert kept is not None
         assert (kept.position, kept.epoch) == (40, 2)
+
+
+@pytest.mark.rows("B20")
+def test_tracks_of_a_sink(book: Book) -> None:
+    """One a second, for a quarter of an hour; what lies behind the oldest is held, and who serves the sink can be put back there."""
+    with book.transaction() as database:
+        database.rows("UPDATE stream SET position = 90")
+        consumers.add(database, "sink:a", Start(), ALL, 10, NOW)
+        consumers.hold(database, "sink:a", ALL, 10, "one", NOW, NOW + LEASE)
+        moves = [(10, NOW), (20, NOW + 1), (30, NOW + SECOND), (40, NOW + 2 * SECOND)]
+        for before, (to, now) in zip([0, 10, 20, 30], moves, strict=True):
+            assert consumers.moved(database, "sink:a", "one", before, to, now, now + LEASE, f"at {to}") is not None
+        tracks = [Track(position=0, found_at=""), *(Track(position=at, found_at=f"at {at}") for at in (20, 30, 40))]
+        assert consumers.tracks(database, "sink:a") == tracks
+        assert retention.held(database).read == 0
+        assert consumers.put_back(database, "sink:a", "two", 20) is None
+        back = consumers.put_back(database, "sink:a", "one", 20)
+        assert back is not None
+        assert (back.position, consumers.tracks(database, "sink:a")) == (20, tracks[:2])
+        later = NOW + consumers.TRACKED + 10
+        assert consumers.moved(database, "sink:a", "one", 20, 50, later, later + LEASE, "at 50") is not None
+        assert [track.position for track in consumers.tracks(database, "sink:a")] == [20, 50]
+        assert retention.held(database).read == 20
+        assert consumers.moved(database, "sink:a", "one", 50, 50, 2 * later, 2 * later + LEASE) is not None
+        assert [track.position for track in consumers.tracks(database, "sink:a")] == [50]
+        assert retention.held(database).read == 50
 
 
 def test_dead_letters_are_given_again(book: Book) -> None:

@@ -142,6 +142,11 @@ STATEMENTS = (
         tries {int} NOT NULL, reason TEXT NOT NULL, "at" {int} NOT NULL, again {int} NOT NULL DEFAULT 0,
         PRIMARY KEY (consumer, position)) {compact}""",
     "CREATE INDEX dead_letter_by_position ON dead_letter (position)",
+    # Where lately, in its own words, a sink put what it took: from there on it can be given again what was lost there.
+    """CREATE TABLE track (
+        consumer TEXT NOT NULL REFERENCES consumer (name) ON DELETE CASCADE, position {int} NOT NULL,
+        taken_at {int} NOT NULL, found_at TEXT NOT NULL,
+        PRIMARY KEY (consumer, position)) {compact}""",
     # Who may call the private API over TCP.
     """CREATE TABLE api_token (
         name TEXT NOT NULL PRIMARY KEY, hash {blob} NOT NULL UNIQUE, scopes TEXT NOT NULL,
