@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -64,6 +65,7 @@ from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops import log
 from oo_daemon.ops import metrics as numbers
+from oo_daemon.ops.backup import Backups, Elsewhere
 from oo_daemon.ops.disk import free_bytes
 from oo_daemon.ops.fatal import Fatal
 from oo_daemon.ops.files import DatabaseFile, DatabaseServer, HeadFile
@@ -89,7 +91,7 @@ from oo_daemon.store import consumers, credentials, inbox, jobs, lock, runs, sch
 from oo_daemon.store.accept import event_id
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
-from oo_daemon.store.engines import open_storage
+from oo_daemon.store.engines import open_storage, upgrade_of
 from oo_daemon.store.storage import Storage
 from oo_daemon.strikes import Strikes
 from oo_daemon.sync.act import Actions
@@ -191,8 +193,13 @@ async def build(
         stack.push_async_callback(guests.stop)
         kept = given or key_keeping.chosen(settings.vault.keys_from, settings.vault.key_file, registry.key_sources, guests, environ)
         keyring = await kept.load()
+        backups = _backups(settings, keyring, clock, metrics, out)
+        if (upgrade := upgrade_of(settings.places.database)) and isinstance(backups, Backups):
+            await backups.make()  # the only way back: no older program lives on what a newer one has changed
         storage = open_storage(settings.places.database, wire.encode, trace=trace)
         stack.push_async_callback(storage.close)
+        if upgrade:
+            out.info("schema_upgraded", before=upgrade[0], now=upgrade[1])
         storage.on_damage(fatal.tell)
         storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
         await check(storage, keyring, clock)
@@ -224,10 +231,10 @@ async def build(
             out.warning("source_closed", source=source.id, reason=source.closed)
         watch = Watch.over(
             settings,
+            backups=backups,
             storage=storage,
             registry=registry,
             sources=sources,
-            keyring=keyring,
             clock=clock,
             metrics=metrics,
             log=out,
@@ -856,6 +863,21 @@ async def _transport(settings: Settings) -> AiohttpTransport:
         read_timeout=settings.http.read_timeout,
         response_limit=settings.http.response_limit,
         user_agent=f"oo-integrations/{oo_daemon.__version__}",
+    )
+
+
+def _backups(settings: Settings, keyring: Keyring, clock: ports.Clock, metrics: ports.Metrics, out: Log) -> Backups | Elsewhere:
+    file = settings.places.database
+    if not isinstance(file, Path):
+        return Elsewhere()
+    return Backups(
+        database=file,
+        folder=settings.backup.folder,
+        keep=settings.backup.keep,
+        keyring=keyring,
+        clock=clock,
+        metrics=metrics,
+        log=out,
     )
 
 

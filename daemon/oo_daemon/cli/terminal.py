@@ -42,7 +42,7 @@ class Exit(IntEnum):
     ALREADY_RUNNING = 75  #: another daemon has the database
     KEYS_UNREACHABLE = 76  #: what keeps the vault's keys cannot be asked; it may be back in a while
     WRONG_KEY = 77  #: the vault's key is missing or another database's
-    CONFIGURATION = 78  #: the settings cannot be used
+    CONFIGURATION = 78  #: the settings cannot be used, or the program is older than its database
     INTERRUPTED = 130  #: Ctrl-C
     PIPE_CLOSED = 141  #: whoever read the output went away
 
@@ -56,6 +56,7 @@ EXITS: Final[Mapping[str, Exit]] = MappingProxyType(
         "oo_daemon.Corrupt": Exit.CORRUPT,
         "oo_daemon.CannotStore": Exit.DISK,
         "oo_daemon.CannotOpen": Exit.DISK,
+        "oo_daemon.NewerSchema": Exit.CONFIGURATION,
         "oo_daemon.AlreadyRunning": Exit.ALREADY_RUNNING,
         "oo_daemon.CannotListen": Exit.CONFIGURATION,
         "oo_vault.KeysUnreachable": Exit.KEYS_UNREACHABLE,

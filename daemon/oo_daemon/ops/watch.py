@@ -33,7 +33,6 @@ from oo_daemon.ports import Clock, Metrics
 from oo_daemon.registry import Registry
 from oo_daemon.store.storage import Engine
 from oo_sdk import Log
-from oo_vault import Keyring
 
 #: How often it is looked at, in seconds, how far the clock is off, and how old the newest backup is.
 CLOCK_EVERY, BACKUPS_EVERY = 1.0, 60.0
@@ -60,10 +59,10 @@ class Watch:
         cls,
         settings: Settings,
         *,
+        backups: Backups | Elsewhere,
         storage: Engine,
         registry: Registry,
         sources: Sources,
-        keyring: Keyring,
         clock: Clock,
         metrics: Metrics,
         log: Log,
@@ -95,17 +94,7 @@ class Watch:
             health=Health(looks=looks),
             disk=disk_,
             memory=memory_,
-            backups=Backups(
-                database=file,
-                folder=settings.backup.folder,
-                keep=settings.backup.keep,
-                keyring=keyring,
-                clock=clock,
-                metrics=metrics,
-                log=log,
-            )
-            if file
-            else Elsewhere(),
+            backups=backups,
             _integrity=integrity,
             _turns=turns,
             _steady=steady,

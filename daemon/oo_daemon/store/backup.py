@@ -13,6 +13,7 @@ from oo_daemon.store import credentials, vault_keys
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import SqliteDatabase
 from oo_daemon.store.errors import CannotOpen, Corrupt
+from oo_daemon.store.migrations import schema
 from oo_daemon.store.storage import explain
 from oo_vault import CredentialRow, Sealed
 
@@ -26,6 +27,7 @@ class Content:
     rows: int  #: of all tables together
     known_answers: tuple[Sealed, ...]
     credential: CredentialRow | None  #: any one
+    schema: int
 
 
 def snapshot(path: Path, to: Path) -> None:
@@ -47,7 +49,7 @@ def snapshot(path: Path, to: Path) -> None:
 
 
 def content(path: Path) -> Content:
-    """Check a file that nobody else uses, and say what it holds. Raises `Corrupt`."""
+    """Check a file that nobody else uses, and say what it holds. Raises `Corrupt`, and `NewerSchema` where a newer program wrote it."""
     database = SqliteDatabase(path)
     try:
         database.connect()
@@ -66,6 +68,7 @@ def content(path: Path) -> Content:
             rows=sum(counted),
             known_answers=tuple(known.answer for known in vault_keys.listed(database)),
             credential=credentials.read(database, some[0][0]) if some else None,
+            schema=schema(database),
         )
     except (apsw.Error, peewee.PeeweeException) as error:
         raise Corrupt(f"{path.name} is damaged or no database of ours ({error}): take another backup.") from None

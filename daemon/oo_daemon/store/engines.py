@@ -14,7 +14,7 @@ from oo_daemon.store.accept import Encode
 from oo_daemon.store.check import quick_check
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import AlreadyRunning, CannotOpen
-from oo_daemon.store.storage import Engine, ThreadedStorage, open_database
+from oo_daemon.store.storage import Engine, ThreadedStorage, open_database, schema_of
 
 
 def open_storage(place: Path | Server, encode: Encode, *, trace: Trace = UNTRACED) -> Engine:
@@ -25,6 +25,15 @@ def open_storage(place: Path | Server, encode: Encode, *, trace: Trace = UNTRACE
     from oo_daemon.store.pool import PooledStorage  # here, as psycopg is
 
     return PooledStorage(postgresql.open_database(place.address), encode, trace=trace)
+
+
+def upgrade_of(place: Path | Server) -> tuple[int, int] | None:
+    """From which schema to which opening a file will bring it; None: it is new or up to date, or a server's, which others look after.
+
+    Raises `CannotOpen`, `Corrupt`.
+    """
+    had, has = schema_of(place) if isinstance(place, Path) else (0, 0)
+    return (had, has) if 0 < had < has else None
 
 
 @contextmanager

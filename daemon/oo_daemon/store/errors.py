@@ -15,6 +15,10 @@ class CannotOpen(Exception):
     """The database cannot be used at all: the start is refused. The message says what to do."""
 
 
+class NewerSchema(CannotOpen):
+    """A newer program has lived on this database: install that one again, or restore a backup from before."""
+
+
 class AlreadyRunning(CannotOpen):
     """Another daemon has this database: stop it, or use another file."""
 

@@ -26,9 +26,9 @@ import peewee
 
 from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
+from oo_daemon.store import migrations
 from oo_daemon.store.database import Database, ForMany, SqliteDatabase, refuse_affected, refuse_network
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt
-from oo_daemon.store.migrations import migrate
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -144,23 +144,47 @@ def open_database(path: Path, *, vfs: str | None = None, mounts: str | None = No
 
     Raises `CannotOpen` with a sentence that says what to do.
     """
-    refuse_affected(sqlite_version())
-    refuse_network(path.resolve().parent, Path("/proc/self/mounts").read_text(errors="surrogateescape") if mounts is None else mounts)
+    _refuse_unsafe(path, mounts)
     database = SqliteDatabase(path, vfs=vfs)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         database.connect()
-        migrate(database)
+        migrations.migrate(database)
     except Exception as wrong:
         database.close()
-        match getattr(wrong, "orig", wrong):
-            case apsw.CorruptError() | apsw.NotADBError():
-                raise Corrupt(f"{path} is damaged or not a database: move it away or restore a backup ({wrong}).") from None
-            case apsw.Error() | OSError():
-                raise CannotOpen(f"{path} cannot be opened ({wrong}): check that the folder exists, is ours and has space.") from None
-            case _:
-                raise
+        raise _not_opened(path, wrong) from None
     return database
+
+
+def _refuse_unsafe(path: Path, mounts: str | None = None) -> None:
+    refuse_affected(sqlite_version())
+    refuse_network(path.resolve().parent, Path("/proc/self/mounts").read_text(errors="surrogateescape") if mounts is None else mounts)
+
+
+def _not_opened(path: Path, wrong: Exception) -> Exception:
+    match getattr(wrong, "orig", wrong):
+        case apsw.CorruptError() | apsw.NotADBError():
+            return Corrupt(f"{path} is damaged or not a database: move it away or restore a backup ({wrong}).")
+        case apsw.Error() | OSError():
+            return CannotOpen(f"{path} cannot be opened ({wrong}): check that the folder exists, is ours and has space.")
+        case _:
+            return wrong
+
+
+def schema_of(path: Path) -> tuple[int, int]:
+    """The schema that a file has (0: there is none yet), and the one that this program lives on. Raises as `open_database` does."""
+    newest = migrations.MIGRATIONS[-1].number
+    _refuse_unsafe(path)
+    if not path.exists():
+        return 0, newest
+    database = SqliteDatabase(path)
+    try:
+        database.connect()
+        return migrations.schema(database), newest
+    except Exception as wrong:
+        raise _not_opened(path, wrong) from None
+    finally:
+        database.close()
 
 
 @dataclass(slots=True, eq=False)

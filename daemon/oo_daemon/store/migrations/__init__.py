@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oo_daemon.store.database import Database
-from oo_daemon.store.errors import CannotOpen
+from oo_daemon.store.errors import NewerSchema
 from oo_daemon.store.migrations import m0001_first
 
 DIALECTS = {
@@ -35,7 +35,21 @@ class Migration:
     statements: Sequence[str]
 
 
-MIGRATIONS = (Migration(number=1, name="first", statements=m0001_first.STATEMENTS),)
+MIGRATIONS: tuple[Migration, ...] = (Migration(number=1, name="first", statements=m0001_first.STATEMENTS),)
+
+
+def schema(database: Database) -> int:
+    """The number of the newest migration that a database has had; 0: none yet. Raises `NewerSchema`."""
+    found = "sqlite_schema WHERE name" if database.dialect == "sqlite" else "information_schema.tables WHERE table_name"
+    if not database.rows(f"SELECT 1 FROM {found} = 'migration'"):
+        return 0
+    ((number,),) = database.rows("SELECT COALESCE(max(number), 0) FROM migration")
+    if number > MIGRATIONS[-1].number:
+        raise NewerSchema(
+            f"The database has schema {number}, newer than this program's {MIGRATIONS[-1].number}: "
+            "install the newer version again, or restore a backup from before the upgrade."
+        )
+    return int(number)
 
 
 def migrate(database: Database) -> int:
@@ -51,11 +65,7 @@ def migrate(database: Database) -> int:
                 database.rows("SELECT pg_advisory_xact_lock(?)", (MIGRATING,))
             database.rows("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)")
             done = {number for (number,) in database.rows("SELECT number FROM migration")}
-            if done and max(done) > MIGRATIONS[-1].number:
-                raise CannotOpen(
-                    f"The database has schema {max(done)}, newer than this program's {MIGRATIONS[-1].number}: "
-                    "install the newer version again, or restore a backup from before the upgrade."
-                )
+            schema(database)
             if migration.number not in done:
                 for statement in migration.statements:
                     database.rows(statement.format(**words))
