@@ -12,17 +12,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from oo_apple_health.archive import AGAIN, Export
+from oo_apple_health.archive import Export
 from oo_apple_health.dates import seconds
 from oo_apple_health.kinds import Unit, name, snake, unit
 from oo_apple_health.records import ENTRY, HEAD_OF, Element, Row, text
 from oo_apple_health.routes import points
-from oo_sdk import Change, Event, Occurrences, Told, Unreadable
+from oo_sdk import Change, Event, Occurrences, Told
 from oo_sdk.vocabulary import ActivitySummary, HealthGroup, HealthSample, Record, Route, Timestamp, Workout
 
 #: Marks of an identity that the app which wrote a sample gave it.
@@ -33,7 +33,12 @@ STRETCH: Final = 10_000
 _POINTER: Final = re.compile(r"<?<HKDevice: 0x[0-9a-f]+>,? ?", re.IGNORECASE)
 _FEATURE: Final = re.compile(r"(name|hardware):([^,>]*(?:,\d+)?)")
 _DISTANCES: Final = "HKQuantityTypeIdentifierDistance"
+_BEGIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENERGY: Final = "HKQuantityTypeIdentifierActiveEnergyBurned"
+
+
+class _Odd(ValueError):
+    """A date or a number of an entry cannot be one."""
 
 
 @dataclass(slots=True)
@@ -64,11 +69,12 @@ class Meaning:
     _heads: dict[bytes, Head] = field(default_factory=dict)
 
     def rows(self, rows: Sequence[Row]) -> Iterator[Told]:
-        """Samples, in runs of one name. Raises `Unreadable`."""
+        """Samples, in runs of one name; one that cannot be is passed on as it is. Raises `Unreadable`."""
         heads, (one, other) = self._heads, TIES
         run: list[tuple[str, int, Sample]] = []
         current = ""
-        for _, said, began, ended, value, metadata in rows:
+        for row in rows:
+            _, said, began, ended, value, metadata = row
             head = heads.get(said) or self._head(said)
             if head.name != current:
                 if run:
@@ -76,19 +82,23 @@ class Meaning:
                     run = []
                 current = head.name
             try:
-                start = seconds(began)
-                end = start if ended == began else seconds(ended)
-            except (ValueError, OverflowError):
-                start, end = _instant(began), _instant(ended)
-            measured: float | str | None = None
-            own = b"%d %d " % (start, end)
-            if value:
-                if head.sample.unit:
-                    measured = _number(value)
-                    own += b"%.6g" % (measured * head.unit.factor + head.unit.offset) if head.unit else text(value).encode()
-                else:
-                    measured = text(value)
-                    own += measured.encode()
+                try:
+                    start = seconds(began)
+                    end = start if ended == began else seconds(ended)
+                except (ValueError, OverflowError):
+                    start, end = _instant(began), _instant(ended)
+                measured: float | str | None = None
+                own = b"%d %d " % (start, end)
+                if value:
+                    if head.sample.unit:
+                        measured = _number(value)
+                        own += b"%.6g" % (measured * head.unit.factor + head.unit.offset) if head.unit else text(value).encode()
+                    else:
+                        measured = text(value)
+                        own += measured.encode()
+            except _Odd:
+                yield _other("Record", _element(row))
+                continue
             if metadata and (one in metadata or other in metadata):
                 event = self._tied(head, start, end, measured, metadata)
                 if event is not None:
@@ -101,7 +111,13 @@ class Meaning:
             yield Occurrences(current, run, payload)
 
     def element(self, element: Element) -> Iterator[Told]:
-        """Whatever is no plain record. Raises `Unreadable`."""
+        """Whatever is no plain record; one that cannot be is passed on as it is. Raises `Unreadable`."""
+        try:
+            yield from self._element(element)
+        except _Odd:
+            yield _other(element.tag, element, named="unknown")
+
+    def _element(self, element: Element) -> Iterator[Told]:
         match element.tag:
             case "Record":
                 yield from self._record(element)
@@ -164,7 +180,8 @@ class Meaning:
     def _sample(self, record: Element) -> HealthSample:
         (told,) = self.rows([_row(record)])
         sample = told.payload(told.rows[0][2]) if isinstance(told, Occurrences) else told.payload if isinstance(told, Event) else None
-        assert isinstance(sample, HealthSample)
+        if not isinstance(sample, HealthSample):
+            raise _Odd
         return sample
 
     def _group(self, element: Element) -> Iterator[Told]:
@@ -288,10 +305,17 @@ def _summary(element: Element) -> Event:
     return Event("activity_summary", day or "unknown", Change.UPSERTED, payload=summary)
 
 
-def _other(tag: str, element: Element) -> Event:
-    """Audiograms, prescriptions, clinical records, states of mind, and what is not known: all its members, as they came."""
-    named = {"Audiogram": "audiogram", "VisionPrescription": "vision_prescription", "ClinicalRecord": "clinical_record"}.get(tag)
-    named = named or ("state_of_mind" if tag == "StateOfMind" else "unknown")
+_RECORDS: Final = {
+    "Audiogram": "audiogram",
+    "VisionPrescription": "vision_prescription",
+    "ClinicalRecord": "clinical_record",
+    "StateOfMind": "state_of_mind",
+}
+
+
+def _other(tag: str, element: Element, *, named: str = "") -> Event:
+    """Audiograms, prescriptions, clinical records, states of mind, what is not known, and what cannot be: all its members, as they came."""
+    named = named or _RECORDS.get(tag, "unknown")
     record = Record()
     record.fields.update({"element": tag, **_plain(element)})
     written = next((element.get(name) for name in ("startDate", "dateIssued", "receivedDate", "date") if element.get(name)), "")
@@ -410,6 +434,17 @@ def _row(element: Element) -> Row:
     return b"", said, given("startDate"), given("endDate"), given("value"), entries
 
 
+def _element(row: Row) -> Element:
+    """The other way round."""
+    _, said, began, ended, value, metadata = row
+    found = HEAD_OF.fullmatch(said)
+    assert found is not None
+    names = ("type", "sourceName", "device", "unit", "startDate", "endDate", "value")
+    given = zip(names, (*found.groups(b""), began, ended, value), strict=True)
+    entries = [Element("MetadataEntry", {"key": key, "value": entry}) for key, entry in _entries(metadata).items()]
+    return Element("Record", {name: text(raw) for name, raw in given if raw}, entries)
+
+
 def _escaped(value: str) -> bytes:
     return value.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;").encode()
 
@@ -440,18 +475,15 @@ def _number(value: bytes) -> float:
         try:
             number = float(text(value))
         except ValueError:
-            _refuse("a number")
+            raise _Odd from None
     if not math.isfinite(number):
-        _refuse("a number")
+        raise _Odd
     return number
 
 
 def _instant(written: bytes) -> int:
-    """A date that is not quite as it should be."""
-    try:
-        return seconds(text(written).encode())
-    except (ValueError, OverflowError):
-        _refuse("a date")
+    """A date that is not quite as the phone writes it: with references in it, or as ISO 8601 has it."""
+    return _seconds(text(written))
 
 
 def _given(element: Element, attribute: str) -> float | None:
@@ -463,7 +495,14 @@ def _seconds(written: str) -> int:
     try:
         return seconds(written.encode())
     except (ValueError, OverflowError):
-        _refuse("a date")
+        pass
+    try:
+        date = datetime.fromisoformat(written)
+    except ValueError:
+        raise _Odd from None
+    if date.tzinfo is None:
+        raise _Odd  # nobody knows which instant that is
+    return (date - _BEGIN) // timedelta(seconds=1)
 
 
 def _span(element: Element) -> tuple[int, int]:
@@ -489,7 +528,3 @@ def _key(what: str, *parts: str) -> bytes:
 def identity(what: str, *parts: str) -> str:
     """The same for the same parts."""
     return blake2b("\0".join([what, *parts]).encode(), digest_size=12).hexdigest()
-
-
-def _refuse(what: str) -> NoReturn:
-    raise Unreadable(f"The export holds {what} that cannot be one: {AGAIN}. What came before is kept.")

@@ -347,3 +347,37 @@ def test_a_damaged_zip_says_so() -> None:
     body[len(body) // 2] ^= 0xFF
     with pytest.raises(Unreadable, match="damaged"):
         everything(bytes(body))
+
+
+ODD = [
+    record(value="abc"),
+    record(value="7,25"),
+    record(value="nan"),
+    record(startDate="soon"),
+    record(endDate="2024-01-01 25:00:00 +0100"),
+    record(endDate="2024-01-01T10:00:00"),
+    '<Workout workoutActivityType="HKWorkoutActivityTypeRunning" startDate="soon" endDate="2024-01-01 10:00:00 +0100"/>',
+    '<ActivitySummary dateComponents="2024-01-01" activeEnergyBurned="much" activeEnergyBurnedUnit="kcal"/>',
+]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("odd", ODD)
+def test_an_entry_that_cannot_be_is_passed_on_as_it_is(odd: str, fast: bool) -> None:
+    """One entry whose date or number is none holds up nothing: all that it says is kept, as of what is not known."""
+    first, second = record(value="1"), record(value="2")
+    found = told(document(first, odd, second), fast=fast)
+    (entry,) = [each for each in found if each[0] == "unknown"]
+    found.remove(entry)
+    assert found == told(document(first, second), fast=fast)
+    kept, written = Record.FromString(entry[2][-1]), ElementTree.fromstring(odd)
+    assert kept.fields["element"] == written.tag
+    assert set(written.attrib.values()) <= {value for value in kept.fields.values() if isinstance(value, str)}
+    assert entry in told(document(odd), fast=not fast)
+
+
+def test_dates_of_iso_8601_are_the_same_instants() -> None:
+    """As other programs write them."""
+    plain = record(startDate="2024-01-01 10:00:00 +0100", endDate="2024-01-01 10:00:05 +0100")
+    for start, end in (("2024-01-01T10:00:00+01:00", "2024-01-01T09:00:05Z"), ("2024-01-01T09:00:00.000Z", "20240101T100005+0100")):
+        assert told(document(record(startDate=start, endDate=end))) == told(document(plain))
