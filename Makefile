@@ -118,6 +118,7 @@ test-long: $(VENV)/installed-long build/npm/installed build/google/installed bui
 	OO_TEST_CONTRACT_CASES=50 OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 OO_TEST_CALENDAR_DAYS=365 OO_TEST_CONSUMER_STEPS=10000 \
 	OO_TEST_HOSTILE=20000 OO_TEST_ORDERED=8 OO_TEST_ATTACK_SECONDS=60 \
 	OO_TEST_ERASURE_POINTS=3000 OO_TEST_ERASURE_RACES=1000 OO_TEST_SINK_KILLS=100 OO_TEST_RELAY_KILLS=1000 OO_TEST_UPGRADES=10 \
+	OO_TEST_IMPORT_KILLS=50 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
 	$(MAKE) --no-print-directory safeguards
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run --gate

@@ -439,7 +439,6 @@ async def build(
         )
         stack.push_async_callback(imports.stop)
         taking = Uploads(
-            pushes_kept=settings.retention.deliveries,
             storage=storage,
             registry=registry,
             files=files,

@@ -9,10 +9,13 @@ from oo_sdk import Connector, Hears
 _DAY = 86_400.0
 
 
-def sentences(connector: Connector, pushes: float) -> tuple[str, ...]:
-    """One for each thing that it declares, and one for what its provider pushes: kept for so many seconds after it became events."""
+def sentences(connector: Connector, pushes: float | None) -> tuple[str, ...]:
+    """One for each thing that it declares, and one for what its provider pushes: kept for so many seconds after it became events.
+
+    None: nothing is pushed, such as where a file is handed in.
+    """
     declared = tuple(stored.sentence for stored in connector.stores)
-    if not isinstance(connector, Hears):
+    if pushes is None or not isinstance(connector, Hears):
         return declared
     days = math.ceil(pushes / _DAY)
     lasts = f"{days} days" if days > 1 else "a day"

@@ -110,7 +110,6 @@ class Uploads:
     life: float  #: seconds that a ticket waits for its file
     public_url: str
     connection_event: ConnectionEvent
-    pushes_kept: float = 7 * 86_400.0  #: seconds for which the body of a webhook is kept
     stopped: Callable[[str], Awaitable[None]] | None = None  #: an import of this upload must not go on
     _receiving: set[str] = field(default_factory=set)
 
@@ -190,9 +189,9 @@ class Uploads:
         return tuple(connector.takes) if isinstance(connector, Takes) else ()
 
     def kept(self, provider: str) -> tuple[str, ...]:
-        """What a provider's connector stores and what for, in sentences."""
+        """What a provider's connector stores of a file and what for, in sentences."""
         connector = self.registry.connectors.get(provider)
-        return sentences(connector, self.pushes_kept) if connector else ()
+        return sentences(connector, None) if connector else ()
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 

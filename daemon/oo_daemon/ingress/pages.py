@@ -222,11 +222,11 @@ class Kind:
     def bars(self) -> list[Bar]:
         """A chart, from its first month to its last; none where there is too little to see."""
         spans = self._span(self.step)
-        if len(spans) < _FEWEST_BARS:
-            return []
         counts = dict.fromkeys(spans, 0)
         for month, records in self.months.items():
             counts[month if self.step == "month" else month[:4]] += records
+        if sum(map(bool, counts.values())) < _FEWEST_BARS:
+            return []
         most, width = max(counts.values()), _CHART[0] / len(spans)
         heights = [_CHART[1] * count / most for count in counts.values()]
         return [

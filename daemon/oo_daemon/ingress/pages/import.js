@@ -64,7 +64,7 @@ async function watch(box) {
     await wait(1);
     let told;
     try { told = await (await fetch(`${here}/progress`)).json(); } catch { continue; }
-    if (told.state !== "queued" && told.state !== "running") break;
+    if (told.state !== box.dataset.state) break;
     rest ??= meter(performance.now(), told.done);
     bar.max = told.size;
     bar.value = told.done;
