@@ -69,6 +69,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         self.after_step: Callable[[], None] = lambda: None
         self.set_task_factory(_task)  # type: ignore[arg-type]  # typeshed's factories take no context
         self.set_exception_handler(lambda *_: None)  # what the dead leave behind
+        self.get_debug = bool  # type: ignore[method-assign]  # False; each future and each handle asks, and this costs them the least
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -86,39 +87,53 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._ready.extend(process.held)  # type: ignore[attr-defined]
         process.held.clear()
 
+    def call_soon(self, callback: Callable[..., object], *arguments: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]  # typeshed's is stricter
+        """Have it run among what is ready."""
+        handle = asyncio.Handle(callback, arguments, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
     def _run_once(self) -> None:
+        """One handle after another, until the loop is stopped: asyncio calls this for as long as it is not."""
         # The two queues are asyncio's own; their names have been the same since 3.4.
         ready: Any = self._ready  # type: ignore[attr-defined]
         scheduled: Any = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
-        if not ready:
-            if not scheduled:
-                raise Stuck(f"after {self.steps} steps, at {self._virtual:.3f} s")
-            self._virtual = max(self._virtual, scheduled[0]._when)
-        while scheduled and scheduled[0]._when <= self._virtual:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            if not handle._cancelled:
-                ready.append(handle)
-        if not ready:
-            return
-        if len(ready) > 1:
-            place = int(self._chance.random() * len(ready))  # a third of what `randrange` costs
-            ready.rotate(-place)
-            handle = ready.popleft()
-            ready.rotate(place)
-        else:
-            handle = ready.popleft()
-        if handle._cancelled:
-            return
-        process = handle._context.get(PROCESS)
-        if process is not None and process.frozen:
-            process.held.append(handle)
-            return
-        self.steps += 1
-        handle._run()
-        self.after_step()
+        chance = self._chance.random
+        while not self._stopping:  # type: ignore[attr-defined]
+            while scheduled and scheduled[0]._cancelled:
+                heapq.heappop(scheduled)._scheduled = False
+            if not ready:
+                if not scheduled:
+                    raise Stuck(f"after {self.steps} steps, at {self._virtual:.3f} s")
+                self._virtual = max(self._virtual, scheduled[0]._when)
+            while scheduled and scheduled[0]._when <= self._virtual:
+                handle = heapq.heappop(scheduled)
+                handle._scheduled = False
+                if not handle._cancelled:
+                    ready.append(handle)
+            if len(ready) > 1:
+                place = int(chance() * len(ready))  # a third of what `randrange` costs
+                handle = ready[place]
+                del ready[place]
+            elif ready:
+                handle = ready.popleft()
+            else:
+                continue
+            if handle._cancelled:
+                continue
+            context = handle._context
+            process = context.get(PROCESS)
+            if process is not None and process.frozen:
+                process.held.append(handle)
+                continue
+            self.steps += 1
+            try:
+                context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                pass  # what the dead leave behind
+            self.after_step()
 
     def run_in_executor(self, executor: Any, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """At once: there are no threads."""

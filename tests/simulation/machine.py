@@ -353,6 +353,7 @@ def build(
     *,
     owner: str,
     database: SqliteDatabase,
+    folder: Path,
     providers: Mapping[str, Provider],
     registry: Registry,
     keyring: Keyring,
@@ -498,7 +499,7 @@ def build(
     )
     erasures = Erasures(
         storage=storage,
-        deletions=DeletionLog(Path(database.database).with_name("deletions.log")),
+        deletions=DeletionLog(folder / "deletions.log"),
         file=_File(),
         clock=clock,
         chance=drawn,

@@ -22,14 +22,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from unittest import mock
 
 from simulation.loop import SeededLoop, run
+from simulation.memory import Memory, memory
 from simulation.provider import CATALOGUE
 from simulation.world import Life, World
-
-from oo_daemon.store import database
-from oo_daemon.store.storage import open_database
 
 ROOT = Path(__file__).parents[2]
 #: Where the long run goes on from.
@@ -79,13 +76,10 @@ def live(seed: str) -> Result:
     """Run one seed."""
     began = time.process_time()
     folder = Path(tempfile.mkdtemp(prefix="oo-simulation-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    shutil.copy(_template(), folder / "oo.sqlite3")
     loop = SeededLoop(seed)
+    database = _ready()
     gc.disable()  # when it comes depends on what ran before, and what it ends would run in the loop
-    # What is written is tested against power cuts elsewhere; here a commit need not reach any disk.
-    with mock.patch.dict(database.PROFILE, synchronous=0, secure_delete=0):
-        opened = open_database(folder / "oo.sqlite3", mounts="")
-    world = World(seed, life_of(seed), loop, opened)
+    world = World(seed, life_of(seed), loop, database, folder)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # of those that died before they began
@@ -103,7 +97,6 @@ def live(seed: str) -> Result:
         )
     finally:
         world.watch.close()
-        opened.close()
         shutil.rmtree(folder)
         gc.enable()
 
@@ -131,13 +124,18 @@ def _lived(world: World) -> str:
 
 
 @cache
-def _template() -> Path:
-    """An empty database, made once in each process."""
-    folder = Path(tempfile.mkdtemp(prefix="oo-simulation-"))
-    open_database(folder / "empty.sqlite3", mounts="").close()
+def _settled() -> None:
+    """What is imported by now stays: each look for rubbish after a life need not go through it."""
     gc.collect()
-    gc.freeze()  # what is imported stays: each look for rubbish after a life need not go through it
-    return folder / "empty.sqlite3"
+    gc.freeze()
+
+
+def _ready() -> Memory:
+    """The database of this process, empty."""
+    database = memory()
+    database.begin_anew()
+    _settled()
+    return database
 
 
 @dataclass

@@ -17,8 +17,8 @@ from simulation.regressions import REGRESSIONS
 from simulation.run import BEHAVIOURS, Result, Tally, live, main, run_all, run_for, seeds_of
 
 TESTS = Path(__file__).parents[1]
-#: Small lives; a fiftieth as many full ones come with them. `make simulate` lives 500, which takes more than three minutes on two cores.
-SEEDS = int(os.environ.get("OO_TEST_SIMULATION_SEEDS", "200"))
+#: Small lives; a fiftieth as many full ones come with them.
+SEEDS = int(os.environ.get("OO_TEST_SIMULATION_SEEDS", "500"))
 #: Lives in which a mutation has to be noticed.
 LIVES = 40
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -24,17 +24,25 @@ from oo_daemon.store.jobs import Job
 from oo_daemon.store.schedule import Run
 from oo_vault import Keyring, Secret, digest
 
-#: SQLite's numbers for what its update hook tells.
-DELETE, INSERT = 9, 18
 #: Tables with leases: the column that names a row, and the longest lease in seconds.
 LEASES = {"schedule": ("connection", 60), "credential": ("connection", 40), "job": ("number", 150), "delivery": ("number", 60)}
 #: Nothing of these may vanish in a life that is shorter than their retention, but by an erasure.
 KEPT = {"outbox", "delivery", "job", "connection"}
 ERASING = {"erase_some", "end_connection"}
-#: Commits between two looks at what was written.
-LOOKS = 32
 #: Sealed anew with other bytes each time: only their length is the same in a replay.
 SEALED = {"sealed", "secrets", "verifier", "known_answer"}
+
+
+#: A row as it was written.
+Values = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """What a transaction did to a row."""
+
+    new: bool
+    after: Values | None  #: None: it is gone
 
 
 class Watch:
@@ -49,7 +57,8 @@ class Watch:
         self._loop = loop
         self._now = now
         self._keyring = keyring
-        self._touched: dict[tuple[str, int], int] = {}
+        self._touched: dict[tuple[str, int], _Touched] = {}
+        self._written: list[Values | None] = []
         self._end = 0
         self._cursors: dict[int, tuple[int, str | None]] = {}
         self._leases: dict[tuple[str, int], tuple[str | None, int, int]] = {}
@@ -58,56 +67,62 @@ class Watch:
         self._sealed: dict[int, bytes] = {}  #: connection → what was opened last
         self._done: set[int] = set()  #: deliveries whose events have been looked for
         self.ordered: set[str] = set()  #: providers whose webhooks say all
-        self._log = Path(f"{database.database}-wal").open("rb")  # noqa: SIM115  # for the whole life; `close` closes it
-        # A connection beside those that come and go: else the log would be gone with the last of them.
-        self._beside = apsw.Connection(str(database.database), flags=apsw.SQLITE_OPEN_READONLY)
-        self._beside.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        self.hook()
-
-    def hook(self) -> None:
-        """Watch the connection to the database, which is a new one after each fault."""
-        self._database.connect(reuse_if_open=True)
-        self._database.handle().set_update_hook(self._note)
+        self._columns = {table: _columns(database, table) for table in (*LEASES, "outbox")}
+        self._compact = {name for name, compact in database.rows("SELECT name, wr FROM pragma_table_list") if compact}
+        self._connection = database.handle()  # the same for the whole life
+        self._connection.preupdate_hook(self._note)
 
     def close(self) -> None:
         """Look no more."""
-        self._beside.close()
-        self._log.close()
+        self._connection.preupdate_hook(None)
 
-    def _note(self, kind: int, database: str, table: str, row: int) -> None:
-        if self._touched.get((table, row)) != INSERT or kind == DELETE:
-            self._touched[table, row] = kind
+    def _note(self, change: apsw.PreUpdate) -> None:
+        """Keep what a row becomes, until it is committed."""
+        key, after = (change.table_name, change.rowid_new), change.new
+        self._written.append(after)
+        if change.table_name in self._compact:
+            return  # its rows have no numbers
+        before = self._touched.get(key)
+        new = change.op == "INSERT" or (before is not None and before.new)
+        self._touched[key] = _Touched(new and after is not None, after)
 
     # --- after each commit --------------------------------------------------------------------------------------------
 
     def refused(self) -> None:
         """A transaction was rolled back."""
         self._touched.clear()
-        self.hook()
+        self._written.clear()
 
     def committed(self, process: Process, what: str) -> None:
         """A transaction was committed."""
         touched, self._touched = self._touched, {}
+        written, self._written = self._written, []
         self.commits += 1
         self.history.update(f"{self._loop.time():.6f} {process.owner} {what} {[*touched]}\n".encode())
+        if CANARY in repr(written):
+            self.broken.append("a token is readable in the database")
         emitted = []
-        for (table, row), kind in touched.items():
-            if kind == DELETE and table in KEPT and what not in ERASING:
+        for (table, row), touch in touched.items():
+            after = touch.after
+            if after is None and table in KEPT and what not in ERASING:
                 self.broken.append(f"a row of {table} vanished")
-            if table == "outbox" and kind == INSERT:
+            if table == "outbox" and touch.new:
                 emitted.append(row)
             elif table in LEASES:
-                self._lease(table, row)
+                self._lease(table, row, after)
             if table == "schedule":
-                self._cursor(row)
+                self._cursor(row, after)
             elif table == "credential":
-                self._credential(row)
-            elif table == "delivery" and kind != DELETE and row not in self._done:
-                self._delivery(row)
+                self._credential(row, after)
+            elif table == "delivery" and after is not None and row not in self._done:
+                self._delivery(row, after)
         if emitted:
             self._emitted(sorted(emitted))
-        if self.commits % LOOKS == 0:
-            self.no_token()
+
+    def _of(self, table: str, values: Values, *names: str) -> Values:
+        """Some of what is in a row."""
+        places = self._columns[table]
+        return tuple([values[places[name]] for name in names])
 
     def _emitted(self, positions: list[int]) -> None:
         """Positions only grow; and whoever has disconnected gets nothing more from a provider."""
@@ -127,13 +142,13 @@ class Watch:
             elif state not in {"revoking", "disconnected"} and not type_.endswith(".erased"):
                 self.broken.append("an event was emitted after the erasure")
 
-    def _delivery(self, row: int) -> None:
+    def _delivery(self, row: int, after: Values) -> None:
         """A delivery that is done has been told: its events are in the index, or the schedule knows of it, in the same commit."""
-        sql = "SELECT d.state, d.body, d.done_at, s.provider FROM delivery d JOIN source s ON s.id = d.source WHERE d.number = ?"
-        ((state, body, done_at, provider),) = self._database.rows(sql, (row,))
+        state, body, done_at, source = self._of("delivery", after, "state", "body", "done_at", "source")
         if state != "done" or body is None:
             return
         self._done.add(row)
+        ((provider,),) = self._database.rows("SELECT provider FROM source WHERE id = ?", (source,))
         told = json.loads(body)
         sql = (
             "SELECT s.tries, coalesce(s.lease_until, 0), s.nudged_at, o.ordinal "
@@ -148,61 +163,51 @@ class Watch:
             elif (until > done_at or tries == 0) and (nudged_at or 0) < done_at:  # else it is due by itself
                 self.broken.append("a webhook is done, and nobody will look what it was about")
 
-    def _lease(self, table: str, row: int) -> None:
+    def _lease(self, table: str, row: int, values: Values | None) -> None:
         """At most one live lease: nobody takes what another still holds."""
-        name, longest = LEASES[table]
-        rows = self._database.rows(f"SELECT lease_owner, coalesce(lease_until, 0), fence FROM {table} WHERE {name} = ?", (row,))
-        if not rows:
+        if values is None:
             self._leases.pop((table, row), None)
             return
-        owner, _, fence = after = rows[0]
-        before, self._leases[table, row] = self._leases.get((table, row)), after
+        owner, until, fence = self._of(table, values, "lease_owner", "lease_until", "fence")
+        before, self._leases[table, row] = self._leases.get((table, row)), (owner, until or 0, fence)
         if before is None or before[0] is None or owner is None or before[2] == fence:
             return
-        now = self._now()
+        now, longest = self._now(), LEASES[table][1]
         held = now < before[1] <= now + longest * SECOND  # one that ends later is of a time before the clock was set back
         if held and not (table == "credential" and owner == before[0]):
             self.broken.append(f"the {table} lease of {before[0]} was taken by {owner} before it had ended")
 
-    def _cursor(self, row: int) -> None:
+    def _cursor(self, row: int, after: Values | None) -> None:
         """Cursors run forwards, until a listing begins anew."""
-        rows = self._database.rows("SELECT generation, cursor FROM schedule WHERE connection = ?", (row,))
-        if not rows:
+        if after is None:
             self._cursors.pop(row, None)
             return
-        ((generation, cursor),) = rows
+        generation, cursor = self._of("schedule", after, "generation", "cursor")
         known, before = self._cursors.get(row, (generation, None))
         if before is not None and cursor is not None and known == generation and _place(cursor) < _place(before):
             self.broken.append(f"a cursor ran backwards: {before} to {cursor}")
         self._cursors[row] = (generation, cursor)
 
-    def _credential(self, row: int) -> None:
+    def _credential(self, row: int, after: Values | None) -> None:
         """Know what is kept; what is erased must be over at the provider, too."""
-        sql = "SELECT c.provider, c.id, k.sealed FROM connection c JOIN credential k ON k.connection = c.number WHERE c.number = ?"
-        found = self._database.rows(sql, (row,))
-        if not found:
+        if after is None:
             self._sealed.pop(row, None)
             self._tokens.pop(row, None)
             gone = self._grants.pop(row, None)
             if gone is not None and not gone.dead and not gone.unsaved:
                 self.broken.append(f"the credential of {gone.account} was erased, and its grant lives on")
             return
-        ((provider, id_, sealed),) = found
+        (sealed,) = self._of("credential", after, "sealed")
         if self._sealed.get(row) == sealed:
             return  # its lease or its intent
         self._sealed[row] = sealed
+        ((provider, id_),) = self._database.rows("SELECT provider, id FROM connection WHERE number = ?", (row,))
         kept = credentials.read(self._database, id_).open(self._keyring)
         shown = kept.refresh_token or kept.access_token
         self._tokens[row] = shown.reveal()
         grant = self._grants[row] = self.providers[provider].by_token.get(shown.reveal())
         if grant is not None and grant.refresh == shown.reveal():
             grant.unsaved = False
-
-    def no_token(self) -> None:
-        """No token is readable in what was written. The log grows by what each commit writes, and is never begun anew here."""
-        written = self._log.read()
-        if CANARY.encode() in written:
-            self.broken.append("a token is readable in the database")
 
     # --- what leaves, and what is promised ----------------------------------------------------------------------------
 
@@ -271,18 +276,23 @@ class Watch:
         return whole.hexdigest()
 
 
+def _columns(database: Database, table: str) -> dict[str, int]:
+    """Where in a row each of its columns is."""
+    return {name: place for place, name, *_ in database.rows(f"PRAGMA table_info({table})")}
+
+
+#: What is held by a fence: the table with it, and what names its row.
+HELD: dict[type[Any], tuple[str, str]] = {Run: ("schedule", "connection"), Claimed: ("delivery", "number"), Job: ("job", "number")}
+
+
 def _held(given: Iterable[Any]) -> Iterator[tuple[str, int, int]]:
     """What is held by a fence, in the arguments of a write and in the marks of a batch."""
+    thing: Any
     for each in given:
-        held = [each, *(getattr(each, name, None) for name in ("run", "delivery", "job"))]
-        for thing in held:
-            match thing:
-                case Run(connection=row, fence=fence):
-                    yield "schedule", row, fence
-                case Claimed(number=row, fence=fence):
-                    yield "delivery", row, fence
-                case Job(number=row, fence=fence):
-                    yield "job", row, fence
+        for thing in (each, getattr(each, "run", None), getattr(each, "delivery", None), getattr(each, "job", None)):
+            if type(thing) in HELD:
+                table, name = HELD[type(thing)]
+                yield table, getattr(thing, name), thing.fence
 
 
 def _place(cursor: str) -> int:

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -63,8 +64,8 @@ class Life:
 class World:
     """Everything in one seed."""
 
-    def __init__(self, seed: str, life: Life, loop: SeededLoop, database: SqliteDatabase) -> None:
-        self.life, self.loop, self.database = life, loop, database
+    def __init__(self, seed: str, life: Life, loop: SeededLoop, database: SqliteDatabase, folder: Path) -> None:
+        self.life, self.loop, self.database, self.folder = life, loop, database, folder
         self.chance = random.Random(f"world {seed}")
         self.clock = VirtualClock(loop)
         self.keyring = Keyring([self.chance.randbytes(32)])
@@ -108,6 +109,7 @@ class World:
         machine = machines.build(
             owner=f"daemon-{self._started}",
             database=self.database,
+            folder=self.folder,
             providers=self.providers,
             registry=self.registry,
             keyring=self.keyring,
@@ -406,7 +408,6 @@ class World:
 
     def faults(self) -> list[str]:
         """What is wrong after all has come to rest."""
-        self.watch.no_token()
         found = [*self.watch.broken, *self._doubled(), *self._promises(), *self._erasures()]
         for account, (truth, told) in self.difference().items():
             found.append(f"{account} has {truth}, the outbox says {told}")

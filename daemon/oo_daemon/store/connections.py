@@ -10,7 +10,6 @@ import msgspec
 
 from oo_daemon.store.database import Database, Row
 from oo_daemon.store.errors import LeaseLost
-from oo_daemon.store.models import ConnectionRow
 
 State = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected", "erasing"]
 
@@ -191,11 +190,14 @@ def put(database: Database, signed_in: SignedIn, now: int) -> Connection:
         "changed_at": now,
     }
     if known is None:
-        key = {"id": signed_in.id, "user": signed_in.user, "provider": signed_in.provider, "account": signed_in.account}
-        ConnectionRow.insert(**key, **columns, created_at=now, version=1).execute(database)
+        columns |= {"id": signed_in.id, '"user"': signed_in.user, "provider": signed_in.provider, "account": signed_in.account}
+        columns |= {"created_at": now, "version": 1}
+        sql = f"INSERT INTO connection ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        database.rows(sql, (*columns.values(),))
     else:
-        changed = ConnectionRow.update(**columns, version=ConnectionRow.version + 1)
-        changed.where(ConnectionRow.number == known.number).execute(database)
+        changes = ", ".join(f"{column} = ?" for column in columns)
+        sql = f"UPDATE connection SET {changes}, version = version + 1 WHERE number = ?"
+        database.rows(sql, (*columns.values(), known.number))
     found = of(database, signed_in.user, signed_in.provider, signed_in.account)
     if found is None:
         raise AssertionError("a connection that was just written is there")
@@ -213,8 +215,8 @@ class StateChanged:
 
     def apply(self, database: Database) -> None:
         """Write it."""
-        change = {"state": self.state, "reason": self.reason, "changed_at": self.now}
-        ConnectionRow.update(**change, version=ConnectionRow.version + 1).where(ConnectionRow.number == self.number).execute(database)
+        sql = "UPDATE connection SET state = ?, reason = ?, changed_at = ?, version = version + 1 WHERE number = ?"
+        database.rows(sql, (self.state, self.reason, self.now, self.number))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

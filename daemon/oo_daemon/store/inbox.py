@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
@@ -59,9 +59,9 @@ class Which:
 
     def where(self) -> tuple[str, list[Any]]:
         """The condition, and its values."""
-        given = {"number >= ?": self.first, "number <= ?": self.last, "source = ?": self.source, "state = ?": self.state}
+        given = {"number >= ?": self.first, "number <= ?": self.last, "source = ?": self.source}
         kept = {condition: value for condition, value in given.items() if value is not None}
-        return " AND ".join(kept) or "1 = 1", [*kept.values()]
+        return " AND ".join([_in_state("state", self.state), *kept]), [*kept.values()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +196,13 @@ def give_up(database: Database, delivery: Claimed, now: int, reason: str, *, for
     _fenced(database, f"{body}state = 'dead', waiting = 0, next_try_at = NULL, reason = ?, done_at = ?", delivery, reason, now)
 
 
+def _in_state(column: str, state: str | None) -> str:
+    """The condition for a state, or for any: in words and not as a value, so that the index of those that are dead is found."""
+    if state is None:
+        return "1 = 1"
+    return f"{column} = '{state}'" if state in get_args(State) else "1 = 0"
+
+
 def _fenced(database: Database, change: str, delivery: Claimed, *values: Any) -> None:
     """Change a delivery that is still ours, and let it go."""
     if not database.rows(
@@ -289,10 +296,8 @@ def listed(
     database: Database, *, state: str | None = None, source: str | None = None, number: int | None = None, limit: int = 100
 ) -> list[Entry]:
     """Deliveries, or those in a state or of a source, newest first."""
-    conditions = [
-        (column, value) for column, value in (("d.state", state), ("d.source", source), ("d.number", number)) if value is not None
-    ]
-    where = " AND ".join(["1 = 1", *(f"{column} = ?" for column, _ in conditions)])
+    conditions = [(column, value) for column, value in (("d.source", source), ("d.number", number)) if value is not None]
+    where = " AND ".join([_in_state("d.state", state), *(f"{column} = ?" for column, _ in conditions)])
     rows = database.rows(
         "SELECT d.number, d.source, s.provider, d.delivery_id, d.weak, d.state, d.reason, d.tries, d.next_try_at, d.received_at, d.done_at "
         f"FROM delivery d JOIN source s ON s.id = d.source WHERE {where} ORDER BY d.number DESC LIMIT ?",

@@ -106,7 +106,7 @@ class PooledStorage:
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
         with self._trace.span("accept"):
-            accepted = await self._submit(lambda database: accepting(database, batch, self._encode), lane, alone=True)
+            accepted = await self._submit(accepting(batch, self._encode), lane, alone=True)
             self._trace.note(events=accepted.events)
             return accepted
 

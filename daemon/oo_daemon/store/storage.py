@@ -322,7 +322,8 @@ def _look(database: SqliteDatabase, query: Callable[[Database], T], begin: Calla
 
 
 def _connected(database: SqliteDatabase) -> apsw.Connection:
-    database.connect(reuse_if_open=True)
+    if database.is_closed():
+        database.connect()
     return database.handle()
 
 
@@ -372,7 +373,7 @@ class InlineStorage:
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
-        accepted = await self.write(accepting, batch, self._encode)
+        accepted = await self.write(accepting(batch, self._encode))
         if accepted.events:
             for listener in self._listeners:
                 listener()
@@ -490,7 +491,7 @@ class ThreadedStorage:
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
         with self._trace.span("accept"):
-            accepted = await self._submit(lambda database: accepting(database, batch, self._encode), lane)
+            accepted = await self._submit(accepting(batch, self._encode), lane)
             self._trace.note(events=accepted.events)
             return accepted
 
@@ -612,9 +613,9 @@ class ThreadedStorage:
         _close(self._database)
 
 
-def accepting(database: Database, batch: Prepared, encode: waist.Encode) -> waist.Accepted:
-    """Accept a batch, or make it first."""
-    return waist.accept(database, batch if isinstance(batch, waist.Batch) else batch(database), encode)
+def accepting(batch: Prepared, encode: waist.Encode) -> Callable[[Database], waist.Accepted]:
+    """The work that accepts a batch, or makes it first."""
+    return lambda database: waist.accept(database, batch if isinstance(batch, waist.Batch) else batch(database), encode)
 
 
 def resolve_all(items: Iterable[Item]) -> None:

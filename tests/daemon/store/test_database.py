@@ -8,7 +8,7 @@ import apsw
 import pytest
 from daemon.store.world import NOW, signed_in
 
-from oo_daemon.store import connections, database
+from oo_daemon.store import connections, database, inbox
 from oo_daemon.store.database import SqliteDatabase, refuse_affected, refuse_network
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt
 from oo_daemon.store.storage import open_database, sqlite_version
@@ -121,3 +121,22 @@ def test_a_place_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 def test_damage_is_a_way_of_not_storing() -> None:
     """Who handles `CannotStore` handles `Corrupt`."""
     assert issubclass(Corrupt, CannotStore)
+
+
+def test_a_statement_is_planned_once(path: Path) -> None:
+    """Whatever values it is given: planning a claim anew each time costs more than the claim."""
+    opened = open_database(path)
+    planned: list[str | None] = []
+
+    def note(action: int, first: str | None, *more: str | None) -> int:
+        planned.append(first)  # SQLite asks while it plans
+        return apsw.SQLITE_OK
+
+    opened.handle().authorizer = note
+    inbox.claim(opened, "me", 0, 60, 9)
+    assert "delivery" in planned
+    planned.clear()
+    for now in range(1, 5):
+        inbox.claim(opened, "me", now, now + 60, now)
+    opened.close()
+    assert planned == []
