@@ -38,7 +38,7 @@ from oo_daemon.registry import Registry
 from oo_daemon.store import accept, credentials, inbox, jobs, schedule
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
-from oo_daemon.store.database import Database, SqliteDatabase
+from oo_daemon.store.database import Database, ForMany, SqliteDatabase
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import InlineStorage, Lane, Prepared
 from oo_daemon.sync.act import Actions
@@ -175,7 +175,8 @@ class MortalStorage(InlineStorage):
             self._disk.write()
             return result
 
-        return await self._committed(query.__qualname__, watched, lost)
+        name = (query.many if isinstance(query, ForMany) else query).__qualname__
+        return await self._committed(name, watched, lost)
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> accept.Accepted:
         """Write events and their mark, in a moment."""

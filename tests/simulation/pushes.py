@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +16,7 @@ from simulation.machine import NoReply
 from simulation.provider import Provider, Thing, shown
 
 from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.webhooks import PATH
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -29,9 +29,13 @@ TRIES, WAIT = 10, 45.0
 class _Content:
     body: bytes
 
-    async def iter_any(self) -> AsyncIterator[bytes]:
+    def is_eof(self) -> bool:
+        """All of it is here."""
+        return True
+
+    def read_nowait(self) -> bytes:
         """The body, in one piece."""
-        yield self.body
+        return self.body
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class _Request:
     """As much of aiohttp's request as the door looks at."""
 
     method: str
-    match_info: Mapping[str, str]
+    path: str
     headers: CIMultiDict[str]
     content: _Content
     content_length: int
@@ -119,7 +123,7 @@ async def _once(world: World, provider: Provider, push: Push) -> bool:
     headers = CIMultiDict({"x-signature": push.signature, "content-type": "application/json"})
     if push.id:
         headers["x-delivery"] = push.id
-    request = _Request("POST", {"token": push.token}, headers, _Content(push.body), len(push.body))
+    request = _Request("POST", f"{PATH}{push.token}", headers, _Content(push.body), len(push.body))
     try:
         machine = world.anyone()
         answer: Any = await machine.ask(machine.webhooks.hear(cast(web.Request, request)), patience=10.0)
