@@ -1,6 +1,6 @@
 """Runs beside the service, in the container: what a host's people and providers do, and what they saw, as JSON in /out/seen.json.
 
-Run by the installed Python: nothing of the tests' environment is there.
+Run by the installed Python: nothing of the tests' environment is there but the stranger's provider.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from journeys.acme import CLIENT, SECRET, Acme, served
 
 from oo_client import Client
 from oo_daemon.cli.stage import Browser
@@ -25,6 +27,8 @@ PUBLIC = "http://127.0.0.1:8710"
 OO = "/opt/oo-integrations/bin/oo"
 RESTARTS = int(sys.argv[1])
 RATE = 50  #: requests a second
+#: Where the stranger's connector looks for its provider.
+ACME = ("127.0.0.1", int(sys.argv[2]))
 
 
 def run(*command: str, given: str = "") -> str:
@@ -89,6 +93,47 @@ async def life(told: dict[str, Any]) -> dict[str, Any]:
             "erased": erased.state,
             "health": (await client.health()).status,
         }
+
+
+async def stranger() -> dict[str, Any]:
+    """Enable a stranger's plugin, which the operator has installed beside ours: its connector fetches, and its sink writes a file."""
+
+    def states() -> dict[str, str]:
+        return {
+            each["id"]: each["state"] for each in json.loads(run(OO, "plugins", "--json"))["plugins"] if each["distribution"] == "acme-oo"
+        }
+
+    before, lines = states(), Path("/var/lib/oo-integrations/acme.jsonl")
+    with Path("/etc/oo-integrations/oo.toml").open("a") as settings:
+        settings.write(f'[plugins]\nenabled = ["acme-oo"]\n[sinks.acme_file]\npath = "{lines}"\n')
+    installed = run(OO, "plugins", "--installed")
+    run("systemctl", "restart", "oo-integrations.service")
+    provider = Acme()
+    for name in ("one", "two", "three"):
+        provider.note(name, f"Note {name}")
+    async with served(provider, socket.create_server(ACME)), Client(SOCKET) as client, Browser() as browser:
+        run(OO, "registration", "add", "acme_notes", "--client-id", CLIENT, "--secret-file", "-", given=SECRET)
+        session = await client.connect(provider="acme_notes", user="bob")
+        await browser.open(session.url)
+        await browser.press()
+        await browser.press("answer", "yes")
+        reached = await client.connect_progress(session.id)
+        assert reached.connection is not None, reached
+        synced = await client.sync_and_wait(reached.connection)
+        events = [event async for event in client.events(follow=False, provider="acme_notes")]
+        async with asyncio.timeout(20):
+            while not lines.exists() or "Note three" not in lines.read_text():
+                await asyncio.sleep(0.05)
+        gone = await client.disconnect(reached.connection, wait=20)
+    return {
+        "before": before,
+        "installed": "acme_notes" in installed,
+        "after": states(),
+        "synced": synced.outcome,
+        "notes": len([event for event in events if event.type == "acme_notes.note"]),
+        "gone": gone.state,
+        "revoked": provider.revoked,
+    }
 
 
 async def restarts() -> dict[str, Any]:
@@ -212,6 +257,7 @@ async def main() -> None:
     seen["status"] = {
         line.split(":")[0]: line.split(":")[1].strip() for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
     }
+    seen["stranger"] = await stranger()
     seen["restarts"] = await restarts()
     seen["frozen"] = await frozen()
     seen["database_frozen"] = await database_frozen()
