@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -17,7 +19,7 @@ from oo_client import Client, ClientError, Registration
 from oo_daemon.cli import terminal
 from oo_daemon.cli.bundle import write as write_bundle
 from oo_daemon.cli.call import Call, json_option, quiet_option
-from oo_daemon.cli.terminal import Column, Exit
+from oo_daemon.cli.terminal import Column, Exit, NotDone
 
 if TYPE_CHECKING:
     from oo_config import Settings
@@ -158,12 +160,29 @@ def _plugins(settings: Settings) -> Sequence[str]:
     return [f"{it.name} is set aside: {it.reason}." for it in found.plugins if it.state == "quarantined"]
 
 
+def _traces(settings: Settings) -> Sequence[str] | str:
+    """Whether what sends them is installed, and somebody takes them."""
+    from yarl import URL
+
+    if not settings.traces.endpoint:
+        return "None are made."
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        raise NotDone("what sends them is not installed", "`pip install 'oo-integrations[traces]'`, or leave out traces.endpoint")
+    where = URL(settings.traces.endpoint)
+    try:
+        socket.create_connection((where.host or "", where.port or 0), PATIENCE / 5).close()
+    except OSError:
+        return [f"Nobody answers at {where.host}:{where.port}: they are lost until a collector does."]
+    return []
+
+
 LOOKS: Final[dict[str, Look]] = {
     "folder": _folder,
     "key": _key,
     "database": _database,
     "backups": _backups,
     "plugins": _plugins,
+    "traces": _traces,
 }
 
 
@@ -198,7 +217,7 @@ async def _ask_public(settings: Settings, registrations: Sequence[Registration])
                 ours = answer.headers.get("Referrer-Policy") == "no-referrer" and answer.status == HTTPStatus.OK
                 says = "" if ours else f"{url} answers {answer.status}, and not as oO does: point the proxy at the public listener."
                 found.append(Finding(part="public address", state="well" if ours else "broken", says=says))
-    except aiohttp.ClientError as wrong:
+    except (aiohttp.ClientError, TimeoutError) as wrong:
         says = f"{url} cannot be reached from here ({type(wrong).__name__}): check its name, its certificate and the proxy."
         found.append(Finding(part="public address", state="broken", says=says))
     if not url.startswith("https://"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from client.fake_daemon import FakeDaemon
 from daemon.cli.conftest import Oo
 
 from oo_daemon.store.storage import open_database
+
+#: The module: the package's attribute of that name is its command.
+doctor = import_module("oo_daemon.cli.doctor")
 
 
 def findings(oo: Oo, *more: str, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -76,6 +81,38 @@ def test_the_public_address(oo: Oo, daemon: FakeDaemon) -> None:
     assert found["public address"]["state"] == "broken"
     assert "public.url" in found["TLS"]["says"]
     assert found["redirect addresses"]["state"] in {"well", "broken"}
+
+
+def test_a_public_address_that_says_nothing(oo: Oo, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A door that opens and never answers is broken, and not a reason to wait."""
+    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        _, found = findings(oo, "--public", OO_PUBLIC_PORT=str(silent.getsockname()[1]))
+    assert found["public address"]["state"] == "broken"
+    assert "cannot be reached" in found["public address"]["says"]
+
+
+def test_a_database_of_a_newer_version(oo: Oo, tmp_path: Path) -> None:
+    """What keeps the daemon from starting is said, and the way out."""
+    database = open_database(tmp_path / "oo.sqlite3")
+    database.rows("INSERT INTO migration (number, name) VALUES (9999, 'from the future')")
+    database.close()
+    code, found = findings(oo)
+    assert (code, found["database"]["state"]) == (1, "broken")
+    assert "install the newer version again, or restore a backup" in found["database"]["says"]
+
+
+def test_traces(oo: Oo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether they are made, whether somebody takes them, and what is not installed."""
+    assert findings(oo)[1]["traces"] == {"part": "traces", "state": "well", "says": "None are made."}
+    with socket.create_server(("127.0.0.1", 0)) as collector:
+        where = f"127.0.0.1:{collector.getsockname()[1]}"
+        assert findings(oo, OO_TRACES_ENDPOINT=f"http://{where}/v1/traces")[1]["traces"]["state"] == "well"
+    found = findings(oo, OO_TRACES_ENDPOINT=f"http://{where}/v1/traces")[1]["traces"]
+    assert (found["state"], where in found["says"]) == ("worth a look", True)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    found = findings(oo, OO_TRACES_ENDPOINT=f"http://{where}/v1/traces")[1]["traces"]
+    assert (found["state"], "oo-integrations[traces]" in found["says"]) == ("broken", True)
 
 
 def test_people_see_a_table(oo: Oo) -> None:

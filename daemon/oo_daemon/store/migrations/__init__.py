@@ -44,12 +44,17 @@ def schema(database: Database) -> int:
     if not database.rows(f"SELECT 1 FROM {found} = 'migration'"):
         return 0
     ((number,),) = database.rows("SELECT COALESCE(max(number), 0) FROM migration")
+    return known(int(number))
+
+
+def known(number: int) -> int:
+    """A schema, if this program lives on it. Raises `NewerSchema`."""
     if number > MIGRATIONS[-1].number:
         raise NewerSchema(
             f"The database has schema {number}, newer than this program's {MIGRATIONS[-1].number}: "
             "install the newer version again, or restore a backup from before the upgrade."
         )
-    return int(number)
+    return number
 
 
 def migrate(database: Database) -> int:
