@@ -249,6 +249,7 @@ async def main() -> None:
     seen: dict[str, Any] = {}
     told = await sandbox()
     seen["life"] = await life(told)
+    seen["stranger"] = await stranger()
     seen["encrypted"] = await key("root.cred")
     seen["unit"] = shown("NRestarts", "Result", "ActiveState", "StatusText", "User")
     run("systemctl", "start", "oo-integrations-backup.service")
@@ -257,7 +258,6 @@ async def main() -> None:
     seen["status"] = {
         line.split(":")[0]: line.split(":")[1].strip() for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
     }
-    seen["stranger"] = await stranger()
     seen["restarts"] = await restarts()
     seen["frozen"] = await frozen()
     seen["database_frozen"] = await database_frozen()
