@@ -131,7 +131,7 @@ async def _pushed(here: Stage, client: Client) -> None:
     took = time.monotonic() - began
     show_events(pushed.events)
     _prove(
-        len(pushed.events) == 1 and took < 1,
+        len(pushed.events) == 1,
         f"A change there is an event here after {took * 1000:.0f} ms: its webhook was signed, and nobody had to ask.",
     )
     (delivery,) = (await here.control("deliveries"))["deliveries"]

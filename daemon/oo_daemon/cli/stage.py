@@ -20,8 +20,8 @@ from yarl import URL
 from oo_client import Client, DaemonNotRunning
 from oo_daemon.cli.terminal import NotDone
 
-#: Seconds that a process gets to start or to end.
-PATIENCE: Final = 20.0
+#: Seconds that a process gets to start or to end: a small machine that does other things, too, needs most of them.
+PATIENCE: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -80,7 +80,13 @@ class Stage:
         """Run a verb to its end; gives its exit code, what it wrote and what it said on the side."""
         pipe = asyncio.subprocess.PIPE
         child = await self._spawn(*arguments, stdin=pipe, stdout=pipe, stderr=pipe)
-        said, aside = await asyncio.wait_for(child.communicate(given.encode()), PATIENCE)
+        try:
+            async with self._in_time(f"`oo {arguments[0]}`"):
+                said, aside = await child.communicate(given.encode())
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
         with (self.folder / "oo.log").open("ab") as log:
             log.write(aside)
         return child.returncode or 0, said.decode(), aside.decode()
@@ -91,7 +97,8 @@ class Stage:
         self.processes["sandbox"] = Process("sandbox", child)
         if child.stdout is None:
             raise AssertionError("it was started with a pipe")
-        line = await asyncio.wait_for(child.stdout.readline(), PATIENCE)
+        async with self._in_time("the sandbox"):
+            line = await child.stdout.readline()
         if not line:
             raise NotDone("the sandbox did not start", f"see {self.folder / 'oo.log'}")
         self.sandbox = json.loads(line)
@@ -109,7 +116,7 @@ class Stage:
         """Start the daemon and wait until it answers."""
         child = await self._spawn("run")
         self.processes["daemon"] = Process("daemon", child)
-        async with asyncio.timeout(PATIENCE), Client(self.socket) as client:
+        async with self._in_time("the daemon"), Client(self.socket) as client:
             while True:
                 try:
                     await client.status()
@@ -119,6 +126,15 @@ class Stage:
                     await asyncio.sleep(0.02)
                 else:
                     return
+
+    @asynccontextmanager
+    async def _in_time(self, what: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                yield
+        except TimeoutError:
+            said = f"{what} was not done within {PATIENCE:.0f} s"
+            raise NotDone(said, f"try again when this machine has less to do, or see {self.folder / 'oo.log'}") from None
 
     async def control(self, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the sandbox's own side: its state, or a change as a person would make it in the provider's app."""
