@@ -27,6 +27,8 @@ _LIMITS: Final = (
     ("x-ratelimit-remaining", "x-ratelimit-reset"),
     ("x-rate-limit-remaining", "x-rate-limit-reset"),
 )
+#: The headers without which nobody is asked to wait.
+WAITS: Final = frozenset({"retry-after", *(reset for _, reset in _LIMITS)})
 #: A larger number is a time since 1970, not a wait.
 _TIME: Final = 1_000_000_000
 _LINK = re.compile(r"\s*<(?P<url>[^>]*)>(?P<parameters>.*)", re.DOTALL)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from oo_sdk import ConnectorBug
@@ -20,8 +21,8 @@ _DECLARED = re.compile(_HOST)
 _ADDRESS = re.compile(rf"(?P<scheme>https?)://{_HOST}(?:[/?][A-Za-z0-9._~%!$&'()*+,;=:@/?\[\]|-]*)?")
 
 
-def check(url: str, hosts: Iterable[str]) -> None:
-    """Refuse an address outside the connector's hosts.
+def check(url: str, hosts: Iterable[str]) -> str:
+    """Refuse an address outside the connector's hosts; gives its host as these name it.
 
     https on port 443 unless a host is declared with a port; plain http only to a loopback address that is declared with its port (a
     sandbox on this machine). Raises `ConnectorBug`, which names at most the host.
@@ -29,13 +30,16 @@ def check(url: str, hosts: Iterable[str]) -> None:
     address = _ADDRESS.fullmatch(url)
     if address is None:
         raise ConnectorBug("an address is not of the form https://host/path?query, or has characters that do not belong in one")
-    scheme, host = address["scheme"], address["host"].lower()
-    if (host, int(address["port"] or _DEFAULT_PORTS[scheme])) not in {_place(declared) for declared in hosts}:
+    scheme, host, port = address.group("scheme", "host", "port")
+    host = host.lower()
+    if (host, int(port or _DEFAULT_PORTS[scheme])) not in _places(tuple(hosts)):
         raise ConnectorBug(f"{host} is not one of the connector's hosts, or its port is not")
     if scheme != "https" and not is_loopback(host):
         raise ConnectorBug(f"{host} must be called by https")
+    return url[address.start("host") : address.end("port" if port else "host")]
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """True for this machine's own addresses, and the name that stands for them."""
     try:
@@ -53,6 +57,11 @@ def origin(url: str) -> str:
 def declared(url: str) -> str:
     """The host of an address as `Connector.hosts` names it."""
     return urlsplit(url).netloc
+
+
+@lru_cache(maxsize=256)
+def _places(hosts: tuple[str, ...]) -> frozenset[tuple[str, int]]:
+    return frozenset(map(_place, hosts))
 
 
 def _place(declared: str) -> tuple[str, int]:

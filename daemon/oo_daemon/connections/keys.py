@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol, TypeVar
 
 from oo_daemon.connections import connect, registration, sources
@@ -25,8 +26,8 @@ from oo_vault import Context, Keyring, Sealed, Tampered, VaultError
 
 T = TypeVar("T")
 
-#: Credentials sealed again in one commit: little enough that a webhook behind it does not wait.
-BATCH = 128
+#: Credentials sealed again in one commit, while the next are worked on: little enough that whoever is served meanwhile does not notice.
+BATCH = 32
 
 
 class Beside(Protocol):
@@ -150,13 +151,13 @@ class Keys:
         try:
             await self._storage.write(vault_keys.rotation_begun, newest, self._clock.now())
             await self._secrets(run)
-            after = 0
+            after, resealed = 0, list[tuple[Old, Sealed]]()
             while old := await self._storage.read(sealed.old_credentials, newest, after, BATCH):
                 after = old[-1].connection
-                resealed = await self._beside(lambda old=old: self._resealed(old))  # type: ignore[misc]  # the default binds it now
-                await self._storage.write(sealed.replace_credentials, resealed)
-                run.done += len(resealed)
+                work = partial(self._resealed, old)
+                _, resealed = await asyncio.gather(self._replace(run, resealed), self._beside(work))
                 run.refused += len(old) - len(resealed)
+            await self._replace(run, resealed)
             await self._storage.write(vault_keys.rotation_ended)
         except Exception as error:
             self._log.warning("rotation_interrupted", kind=type(error).__name__, done=run.done)
@@ -164,6 +165,10 @@ class Keys:
         finally:
             run.ended = self._clock.monotonic()
         self._log.info("rotation_ended", key=newest, done=run.done, refused=run.refused)
+
+    async def _replace(self, run: _Run, resealed: Sequence[tuple[Old, Sealed]]) -> None:
+        await self._storage.write(sealed.replace_credentials, resealed)
+        run.done += len(resealed)
 
     async def drop(self, key_id: str) -> None:
         """Need an older key no more. Raises `Declined` while anything is sealed with it."""

@@ -30,7 +30,7 @@ from oo_sdk import (
     Sign,
     SignInAgain,
 )
-from oo_sdk.answers import asked_wait, decoded, meaning
+from oo_sdk.answers import WAITS, asked_wait, decoded, meaning
 from oo_vault import ClientBroken, CredentialGone, Grant, Secret, SignInNeeded, TryLater
 
 _RESERVED_HEADERS = {
@@ -170,7 +170,7 @@ class SignedSession:
         raise fault.with_traceback(None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, which sets each field through a function: one is made for each request
 class _Asked:
     """A request as its connector wrote it, with nothing secret in it yet."""
 
@@ -202,14 +202,14 @@ class _Signer:
     spelled: tuple[Grant | None, _Secrets] | None = None
 
     async def answer(self, asked: _Asked) -> Response:
-        bounds.check(asked.url, self._hosts(asked))
+        host = bounds.check(asked.url, self._hosts(asked))
         version: int | None = None
         while True:
             grant = await self._grant(version) if asked.sign is Sign.USER or _holds_token((asked.form, asked.json)) else None
             secrets = self._secrets(grant)
             response = _scrubbed(await self._send(_signed(asked, secrets)), secrets.spellings)
             if grant is not None:
-                self.used(bounds.declared(asked.url))
+                self.used(host)
             if response.status == 401 and asked.sign is Sign.CLIENT and self._next_secret():
                 continue
             if response.status != 401 or asked.sign is not Sign.USER or grant is None or version is not None:
@@ -248,7 +248,8 @@ class _Signer:
         if self.spelled is None or self.spelled[0] is not grant:
             signed = None if grant is None else signature(self.connector.auth, grant)
             values = self._values(grant, signed)
-            self.spelled = grant, _Secrets(values, signed, tuple(_spellings(values, signed)))
+            names = frozenset(name.lower() for name in signed.headers) if signed else frozenset()
+            self.spelled = grant, _Secrets(values, signed, tuple(_spellings(values, signed)), names)
         return self.spelled[1]
 
     def _values(self, grant: Grant | None, signed: Signature | None) -> dict[Placeholder, Secret]:
@@ -272,7 +273,8 @@ class _Signer:
             await self.gate.heard(None, None)
             raise RetryLater(str(error)) from None
         self.calls.bytes += len(response.body)
-        await self.gate.heard(response.status, asked_wait(response.headers, moment(self.clock.now())))
+        asks = not response.headers.keys().isdisjoint(WAITS)
+        await self.gate.heard(response.status, asked_wait(response.headers, moment(self.clock.now())) if asks else None)
         return response
 
 
@@ -285,7 +287,7 @@ def _signed(asked: _Asked, secrets: _Secrets) -> Request:
         headers.setdefault("Content-Type", "application/json")
         body = _encoded(msgspec.json.encode, _filled(asked.json, values))
     if asked.sign is Sign.USER and secrets.signed is not None:
-        ours = {name.lower() for name in secrets.signed.headers}
+        ours = secrets.names
         headers = {name: value for name, value in headers.items() if name.lower() not in ours} | dict(secrets.signed.headers)
         url = secrets.signed.address(url)
     elif asked.sign is Sign.CLIENT:
@@ -364,12 +366,15 @@ class _Secrets:
     values: Mapping[Placeholder, Secret]
     signed: Signature | None = field(repr=False)
     spellings: Sequence[tuple[str, bytes]] = field(repr=False)
+    names: frozenset[str] = frozenset()  #: of the headers that sign, in small letters
 
 
 def _scrubbed(response: Response, spellings: Sequence[tuple[str, bytes]]) -> Response:
     """The answer without what is secret of ours, should a provider echo it: as it is, or as it was sent."""
     body, headers = response.body, response.headers
     all_headers = "\n".join(headers.values())
+    if not any(encoded in body or text in all_headers for text, encoded in spellings):
+        return response
     for text, encoded in spellings:
         if encoded in body:
             body = body.replace(encoded, b"...")

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from oo_daemon.patience import Patience
 from oo_sdk import Response
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """What is sent. Address, headers and body may hold secrets or personal data: none of it is ever printed."""
 
@@ -80,10 +81,10 @@ class AiohttpTransport:
         self._limit = response_limit
         self._allowed = allowed
         judged = None if allowed is None else _Judged(resolver or aiohttp.ThreadedResolver(), allowed)
-        # An answer that trickles for ever stays within the read time-out of each byte, so the whole is bounded too.
-        timeout = aiohttp.ClientTimeout(
-            total=read_timeout * 4, sock_connect=connect_timeout, connect=connect_timeout, sock_read=read_timeout
-        )
+        # An answer that trickles for ever stays within the time for each part, so the whole is bounded too. Both times are ours and not
+        # aiohttp's, which makes timers for each request.
+        self._part, self._whole = Patience(connect_timeout + read_timeout), Patience(read_timeout * 4)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout, connect=connect_timeout)
         self._patient = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout, connect=connect_timeout, sock_read=read_timeout)
         self._client = aiohttp.ClientSession(
             # A connection that the server is about to close makes it doubtful whether a POST arrived, and a refresh is one.
@@ -105,18 +106,15 @@ class AiohttpTransport:
         """Give the whole answer."""
         fault: NotSent | NoAnswer
         try:
-            self._judge(URL(request.url, encoded=True).host or "")
-            async with self._client.request(
-                request.method,
-                URL(request.url, encoded=True),
-                headers=CIMultiDict(request.headers),
-                data=request.body,
-                allow_redirects=False,
-            ) as answer:
-                body = await self._plain(answer)
-                # Equal names are one list (RFC 9110 section 5.3).
-                headers = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
-                return Response(status=answer.status, headers=headers, body=body)
+            url = URL(request.url, encoded=True)
+            self._judge(url.host or "")
+            with self._whole:
+                with self._part:
+                    answer = await self._client.request(
+                        request.method, url, headers=CIMultiDict(request.headers), data=request.body, allow_redirects=False
+                    )
+                async with answer:
+                    return Response(status=answer.status, headers=_headers(answer.headers), body=await self._plain(answer))
         except _Forbidden:
             fault = NotAllowed("the address is one that may not be gone to")
         except _TooLarge:
@@ -170,15 +168,34 @@ class AiohttpTransport:
         kind = answer.headers.get("Content-Encoding", "identity").strip().lower()
         if kind not in {"identity", "gzip"}:
             raise ValueError("compressed in a way that was not asked for")
+        if kind == "identity" and answer.content.is_eof():  # most are small and here at once
+            whole = answer.content.read_nowait()
+            if len(whole) > self._limit:
+                raise _TooLarge
+            return whole
         gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if kind == "gzip" else None
         body, chunk = bytearray(), b""
-        async for chunk in answer.content.iter_chunked(65536):
+        while more := await self._more(answer):
+            chunk = more
             body += chunk if gzip is None else gzip.decompress(chunk, self._limit + 1 - len(body))
             if len(body) > self._limit:
                 raise _TooLarge
         if gzip is not None and chunk and (not gzip.eof or gzip.unused_data):
             raise ValueError("cut short, or with something behind it")
         return bytes(body)
+
+    async def _more(self, answer: aiohttp.ClientResponse) -> bytes:
+        with self._part:
+            return await answer.content.read(65536)
+
+
+def _headers(sent: CIMultiDictProxy[str]) -> dict[str, str]:
+    """Names in small letters; equal ones are one list (RFC 9110 section 5.3)."""
+    headers: dict[str, str] = {}
+    for name, value in sent.items():
+        name = name.lower()
+        headers[name] = value if name not in headers else f"{headers[name]}, {value}"
+    return headers
 
 
 class _TooLarge(Exception):

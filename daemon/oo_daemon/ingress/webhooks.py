@@ -17,8 +17,8 @@ from aiohttp import web
 from oo_daemon.connections import handshake, verify
 from oo_daemon.connections.sources import OpenSource, Sources, sent_id
 from oo_daemon.connections.verify import Verdict
-from oo_daemon.ingress.patience import Patience
 from oo_daemon.ingress.server import Refused, Straight, Taken, refused
+from oo_daemon.patience import Patience
 from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Metrics, Trace
 from oo_daemon.store import inbox
 from oo_daemon.store.errors import CannotStore

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest.mock import AsyncMock
 
+import msgspec
 import pytest
 from aiohttp import web
 from daemon.connections.world import CANARIES, NOW, PATIENCE, REFRESH, SECRET, TOKEN, Acme, Chance, Clock, seen
@@ -317,9 +318,9 @@ async def test_a_connection_without_credential(world: World) -> None:
 async def test_a_connection_without_registration(world: World) -> None:
     """A connection whose registration is not named is a bug; one whose registration is gone must be signed in again."""
     with pytest.raises(ConnectorBug):
-        await world.credentials.session(world.connector, replace(world.connection, registration=None))
+        await world.credentials.session(world.connector, msgspec.structs.replace(world.connection, registration=None))
     with pytest.raises(SignInAgain):
-        await world.credentials.session(world.connector, replace(world.connection, registration="gone"))
+        await world.credentials.session(world.connector, msgspec.structs.replace(world.connection, registration="gone"))
 
 
 class Open(Connector):

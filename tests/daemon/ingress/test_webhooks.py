@@ -26,11 +26,11 @@ from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.host import HostChance
 from oo_daemon.ingress import webhooks
-from oo_daemon.ingress.patience import Patience
 from oo_daemon.ingress.server import Listening, public_application
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import wire as encoding
+from oo_daemon.patience import Patience
 from oo_daemon.ports import micros
 from oo_daemon.registry import Registry
 from oo_daemon.store import inbox

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from oo_daemon.ingress.patience import Patience
+from oo_daemon.patience import Patience
 
 #: So long that no test gets there, and so short that none waits for it.
 LONG, SHORT = 60.0, 0.02
