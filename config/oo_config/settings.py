@@ -74,6 +74,10 @@ def _key_file(environ: Mapping[str, str], known: Known) -> Path:
     return places.credential(environ, "oo-root-key") or Path(known["places.state"]) / "root.key"
 
 
+def _bundle_file(environ: Mapping[str, str], known: Known) -> Path:
+    return places.credential(environ, "oo-ingress-bundle") or Path(known["places.state"]) / "ingress.bundle"
+
+
 def _client_secret(environ: Mapping[str, str], known: Known) -> Path:
     return places.credential(environ, "oo-identity-secret") or Path(known["places.state"]) / "identity.secret"
 
@@ -125,6 +129,11 @@ class Vault:
         _key_file,
         "the systemd credential oo-root-key where there is one, else root.key in places.state",
         "file with the root keys, one per line, newest first; mode 0400",
+    )
+    bundle_file: FilePath = derived(
+        _bundle_file,
+        "the systemd credential oo-ingress-bundle where there is one, else ingress.bundle in places.state",
+        "file that `oo vault bundle` writes, which is all that an ingress process needs of the keys; mode 0400",
     )
 
 

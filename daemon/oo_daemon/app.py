@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import grp
 import os
 import pwd
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 import oo_daemon
-from oo_config import ConfigError, Problem, Settings
+from oo_config import ConfigError, Problem, Server, Settings
 from oo_daemon import ports
 from oo_daemon.connections import key_keeping
 from oo_daemon.connections import subscriptions as subscriptions_
@@ -87,14 +89,16 @@ from oo_daemon.privacy.erase import Erasures
 from oo_daemon.privacy.export import Export
 from oo_daemon.reader import Process
 from oo_daemon.registry import Registry, discover
-from oo_daemon.store import consumers, credentials, inbox, jobs, lock, runs, schedule, uploads
+from oo_daemon.store import consumers, credentials, inbox, jobs, lock, probe, runs, schedule, uploads
 from oo_daemon.store.accept import event_id
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.engines import open_storage, upgrade_of
-from oo_daemon.store.storage import Storage
+from oo_daemon.store.errors import CannotOpen, CannotStore
+from oo_daemon.store.storage import Engine, Storage
 from oo_daemon.strikes import Strikes
 from oo_daemon.sync.act import Actions
+from oo_daemon.sync.duties import Duties, Job
 from oo_daemon.sync.imports import Imports
 from oo_daemon.sync.intake import Intake
 from oo_daemon.sync.jobs import Worker
@@ -122,8 +126,16 @@ KEYS_EVERY = 60.0
 BUDGETS_EVERY = 15.0
 #: How often it is looked whose provider may be asked about a code.
 DEVICES_EVERY = 1.0
+#: Words by which daemons on one database tell each other where something is new.
+SOURCES, ERASED, ARRIVED, CONFIRMED = "sources", "erased", "arrived", "confirmed"
+#: How often is looked all the same whether sources have changed.
+SOURCES_EVERY = 15.0
 #: How often the counted uses of credentials are written.
 USES_EVERY = 10.0
+
+
+#: What a daemon does: all, or on a PostgreSQL that several share its part of that.
+Role = Literal["all", "ingress", "worker"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +150,7 @@ class App:
     metrics: MemoryMetrics
     health: Health
     fatal: Fatal
-    public: Listening
+    public: Listening | None  #: None: a worker has none
     private: Listening
     public_url: str
 
@@ -152,8 +164,11 @@ async def build(
     transport: Transport | None = None,
     sockets: Mapping[str, socket.socket] = MappingProxyType({}),
     environ: MutableMapping[str, str] = os.environ,
+    role: Role = "all",
 ) -> AsyncIterator[App]:
     """Start a daemon; leaving the block stops it. `sockets` are doors that somebody opened for us: "public", "private".
+
+    An "ingress" takes in what comes from outside, with a bundle in place of the keys; a "worker" does the rest, and has no public listener.
 
     Raises, before anything is promised: `VaultError` for a key that is missing, exposed, wrong or out of reach, `CannotOpen` and `Corrupt`
     for the database, `CannotListen` for a door.
@@ -163,8 +178,14 @@ async def build(
     out = log.logger()
     async with AsyncExitStack() as stack:
         trace = _traces(settings, owner, stack)
+        if role != "all" and not isinstance(settings.places.database, Server):
+            raise CannotOpen(
+                f"Only daemons on one PostgreSQL share the work: leave out --role {role}, or set places.database to its address."
+            )
         # First of all, so that no plugin finds it.
         given = key_keeping.in_environment(environ) if settings.vault.keys_from == "environment" else None
+        if role == "ingress":
+            given = key_keeping.bundle(settings.vault.bundle_file)
         stack.enter_context(lock.held(settings.places.locked))
         strikes = Strikes(settings.places.beside, clock)
         at_work = stack.enter_context(strikes.watching())
@@ -202,6 +223,7 @@ async def build(
             out.info("schema_upgraded", before=upgrade[0], now=upgrade[1])
         storage.on_damage(fatal.tell)
         storage.around_commits(CommitTimes(clock=clock, metrics=metrics))
+        await _agree(storage, clock)
         await check(storage, keyring, clock)
         if storage.file is not None:
             await _rescue(storage, clock, metrics, out)
@@ -212,7 +234,9 @@ async def build(
             stack.push_async_callback(lambda: guests.run(real.close()))
             transport = real
 
-        door, public_url = (sockets["public"], settings.public.url) if "public" in sockets else _claim_public(settings)
+        door, public_url = None, settings.public.url
+        if role != "worker":
+            door, public_url = (sockets["public"], settings.public.url) if "public" in sockets else _claim_public(settings)
         if door is not None:
             stack.callback(door.close)
         registrations = Registrations(storage=storage, keyring=keyring, registry=registry, clock=clock, public_url=public_url)
@@ -225,6 +249,7 @@ async def build(
             chance=chance,
             public_url=public_url,
             connection_event=own.connection_event,
+            told=lambda: storage.tell(SOURCES),
         )
         await sources.prepare()
         for source in sources.closed():
@@ -261,6 +286,7 @@ async def build(
             published=published,
             return_to=frozenset({*settings.oauth.return_to, f"{public_url}/person"}),
             log=out,
+            handed=(lambda: storage.tell(CONFIRMED)) if role == "ingress" else None,
         )
         visits = Visits(
             storage=storage,
@@ -283,7 +309,8 @@ async def build(
             log=out,
         )
         stack.push_async_callback(keys.stop)
-        await keys.go_on()
+        if role != "ingress":
+            await keys.go_on()
         uses = Uses(storage=storage, clock=clock, kept=settings.retention.uses)
         stack.push_async_callback(uses.write)
         budgets = Budgets(storage=storage, clock=clock, metrics=metrics)
@@ -409,7 +436,7 @@ async def build(
             connection_event=own.connection_event,
             action_event=own.action_event,
             unsubscribed=subscribing.end,
-            closed=sources.load,
+            closed=sources.changed,
         )
         worker = Worker(
             storage=storage,
@@ -424,7 +451,7 @@ async def build(
         )
         stack.push_async_callback(lambda: worker.stop(GRACE))
 
-        files = Files(settings.places.state / "uploads")
+        files = Files(settings.places.state / "uploads", place=await _place(storage, settings.places.state, chance))
         imports = Imports(
             storage=storage,
             files=files,
@@ -451,6 +478,11 @@ async def build(
             connection_event=own.connection_event,
             stopped=imports.stop_one,
         )
+
+        async def erased() -> None:
+            await sources.changed()
+            storage.tell(ERASED)
+
         erasing = Erasures(
             storage=storage,
             deletions=DeletionLog(settings.places.beside / "deletions.log"),
@@ -461,11 +493,11 @@ async def build(
             log=out,
             erased_event=own.erased_event,
             wake_jobs=worker.wake,
-            closed=sources.load,
+            closed=erased,
             purges={"uploads": taking.purge},
         )
         # Before anything can be asked: what was erased is not there again because an older backup was restored.
-        if again := await erasing.again():
+        if role != "ingress" and (again := await erasing.again()):
             out.warning("erased_again", connections=again)
 
         notes = Audit(
@@ -475,6 +507,7 @@ async def build(
             clock=clock,
             chance=chance,
             log=out,
+            shared=storage.file is None,
         )
 
         retention = Retention(
@@ -505,7 +538,8 @@ async def build(
             trace=trace,
         )
         stack.push_async_callback(relay.stop)
-        relay.start(registry.sinks.values())
+        if role != "ingress":
+            relay.start(registry.sinks.values())
 
         await watch.begin(stack)
         await taking.tidy()
@@ -556,7 +590,7 @@ async def build(
             chance=chance,
             metrics=metrics,
             log=out,
-            arrived=intake.wake,
+            arrived=intake.wake if role != "ingress" else lambda: storage.tell(ARRIVED),
             short=watch.short,
             limit=settings.public.body_limit,
             rate=settings.public.source_rate,
@@ -587,12 +621,15 @@ async def build(
             wake=worker.wake,
             pushes_kept=settings.retention.deliveries,
         )
+        looked_at = HealthRoutes(health=watch.health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE)
         public, private = await _listen(
             settings,
             stack,
             door=door,
             private_door=sockets.get("private"),
-            to_the_public=[
+            to_the_public=None
+            if role == "worker"
+            else [
                 *proving.routes(),
                 *ConnectPages(connecting=connect, proving=proving, clock=clock, own_page=f"{public_url}/person").routes(),
                 *person.routes(),
@@ -600,8 +637,10 @@ async def build(
                 *ImportPages(uploads=taking).routes(),
             ],
             straight=webhooks.straight(),
-            private_rooms=[
-                HealthRoutes(health=watch.health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE),
+            private_rooms=[looked_at]
+            if role == "ingress"  # what else is asked there takes keys
+            else [
+                looked_at,
                 BackupRoutes(backups=watch.backups),
                 events,
                 ProxyRoutes(storage=storage, registry=registry, guests=guests, forward=forward),
@@ -618,7 +657,9 @@ async def build(
                 UploadRoutes(uploads=taking, clock=clock),
                 api,
             ],
-            console=Console(
+            console=None
+            if role == "ingress"
+            else Console(
                 storage=storage,
                 registry=registry,
                 strikes=strikes,
@@ -650,34 +691,47 @@ async def build(
             if not watch.disk.low:  # what a sync would bring could not be kept
                 await dispatcher.tick()
 
-        for seconds, job, name in [
-            (settings.sync.tick, dispatch, "dispatch"),
-            (settings.sync.tick, worker.tick, "jobs"),
-            *([(CHECKPOINT_EVERY, storage.tend, "checkpoint")] if storage.file else []),
-            (INTAKE_EVERY, intake.tick, "intake"),
-            (ERASING_EVERY, erasing.tick, "erasing"),
+        duties = Duties(storage=storage, clock=clock, owner=owner)
+        alone: Callable[[str, Job], Job] = (lambda name, job: job) if storage.file else duties.alone
+        if storage.file is None:
+            _hear(storage, role, sources=sources, taking=taking, intake=intake, connect=connect)
+            ticker.every(SOURCES_EVERY, partial(_quietly, sources.load), "sources")
+            stack.push_async_callback(duties.leave)
+        jobs_here: list[tuple[float, Job, str]] = [
             (IMPORTS_EVERY, imports.tick, "imports"),
-            (RETENTION_EVERY, retention.tick, "retention"),
-            (subscriptions_.EVERY, subscribing.tick, "subscriptions"),
-            (GIVE_BACK_EVERY, give_back.tick, "give_back"),
-            (DEVICES_EVERY, connect.poll, "devices"),
             (USES_EVERY, uses.write, "uses"),
-            (KEYS_EVERY, keys.go_on, "keys"),
-            (TIDY_EVERY, keep_alive.tick, "keep_alive"),
-            (TIDY_EVERY, connect.tidy, "tidy"),
-            (TIDY_EVERY, visits.tidy, "tidy_visits"),
-            (TIDY_EVERY, intake.tidy, "tidy_inbox"),
-            (TIDY_EVERY, actions.tidy, "tidy_actions"),
             (BUDGETS_EVERY, budgets.tell, "budgets"),
-            (TIDY_EVERY, budgets.tidy, "tidy_budgets"),
-            (TIDY_EVERY, uses.tidy, "tidy_uses"),
             (TIDY_EVERY, taking.tidy, "tidy_uploads"),
             *watch.jobs(),
-        ]:
+        ]
+        if role != "ingress":
+            jobs_here += [
+                (settings.sync.tick, dispatch, "dispatch"),
+                (settings.sync.tick, worker.tick, "jobs"),
+                (INTAKE_EVERY, intake.tick, "intake"),
+                (ERASING_EVERY, alone("erasing", erasing.tick), "erasing"),
+                (RETENTION_EVERY, alone("retention", retention.tick), "retention"),
+                (subscriptions_.EVERY, alone("subscriptions", subscribing.tick), "subscriptions"),
+                (GIVE_BACK_EVERY, alone("give_back", give_back.tick), "give_back"),
+                (DEVICES_EVERY, connect.poll, "devices"),
+                (KEYS_EVERY, alone("keys", keys.go_on), "keys"),
+                (TIDY_EVERY, alone("keep_alive", keep_alive.tick), "keep_alive"),
+                (TIDY_EVERY, alone("tidy", connect.tidy), "tidy"),
+                (TIDY_EVERY, alone("tidy_visits", visits.tidy), "tidy_visits"),
+                (TIDY_EVERY, alone("tidy_inbox", intake.tidy), "tidy_inbox"),
+                (TIDY_EVERY, alone("tidy_actions", actions.tidy), "tidy_actions"),
+                (TIDY_EVERY, alone("tidy_budgets", budgets.tidy), "tidy_budgets"),
+                (TIDY_EVERY, alone("tidy_uses", uses.tidy), "tidy_uses"),
+            ]
+        if storage.file is not None:
+            jobs_here.append((CHECKPOINT_EVERY, storage.tend, "checkpoint"))
+        elif role != "ingress":
+            jobs_here.append((DEVICES_EVERY, connect.finish_confirmed, "confirmed"))
+        for seconds, job, name in jobs_here:
             ticker.every(seconds, job, name)
         ticker.start()
         stack.push_async_callback(ticker.stop)
-        out.info("started", public=public.address, private=private.address, version=oo_daemon.__version__)
+        out.info("started", public=public.address if public else None, private=private.address, version=oo_daemon.__version__)
         yield App(
             settings=settings,
             registry=registry,
@@ -754,6 +808,60 @@ def _rehearse(intake: Intake, clock: ports.Clock) -> Rehearse:
     return rehearse
 
 
+async def _agree(storage: Storage, clock: ports.Clock) -> None:
+    """Leases are by each daemon's own clock: one whose clock is far off would take from others what they hold. Raises `CannotOpen`."""
+    ahead = await storage.read(probe.ahead, clock.now)
+    if abs(ahead) > probe.AGREED:
+        raise CannotOpen(
+            f"This host's clock is {ahead / ports.SECOND:+.0f} s off that of PostgreSQL, and no daemon's may be off by more than "
+            f"{probe.AGREED // ports.SECOND} s: set both by NTP."
+        )
+
+
+def _hear(storage: Engine, role: Role, *, sources: Sources, taking: Uploads, intake: Intake, connect: Connect) -> None:
+    """Look where other daemons on the database say that something is new. Each of it is looked at every now and then all the same."""
+    loop = asyncio.get_running_loop()
+    wanted: set[asyncio.Task[None]] = set()
+
+    def soon(look: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+        def begin() -> None:
+            task = asyncio.ensure_future(_quietly(look))
+            wanted.add(task)
+            task.add_done_callback(wanted.discard)
+
+        return begin
+
+    def there(look: Callable[[], None]) -> Callable[[], None]:
+        def ring() -> None:
+            loop.call_soon_threadsafe(look)
+
+        return ring
+
+    for word, look in ((SOURCES, soon(sources.load)), (ERASED, soon(taking.tidy))):
+        storage.on_word(word, there(look))
+    if role != "ingress":
+        for word, look in ((ARRIVED, intake.wake), (CONFIRMED, soon(connect.finish_confirmed))):
+            storage.on_word(word, there(look))
+
+
+async def _quietly(look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with suppress(CannotStore):  # it is looked at again
+        await look()
+
+
+async def _place(storage: Engine, state: Path, chance: ports.Chance) -> str:
+    """What tells the folder of files from those of other daemons on the database; nothing where there can be none."""
+    if storage.file is not None:
+        return ""
+    kept = state / "place"
+    if not kept.exists():
+        kept.write_text(chance.token_bytes(16).hex(), "ascii")
+    place = kept.read_text("ascii")
+    await storage.write(uploads.adopt, place)
+    await storage.write(uploads.rescue, place)  # of our own life before
+    return place
+
+
 async def _rescue(storage: Storage, clock: ports.Clock, metrics: ports.Metrics, out: Log) -> None:
     """Free what the dead held: the lock says that no other daemon lives on this file."""
     if rescued := await storage.write(schedule.rescue, clock.now()):
@@ -765,7 +873,7 @@ async def _rescue(storage: Storage, clock: ports.Clock, metrics: ports.Metrics, 
     if rescued := await storage.write(inbox.rescue):
         out.warning("deliveries_rescued", deliveries=rescued)
         metrics.count("leases_rescued", rescued, kind="delivery")
-    if rescued := await storage.write(uploads.rescue):
+    if rescued := await storage.write(uploads.rescue, ""):
         out.warning("imports_rescued", imports=rescued)
         metrics.count("leases_rescued", rescued, kind="import")
     await storage.write(credentials.rescue)
@@ -785,26 +893,42 @@ async def _listen(
     *,
     door: socket.socket | None,
     private_door: socket.socket | None,
-    to_the_public: Sequence[web.AbstractRouteDef],
+    to_the_public: Sequence[web.AbstractRouteDef] | None,
     straight: Straight,
     private_rooms: Sequence[Room],
-    console: Console,
+    console: Console | None,
     notes: Audit,
     tokens: Tokens,
     vouching: Vouching | None,
     trace: ports.Trace,
     out: Log,
-) -> tuple[Listening, Listening]:
-    public_app = server.public_application(log=out)
-    public_app.add_routes(to_the_public)
+) -> tuple[Listening | None, Listening]:
+    public = None if to_the_public is None else await _listen_to_the_public(settings, door, to_the_public, straight, out)
+    if public is not None:
+        stack.push_async_callback(public.close)
 
     def behind(*manners: Middleware, trusts: bool) -> web.Application:
         app = server.private_application(log=out)
         app.middlewares.extend([*manners, traced(trace), audited(notes), in_its_words])
-        console.add_to(app, trusts=trusts)
+        if console is not None:
+            console.add_to(app, trusts=trusts)
         app.add_routes([route for room in private_rooms for route in room.routes()])
         return app
 
+    private = await server.listen_unix(behind(trusts=True), path=settings.places.socket, admins=_admins(settings), sock=private_door)
+    stack.push_async_callback(private.close)
+    if settings.private.port:
+        guarded = await server.listen_tcp(behind(in_its_words, guard(tokens, vouching), trusts=False), port=settings.private.port)
+        stack.push_async_callback(guarded.close)
+        out.info("listening_with_tokens", address=guarded.address)
+    return public, private
+
+
+async def _listen_to_the_public(
+    settings: Settings, door: socket.socket | None, routes: Sequence[web.AbstractRouteDef], straight: Straight, out: Log
+) -> Listening:
+    app = server.public_application(log=out)
+    app.add_routes(routes)
     limits = server.Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
@@ -814,8 +938,8 @@ async def _listen(
         per_address=settings.public.max_connections_per_address,
         body=settings.public.body_limit,
     )
-    public = await server.listen_tcp(
-        public_app,
+    return await server.listen_tcp(
+        app,
         host=settings.public.host,
         port=settings.public.port,
         limits=limits,
@@ -824,14 +948,6 @@ async def _listen(
         straight=straight,
         sock=door,
     )
-    stack.push_async_callback(public.close)
-    private = await server.listen_unix(behind(trusts=True), path=settings.places.socket, admins=_admins(settings), sock=private_door)
-    stack.push_async_callback(private.close)
-    if settings.private.port:
-        guarded = await server.listen_tcp(behind(in_its_words, guard(tokens, vouching), trusts=False), port=settings.private.port)
-        stack.push_async_callback(guarded.close)
-        out.info("listening_with_tokens", address=guarded.address)
-    return public, private
 
 
 def _claim_public(settings: Settings) -> tuple[socket.socket | None, str]:

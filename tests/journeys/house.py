@@ -12,7 +12,7 @@ from aiohttp import web
 
 from oo_client import Client, Connection, Event
 from oo_config import load
-from oo_daemon.app import App, build
+from oo_daemon.app import App, Role, build
 from oo_daemon.cli.stage import Browser
 from oo_daemon.ops import log
 from oo_sdk import Sandbox
@@ -27,6 +27,7 @@ class House:
     sandbox: TodoistSandbox
     address: str
     settings: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    role: Role = "all"
     app: App | None = None
     log: io.StringIO = field(default_factory=io.StringIO)
     pages: list[str] = field(default_factory=list)  #: every page that a browser was shown
@@ -50,7 +51,7 @@ class House:
         (self.folder / "oo.toml").write_text("\n".join(lines))
         log.configure(level="debug", style="json", stream=self.log)
         self._daemon = AsyncExitStack()
-        self.app = await self._daemon.enter_async_context(build(load(self.folder / "oo.toml", {})))
+        self.app = await self._daemon.enter_async_context(build(load(self.folder / "oo.toml", {}), role=self.role))
 
     async def stop(self) -> None:
         """Stop the daemon in order."""

@@ -76,6 +76,7 @@ def test_each_document_is_valid(listener: Listener) -> None:
 async def test_each_route_has_an_entry_and_each_entry_a_route(house: House) -> None:
     """What the doors of a running daemon route and what the documents describe is the same, on both listeners."""
     assert house.app is not None
+    assert house.app.public is not None
     public, private = (routed(door._runner.app) for door in (house.app.public, house.app.private))
     console = {each for each in private if each[1].startswith("/console")}
     # Webhooks are heard under every method, so that all that is refused looks alike; two of them mean something.

@@ -166,6 +166,7 @@ async def test_nobody_elses_things_are_reached(house: House, tab: Tab) -> None:
     assert mine is not None
     assert hers is not None
     assert house.app is not None
+    assert house.app.public is not None
     routes = [
         (route.method, route.resource.canonical)
         for route in house.app.public._runner.app.router.routes()

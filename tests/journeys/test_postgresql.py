@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import zipfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import postgresql
 import pytest
+from click.testing import CliRunner
 from journeys.house import House, served
 from journeys.test_erase import connected
 from journeys.test_webhooks import address, post, push, signed
 
 from oo_client import Refused
+from oo_daemon.cli import oo
 from oo_todoist.sandbox import TodoistSandbox
 from oo_vault import create_key_file
 
@@ -84,6 +87,36 @@ async def test_a_server_that_goes_away(house: House, lasting: postgresql.Server)
                 pass
         assert await post(url, push(house), signed(house, push(house), "meanwhile")) == 200
     await done(house, "before", "meanwhile")
+
+
+async def test_moving_over(tmp_path: Path, lasting: postgresql.Server) -> None:
+    """From a file to a server: positions stay, a consumer reads on, nothing is told twice, and the grant works as before."""
+    create_key_file(tmp_path / "root.key")
+    sandbox = TodoistSandbox()
+    with lasting.database() as database:
+        async with served(sandbox) as provider:
+            house = House(tmp_path, sandbox, provider, settings={"sync": {"interval": 3600}})
+            await house.start()
+            connection = await connected(house)
+            before = await house.events()
+            await house.stop()
+            moved = ["--config", str(tmp_path / "oo.toml"), "store", "copy", f"sqlite://{tmp_path / 'oo.sqlite3'}", database]
+            told = await asyncio.to_thread(CliRunner().invoke, oo, [*moved, "--json"])
+            assert told.exit_code == 0, told.output
+            assert json.loads(told.output)["rows"]["outbox"] == len(before)
+            refused = await asyncio.to_thread(CliRunner().invoke, oo, moved)
+            assert (refused.exit_code, "give an empty one" in refused.output) == (74, True)
+            house.settings["places"] = {"state": str(tmp_path), "database": database}
+            await house.start()
+            try:
+                assert await house.events() == before
+                house.change({"type": "item_add", "args": {"content": "canary-of-ada"}})
+                async with house.client as client:
+                    assert (await client.sync(connection.id, wait=20)).outcome == "done"
+                after = await house.events()
+                assert (after[: len(before)], len(after)) == (before, len(before) + 1)
+            finally:
+                await house.stop()
 
 
 async def done(house: House, *deliveries: str) -> None:

@@ -3,12 +3,29 @@
 import dataclasses
 import itertools
 import pickle
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oo_vault import Context, KeyMistyped, Keyring, KeyUnknown, Sealed, Tampered, WrongKey
+from oo_vault import (
+    BundleOnly,
+    Context,
+    KeyFileRefused,
+    KeyMistyped,
+    Keyring,
+    KeyUnknown,
+    Sealed,
+    Tampered,
+    WrongKey,
+    key_text,
+    read_bundle_file,
+    read_key_file,
+    write_bundle,
+)
+from oo_vault.box import OnlySeals, RootKey
+from oo_vault.recovery import bundle_text
 
 OLD, NEW, OTHER = bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))
 PLACE = Context(purpose="credential", connection="c1", user="u1", provider="acme", account="default", token_version=3)
@@ -204,5 +221,56 @@ def test_log_tag() -> None:
 def test_one_key_per_use() -> None:
     """The keys derived from a root key differ from each other and from it."""
     key = Keyring([OLD]).newest
+    assert isinstance(key, RootKey)
     derived = {key._opening._private_key, key._mac, bytes(key._ingress), key._log, OLD}
     assert len(derived) == 5
+
+
+@pytest.mark.rows("C1")
+def test_an_ingress_process_stores_and_cannot_read(tmp_path: Path) -> None:
+    """With the bundle alone it seals what the keys open, wraps and unwraps, and knows the known answer; it opens nothing."""
+    ring, path = Keyring([NEW, OLD]), tmp_path / "bundle"
+    write_bundle(path, ring)
+    write_bundle(path, ring)  # in the place of the one before
+    assert path.stat().st_mode & 0o777 == 0o400
+    ingress = read_bundle_file(path)
+    assert (ingress.ids, ingress.only_seals, ring.only_seals) == (ring.ids, True, False)
+    place = Context(purpose="credential", connection="c1")
+    sealed = ingress.seal(place, b"canary")
+    assert ring.open(place, sealed) == b"canary"
+    for mine in (sealed, ring.seal(place, b"canary"), Keyring([OLD]).seal(place, b"canary")):
+        with pytest.raises(BundleOnly):
+            ingress.open(place, mine)
+    assert ingress.unwrap(place, ring.wrap(place, b"hook")) == ring.unwrap(place, ingress.wrap(place, b"hook")) == b"hook"
+    assert ingress.log_tag("c1") == ring.log_tag("c1")
+    ingress.check(ring.known_answer())
+    with pytest.raises(WrongKey):
+        ingress.check(Keyring([OTHER]).known_answer())
+    key = ingress.newest
+    with pytest.raises(OnlySeals):
+        key.link(b"")
+    with pytest.raises(OnlySeals):
+        key.seal_stream(b"", [])
+    with pytest.raises(OnlySeals):
+        key.open_stream(b"", b"", [])
+    assert ingress.bundles == ()
+
+
+@pytest.mark.rows("C1")
+def test_a_bundle_holds_no_private_key(tmp_path: Path) -> None:
+    """Neither the root key nor what opens a sealed box is in its bytes, and a key file is no bundle, nor a bundle a key file."""
+    key = RootKey(OLD)
+    assert key._opening._private_key is not None
+    for secret in (OLD, bytes(key._opening._private_key), key._audit, key._backup):
+        assert secret not in key.bundle
+    with pytest.raises(KeyFileRefused, match="is not a bundle: A bundle begins with oob1-"):
+        read_bundle_file(_file(tmp_path, "keys", key_text(OLD)))
+    with pytest.raises(KeyFileRefused, match="is not a key: A key begins with oo1-"):
+        read_key_file(_file(tmp_path, "bundle", bundle_text(key.bundle)))
+
+
+def _file(folder: Path, name: str, line: str) -> Path:
+    path = folder / name
+    path.write_text(line)
+    path.chmod(0o400)
+    return path

@@ -8,6 +8,7 @@ from oo_vault.box import signed_by
 from oo_vault.context import CREDENTIAL, Context
 from oo_vault.credential import CredentialRow, Intent, Rows, State, digest
 from oo_vault.errors import (
+    BundleOnly,
     ClientBroken,
     CredentialGone,
     FormatUnknown,
@@ -30,13 +31,14 @@ from oo_vault.keyring import Keyring, Sealed
 from oo_vault.recovery import key_text, parse_key
 from oo_vault.refresh import Chance, Clock, Refresher
 from oo_vault.secret import Secret, watch_secrets
-from oo_vault.sources import add_key, create_key_file, parse_key_lines, read_key_file
+from oo_vault.sources import add_key, create_key_file, parse_key_lines, read_bundle_file, read_key_file, write_bundle
 from oo_vault.wrapped import Wraps, create_wrapped_key, key_context, read_wrapped_keys
 
 __all__ = [
     "CREDENTIAL",
     "PART",
     "Answer",
+    "BundleOnly",
     "Chance",
     "ClientBroken",
     "ClientRefused",
@@ -81,9 +83,11 @@ __all__ = [
     "parse_key",
     "parse_key_lines",
     "read_backup",
+    "read_bundle_file",
     "read_key_file",
     "read_wrapped_keys",
     "signed_by",
     "watch_secrets",
     "write_backup",
+    "write_bundle",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final
 
-from oo_vault.box import Refused, RootKey
+from oo_vault.box import IngressKey, Refused
 from oo_vault.context import Context
 from oo_vault.errors import KeyUnknown, Tampered
 from oo_vault.keyring import Keyring
@@ -20,7 +20,7 @@ _HEADER = 24
 _LONGEST = PART + 64
 
 
-def write_backup(key: RootKey, parts: Iterable[bytes], to: BinaryIO) -> None:
+def write_backup(key: IngressKey, parts: Iterable[bytes], to: BinaryIO) -> None:
     """Encrypt parts, each of at most `PART` bytes, into a file."""
     to.write(MAGIC + key.key_id.encode())
     blocks = key.seal_stream(_context(key.key_id), parts)

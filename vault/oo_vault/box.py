@@ -12,11 +12,12 @@ from typing import Never
 
 from nacl import bindings
 from nacl.exceptions import BadSignatureError, CryptoError
-from nacl.public import PrivateKey, SealedBox
+from nacl.public import PrivateKey, PublicKey, SealedBox
 from nacl.secret import Aead
 from nacl.signing import VerifyKey
 
 ROOT_SIZE = 32  #: bytes of a root key
+BUNDLE_SIZE = 4 * 32 + 4  #: bytes of what an ingress process is given: public key, three shared keys, key id
 
 _FORMAT = b"\x01"
 _MAC_SIZE = 32
@@ -28,44 +29,53 @@ class Refused(Exception):
     """The ciphertext is not what this key made for this context. Says nothing more, on purpose."""
 
 
-class RootKey:
-    """All that one root key gives. The root key itself is not kept."""
+class OnlySeals(Exception):
+    """The key is that of an ingress process, which cannot do this."""
 
-    __slots__ = ("_audit", "_backup", "_ingress", "_log", "_mac", "_opening", "_sealing", "key_id")
 
-    def __init__(self, root: bytes) -> None:
-        if len(root) != ROOT_SIZE:
-            raise ValueError(f"A root key is {ROOT_SIZE} bytes.")
-        private = PrivateKey.from_seed(_derive(root, b"oo sealing 1"))
-        self._opening = SealedBox(private)
-        self._sealing = SealedBox(private.public_key)
-        self._mac = _derive(root, b"oo mac 1")
-        self._ingress = Aead(_derive(root, b"oo ingress 1"))
-        self._audit = _derive(root, b"oo audit 1")
-        self._backup = _derive(root, b"oo backup 1")
-        self._log = _derive(root, b"oo log 1")
-        self.key_id = _derive(root, b"oo key id 1", 4).hex()  #: 8 hex digits; says nothing about the key
+class IngressKey:
+    """What an ingress process is given of a root key: it seals, wraps and unwraps. What it has sealed it cannot open, nor make backups."""
+
+    __slots__ = ("_ingress", "_log", "_mac", "_sealing", "key_id")
+
+    def __init__(self, bundle: bytes) -> None:
+        if len(bundle) != BUNDLE_SIZE:
+            raise ValueError(f"A bundle is {BUNDLE_SIZE} bytes.")
+        public, self._mac, ingress, self._log = (bundle[start : start + 32] for start in range(0, 128, 32))
+        self._sealing = SealedBox(PublicKey(public))
+        self._ingress = Aead(ingress)
+        self.key_id = bundle[128:].hex()  #: 8 hex digits; says nothing about the key
 
     def __repr__(self) -> str:
-        return f"RootKey({self.key_id})"
+        return f"{type(self).__name__}({self.key_id})"
 
     def __reduce_ex__(self, _protocol: object) -> Never:
-        raise TypeError("A root key cannot be pickled.")
+        raise TypeError("A key cannot be pickled.")
+
+    def knows(self, context: bytes, blob: bytes, plain: bytes) -> bool:
+        """Say whether this key has sealed the plain text for this context; without the private key, whether it was this key."""
+        return blob[:1] == _FORMAT and hmac.compare_digest(blob[1 : 1 + _MAC_SIZE], self._authenticate(context, blob[1 + _MAC_SIZE :]))
+
+    def open(self, context: bytes, blob: bytes) -> bytes:
+        """Raises `OnlySeals`."""
+        raise OnlySeals
+
+    def seal_stream(self, context: bytes, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Raises `OnlySeals`."""
+        raise OnlySeals
+
+    def open_stream(self, context: bytes, header: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """Raises `OnlySeals`."""
+        raise OnlySeals
+
+    def link(self, chain: bytes) -> bytes:
+        """Raises `OnlySeals`."""
+        raise OnlySeals
 
     def seal(self, context: bytes, plain: bytes) -> bytes:
         """Seal for the private key: format byte, MAC, sealed box."""
         box = self._sealing.encrypt(plain)
         return _FORMAT + self._authenticate(context, box) + box
-
-    def open(self, context: bytes, blob: bytes) -> bytes:
-        """Open what `seal` gave, if it was made for this context; else `Refused`."""
-        mac, box = blob[1 : 1 + _MAC_SIZE], blob[1 + _MAC_SIZE :]
-        if blob[:1] != _FORMAT or not hmac.compare_digest(mac, self._authenticate(context, box)):
-            raise Refused
-        try:
-            return self._opening.decrypt(box)
-        except CryptoError:
-            raise Refused from None
 
     def wrap(self, context: bytes, plain: bytes) -> bytes:
         """Encrypt with the ingress key: format byte, nonce, ciphertext and tag."""
@@ -77,6 +87,56 @@ class RootKey:
             raise Refused
         try:
             return self._ingress.decrypt(blob[1:], context)
+        except CryptoError:
+            raise Refused from None
+
+    def tag(self, text: str) -> str:
+        """Give 12 hex digits that stand for a text in logs and cannot be found by trying texts."""
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._log, digest_size=6).hexdigest()
+
+    def _authenticate(self, context: bytes, box: bytes) -> bytes:
+        mac = hashlib.blake2b(key=self._mac, digest_size=_MAC_SIZE, person=b"oo credential 1")
+        for part in (context, box):
+            mac.update(len(part).to_bytes(8, "big"))
+            mac.update(part)
+        return mac.digest()
+
+
+class RootKey(IngressKey):
+    """All that one root key gives. The root key itself is not kept."""
+
+    __slots__ = ("_audit", "_backup", "_bundle", "_opening")
+
+    def __init__(self, root: bytes) -> None:
+        if len(root) != ROOT_SIZE:
+            raise ValueError(f"A root key is {ROOT_SIZE} bytes.")
+        private = PrivateKey.from_seed(_derive(root, b"oo sealing 1"))
+        shared = (_derive(root, name) for name in (b"oo mac 1", b"oo ingress 1", b"oo log 1"))
+        self._bundle = b"".join((bytes(private.public_key), *shared, _derive(root, b"oo key id 1", 4)))
+        super().__init__(self._bundle)
+        self._opening = SealedBox(private)
+        self._audit = _derive(root, b"oo audit 1")
+        self._backup = _derive(root, b"oo backup 1")
+
+    @property
+    def bundle(self) -> bytes:
+        """What an ingress process is given."""
+        return self._bundle
+
+    def knows(self, context: bytes, blob: bytes, plain: bytes) -> bool:
+        """Say whether this key has sealed the plain text for this context."""
+        try:
+            return self.open(context, blob) == plain
+        except Refused:
+            return False
+
+    def open(self, context: bytes, blob: bytes) -> bytes:
+        """Open what `seal` gave, if it was made for this context; else `Refused`."""
+        mac, box = blob[1 : 1 + _MAC_SIZE], blob[1 + _MAC_SIZE :]
+        if blob[:1] != _FORMAT or not hmac.compare_digest(mac, self._authenticate(context, box)):
+            raise Refused
+        try:
+            return self._opening.decrypt(box)
         except CryptoError:
             raise Refused from None
 
@@ -111,17 +171,6 @@ class RootKey:
     def link(self, chain: bytes) -> bytes:
         """Give the 32 bytes that vouch for a chain of entries up to here, and that only this key can make."""
         return hashlib.blake2b(chain, key=self._audit, digest_size=_MAC_SIZE, person=b"oo audit 1").digest()
-
-    def tag(self, text: str) -> str:
-        """Give 12 hex digits that stand for a text in logs and cannot be found by trying texts."""
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._log, digest_size=6).hexdigest()
-
-    def _authenticate(self, context: bytes, box: bytes) -> bytes:
-        mac = hashlib.blake2b(key=self._mac, digest_size=_MAC_SIZE, person=b"oo credential 1")
-        for part in (context, box):
-            mac.update(len(part).to_bytes(8, "big"))
-            mac.update(part)
-        return mac.digest()
 
 
 def _derive(root: bytes, name: bytes, size: int = 32) -> bytes:

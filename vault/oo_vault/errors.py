@@ -44,6 +44,13 @@ class Tampered(VaultError):
     """A sealed row was moved, changed or forged: trust nothing in it."""
 
 
+class BundleOnly(VaultError):
+    """The keys are those of an ingress process: they seal, and cannot open what is sealed."""
+
+    def __init__(self) -> None:
+        super().__init__("This process holds an ingress bundle, which opens no credential.", "Ask a daemon of the role worker or all.")
+
+
 class FormatUnknown(VaultError):
     """What was sealed is in no format of this version: run a newer one."""
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from oo_vault.box import Refused, RootKey
+from oo_vault.box import IngressKey, OnlySeals, Refused, RootKey
 from oo_vault.context import Context
-from oo_vault.errors import KeyMistyped, KeyUnknown, Tampered, WrongKey
+from oo_vault.errors import BundleOnly, KeyMistyped, KeyUnknown, Tampered, WrongKey
 
 _KNOWN_CONTEXT = Context(purpose="known answer")
 _KNOWN_PLAIN = b"oO: the key fits"
@@ -23,8 +23,8 @@ class Sealed:
 class _Ring:
     """Keys by id, and the one that seals. Replaced as a whole, so that no thread sees half of a change."""
 
-    keys: Mapping[str, RootKey]
-    newest: RootKey
+    keys: Mapping[str, IngressKey]
+    newest: IngressKey
 
 
 class Keyring:
@@ -35,9 +35,18 @@ class Keyring:
     """
 
     def __init__(self, roots: Sequence[bytes]) -> None:
-        keys = [RootKey(root) for root in roots]
+        self._hold([RootKey(root) for root in roots])
+
+    @classmethod
+    def of_bundles(cls, bundles: Sequence[bytes]) -> "Keyring":
+        """The ring of an ingress process: it seals credentials and cannot open them."""
+        ring = cls.__new__(cls)
+        ring._hold([IngressKey(bundle) for bundle in bundles])
+        return ring
+
+    def _hold(self, keys: Sequence[IngressKey]) -> None:
         if not keys:
-            raise ValueError("A keyring holds at least one root key.")
+            raise ValueError("A keyring holds at least one key.")
         by_id = {key.key_id: key for key in keys}
         if len(by_id) != len(keys):
             raise KeyMistyped("The same key is in the ring twice.", "Give each key once, newest first.")
@@ -47,9 +56,19 @@ class Keyring:
         return f"Keyring({', '.join(self.ids)})"
 
     @property
-    def newest(self) -> RootKey:
+    def newest(self) -> IngressKey:
         """The key that seals."""
         return self._ring.newest
+
+    @property
+    def only_seals(self) -> bool:
+        """Whether it is that of an ingress process."""
+        return not isinstance(self.newest, RootKey)
+
+    @property
+    def bundles(self) -> tuple[bytes, ...]:
+        """What an ingress process is given, newest key first."""
+        return tuple(key.bundle for key in self._ring.keys.values() if isinstance(key, RootKey))
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -73,7 +92,10 @@ class Keyring:
         return Sealed(key_id=key.key_id, blob=key.seal(context.encode(key.key_id), plain))
 
     def open(self, context: Context, sealed: Sealed) -> bytes:
-        """Open a credential. `KeyUnknown` if its key is not in the ring; `Tampered` if it was not sealed for this place."""
+        """Open a credential.
+
+        `KeyUnknown` if its key is not in the ring; `Tampered` if it was not sealed for this place; `BundleOnly` in an ingress process.
+        """
         return self._opened(self._key(sealed).open, context, sealed)
 
     def wrap(self, context: Context, plain: bytes) -> Sealed:
@@ -85,7 +107,7 @@ class Keyring:
         """Decrypt what `wrap` gave. Raises as `open` does."""
         return self._opened(self._key(sealed).unwrap, context, sealed)
 
-    def key(self, key_id: str) -> RootKey | None:
+    def key(self, key_id: str) -> IngressKey | None:
         """The key with this id, if it is in the ring."""
         return self._ring.keys.get(key_id)
 
@@ -98,18 +120,15 @@ class Keyring:
         return self.seal(_KNOWN_CONTEXT, _KNOWN_PLAIN)
 
     def check(self, known_answer: Sealed) -> None:
-        """Raise `WrongKey` unless this ring can open the known answer."""
-        try:
-            fits = self.open(_KNOWN_CONTEXT, known_answer) == _KNOWN_PLAIN
-        except (KeyUnknown, Tampered):
-            fits = False
-        if not fits:
+        """Raise `WrongKey` unless this ring knows the known answer."""
+        key = self.key(known_answer.key_id)
+        if key is None or not key.knows(_KNOWN_CONTEXT.encode(key.key_id), known_answer.blob, _KNOWN_PLAIN):
             raise WrongKey(
                 f"The database was sealed with key {known_answer.key_id}, and the keys given ({', '.join(self.ids)}) do not open it.",
                 "Give the key file or the recovery key of this database; a new key cannot open it.",
             )
 
-    def _key(self, sealed: Sealed) -> RootKey:
+    def _key(self, sealed: Sealed) -> IngressKey:
         try:
             return self._ring.keys[sealed.key_id]
         except KeyError:
@@ -122,6 +141,8 @@ class Keyring:
     def _opened(opener: Callable[[bytes, bytes], bytes], context: Context, sealed: Sealed) -> bytes:
         try:
             return opener(context.encode(sealed.key_id), sealed.blob)
+        except OnlySeals:
+            raise BundleOnly from None
         except Refused:
             raise Tampered(
                 f"The {context.purpose} of connection {context.connection or '(none)'} was not sealed for this place: "

@@ -11,9 +11,10 @@ from pathlib import Path
 from oo_vault.box import ROOT_SIZE
 from oo_vault.errors import KeyFileExists, KeyFileRefused, KeyMistyped
 from oo_vault.keyring import Keyring
-from oo_vault.recovery import key_text, parse_key
+from oo_vault.recovery import bundle_text, key_text, parse_bundle, parse_key
 
 _LARGEST = 64 * 1024  # bytes: some nine hundred keys
+_BUNDLE = "Write it with `oo vault bundle` where the keys are."
 _INIT = "Run `oo vault init` on a new host, or write the recovery key into it."
 
 
@@ -34,6 +35,27 @@ def add_key(path: Path, *, random: Callable[[int], bytes] = os.urandom) -> str:
 def read_key_file(path: Path) -> Keyring:
     """Read the keyring from a key file, or say in `KeyFileRefused` what is wrong with it."""
     return _ring(read_lines(path), str(path))
+
+
+def write_bundle(path: Path, keyring: Keyring) -> None:
+    """Keep what an ingress process is given in a new file (0400); one that is there is replaced as a whole."""
+    _create_folder(path.parent)
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    _write(beside, "".join(f"{bundle_text(bundle)}\n" for bundle in keyring.bundles))
+    beside.replace(path)
+    _sync_folder(path.parent)
+
+
+def read_bundle_file(path: Path) -> Keyring:
+    """Read the keyring of an ingress process, or say in `KeyFileRefused` what is wrong with it."""
+    bundles = []
+    for number, line in _lines(_read(path), str(path)):
+        try:
+            bundles.append(parse_bundle(line))
+        except KeyMistyped as error:
+            raise KeyFileRefused(f"Line {number} of {path} is not a bundle: {error.sentence}", _BUNDLE) from None
+    return Keyring.of_bundles(bundles)
 
 
 def parse_key_lines(text: bytes, *, named: str) -> Keyring:

@@ -46,6 +46,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "doctor": "Look at each part of this installation, and say what to do.",
         "backup": "Make an encrypted backup, restored beside and checked.",
         "restore": "Put a backup in the place of the database.",
+        "store": "Move everything to another database.",
         "config": "Check, show and explain the settings.",
         "systemd": "Install and remove the service.",
         "completion": "Print what a shell needs to complete `oo`.",

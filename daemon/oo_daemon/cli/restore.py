@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from oo_daemon.cli import terminal
 from oo_daemon.cli.call import Call, quiet_option
+from oo_daemon.cli.keyring import keys
 from oo_daemon.cli.terminal import NotDone
-
-if TYPE_CHECKING:
-    from oo_config import Settings
-    from oo_vault import Keyring
 
 
 @click.command()
@@ -47,7 +42,7 @@ def restore(call: Call, file: Path, yes: bool, quiet: bool) -> None:
         terminal.note(f"This puts {file.name} in the place of {database}. What happened since then is missing afterwards.")
         click.confirm("Restore?", abort=True, err=True)
     with lock.held(database):
-        keyring = asyncio.run(_keys(settings, call.environ))
+        keyring = asyncio.run(keys(settings, call.environ))
         restored = database.with_name(database.name + ".restoring")
         restored.unlink(missing_ok=True)
         with terminal.progress("Decrypting", file.stat().st_size, quiet=quiet) as told:
@@ -62,14 +57,3 @@ def restore(call: Call, file: Path, yes: bool, quiet: bool) -> None:
         if kept is not None:
             terminal.show(f"What was there is kept as {kept}; erase it once it is not needed.")
         terminal.show("Start the daemon. Consumers ahead of the backup are told so and start again from its beginning or its end.")
-
-
-async def _keys(settings: Settings, environ: Mapping[str, str]) -> Keyring:
-    """The keys, from where the daemon would take them."""
-    from oo_daemon.connections import key_keeping
-    from oo_daemon.host import SameLoop
-    from oo_daemon.registry import discover
-
-    sources = discover(enabled=settings.plugins.enabled, key_sources=settings.key_sources).key_sources
-    kept = key_keeping.chosen(settings.vault.keys_from, settings.vault.key_file, sources, SameLoop(), dict(environ))
-    return await kept.load()

@@ -14,6 +14,7 @@ import click
 from oo_daemon.cli.call import Call
 
 if TYPE_CHECKING:
+    from oo_daemon.app import Role
     from oo_daemon.connections.keys import Keys
 
 
@@ -22,9 +23,20 @@ FAREWELL = 15.0
 
 
 @click.command()
+@click.option(
+    "--role",
+    type=click.Choice(["all", "ingress", "worker"]),
+    default="all",
+    show_default=True,
+    help="On PostgreSQL several daemons share the work: an ingress takes in what comes from outside, a worker does the rest.",
+)
 @click.pass_obj
-def run(call: Call) -> None:
-    """Run the daemon until Ctrl-C or SIGTERM. SIGHUP has it load its keys again."""
+def run(call: Call, role: Role) -> None:
+    """Run the daemon until Ctrl-C or SIGTERM. SIGHUP has it load its keys again.
+
+    An ingress process verifies webhooks, connects accounts and stores credentials, with the bundle that `oo vault bundle` writes, and can
+    open none. A worker has no public listener.
+    """
     from oo_daemon.ops import log, notify
     from oo_vault import VaultError
 
@@ -44,9 +56,9 @@ def run(call: Call) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with build(settings, sockets=inherited) as app, asyncio.TaskGroup() as tasks:
+        async with build(settings, sockets=inherited, role=role) as app, asyncio.TaskGroup() as tasks:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(reload(app.keys)))
-            systemd.say(READY="1", STATUS=f"Listening at {app.public.address}")
+            systemd.say(READY="1", STATUS=f"Listening at {(app.public or app.private).address}")
             settle()
             watching = tasks.create_task(systemd.watch(app.health.alive, app.clock, log.logger()))
             stopping, broken = tasks.create_task(stop.wait()), tasks.create_task(app.fatal.happened())

@@ -13,6 +13,7 @@ from oo_client.client import LOOK
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
 from oo_daemon.cli.call import Call, json_option, quiet_option
+from oo_daemon.cli.keyring import keys
 from oo_daemon.cli.terminal import Column, NotDone
 
 if TYPE_CHECKING:
@@ -63,6 +64,27 @@ async def _wrapped(settings: Settings, id_: str, path: Path, add: bool) -> str:
 
     found = registry.discover(enabled=settings.plugins.enabled, key_sources=settings.key_sources)
     return await create_wrapped_key(path, wrapping(id_, found.key_sources.get(id_), SameLoop()), add=add)
+
+
+@vault.command()
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it, in place of vault.bundle_file.")
+@json_option
+@quiet_option
+@click.pass_obj
+def bundle(call: Call, to: Path | None, as_json: bool, quiet: bool) -> None:
+    """Write what an ingress process needs of the keys: it seals credentials, and opens none. Again after each new key.
+
+    Whoever has the bundle could forge what an ingress process writes, and read webhook secrets and client secrets; no credential.
+    """
+    from oo_vault import write_bundle  # here, as above
+
+    path = to or call.settings.vault.bundle_file
+    keyring = asyncio.run(keys(call.settings, call.environ))
+    write_bundle(path, keyring)
+    if as_json:
+        terminal.show_json({"bundle_file": str(path), "keys": list(keyring.ids)})
+    elif not quiet:
+        terminal.show(f"The bundle is in {path}: give it to the ingress processes, and send them SIGHUP.")
 
 
 @vault.command()

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
@@ -64,6 +65,8 @@ _ENDED: frozenset[Literal["connected", "denied", "failed"]] = frozenset({"connec
 NAME = re.compile(r"[\w.@+:=-]{1,128}")
 #: How long a question of the device flow may take before another process asks.
 _POLL_LEASE = 60 * SECOND
+#: Seconds for which a person waits for another process to finish a sign-in, and after which it is looked again.
+_HANDED, _LOOK = 20.0, 0.1
 _UNFIT = "This does not look whole. Copy it again, without anything before or after it."
 #: How long a sign-in's result can still be looked at.
 _REMEMBERED = 24 * 3600 * SECOND
@@ -191,6 +194,8 @@ class Connect:
     return_to: frozenset[str] = frozenset()  #: the only addresses that an outcome page may lead to
     pushes_kept: float = 7 * 86_400.0  #: seconds for which the body of a webhook is kept
     log: Log | None = None  #: what the operator learns of a sign-in that failed
+    #: For an ingress process, which cannot open a grant that it holds: tells those who can that somebody has confirmed an account.
+    handed: Callable[[], None] | None = None
     _under_way: set[asyncio.Future[None]] = field(default_factory=set, init=False, repr=False)
 
     async def open(
@@ -523,7 +528,7 @@ class Connect:
         connector = self.registry.connectors.get(sign_in.provider)
         title = _title(connector) if connector else sign_in.provider
         by_key = connector is not None and isinstance(connector.auth, ApiKey)
-        if sign_in.status == "pending":
+        if sign_in.status in {"pending", "confirmed"}:
             if sign_in.found is None or sign_in.expires_at <= self.clock.now():
                 reason = "The account was not confirmed in time, so nothing was connected."
                 return Outcome(status="failed", provider_title=title, reason=reason, return_to=sign_in.return_to)
@@ -568,8 +573,11 @@ class Connect:
             await self._confirmed(sign_in)
 
     async def _confirmed(self, sign_in: SignIn) -> None:
-        if sign_in.status != "pending" or sign_in.sealed is None or sign_in.found is None:
+        if sign_in.status not in {"pending", "confirmed"} or sign_in.sealed is None or sign_in.found is None:
             raise FlowRefused
+        if self.handed is not None:
+            await self._hand_over(sign_in, self.handed)
+            return
         grant = Grant.unpack(self.keyring.open(grant_place(sign_in), sign_in.sealed))
         new_id = self.chance.token_bytes(16).hex()
         prepare = self._made(sign_in, sign_in.found, grant, new_id, self.clock.now())
@@ -577,6 +585,24 @@ class Connect:
             await self.storage.accept(prepare, Lane.INGEST)
         except Declined as declined:
             await self.storage.write(flows.end, sign_in.id, "failed", str(declined), None, left=(sign_in.sealed, sign_in.found))
+
+    async def _hand_over(self, sign_in: SignIn, handed: Callable[[], None]) -> None:
+        """Have a daemon finish it that can open the grant, and wait for that a while. Raises `FlowRefused`."""
+        if not await self.storage.write(flows.confirm, sign_in.id, self.clock.now()) and sign_in.status != "confirmed":
+            raise FlowRefused
+        handed()
+        deadline = self.clock.monotonic() + _HANDED
+        while self.clock.monotonic() < deadline:
+            now = await self.storage.read(flows.by_id, sign_in.id)
+            if now is None or now.status in _ENDED:
+                return
+            await self.clock.sleep(_LOOK)
+
+    async def finish_confirmed(self) -> None:
+        """Finish what people have confirmed where the grant could not be opened."""
+        for sign_in in await self.storage.read(flows.confirmed, self.clock.now()):
+            with suppress(FlowRefused):  # another daemon has just done so
+                await self._confirmed(sign_in)
 
     async def decline(self, outcome_id: str, browser: str) -> None:
         """Make no connection: it is the wrong account. Nothing where that was answered before. Raises `FlowRefused`."""

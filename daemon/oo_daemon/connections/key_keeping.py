@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from oo_daemon.ports import Guests
 from oo_sdk import ConnectorError, KeySource
-from oo_vault import Keyring, KeysUnreachable, Wraps, parse_key_lines, read_key_file, read_wrapped_keys
+from oo_vault import Keyring, KeysUnreachable, Wraps, parse_key_lines, read_bundle_file, read_key_file, read_wrapped_keys
 
 T = TypeVar("T")
 
@@ -41,6 +41,11 @@ def chosen(keys_from: str, path: Path, sources: Mapping[str, KeySource], guests:
 def in_file(path: Path) -> Kept:
     """One key a line."""
     return Kept(where=str(path), load=lambda: asyncio.to_thread(read_key_file, path))
+
+
+def bundle(path: Path) -> Kept:
+    """What an ingress process is given."""
+    return Kept(where=f"{path}, a bundle", load=lambda: asyncio.to_thread(read_bundle_file, path))
 
 
 def in_environment(environ: MutableMapping[str, str]) -> Kept:

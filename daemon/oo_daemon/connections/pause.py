@@ -31,7 +31,7 @@ def resume(database: Database, number: int, now: int) -> Connection:
 
 
 def _known(database: Database, number: int, states: set[State]) -> Connection:
-    known = connections.by_number(database, number)
+    known = connections.held(database, number)
     if known is None:
         raise Declined("not_found", "There is no such connection.", "See `oo connections`.")
     if known.state not in states:

@@ -166,6 +166,7 @@ class Sources:
         chance: Chance,
         public_url: str,
         connection_event: ConnectionEvent | None = None,
+        told: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
         self._keyring = keyring
@@ -175,6 +176,7 @@ class Sources:
         self._chance = chance
         self._public_url = public_url
         self._connection_event = connection_event
+        self._told = told
         self._changing = asyncio.Lock()
         self._loading = asyncio.Lock()
         self._by_hash: Mapping[bytes, OpenSource] = {}
@@ -265,7 +267,7 @@ class Sources:
                 await self._put(registration, secrets)
             if secrets is not None:
                 await self._storage.write(subscriptions.renew_all, registration.id, self._clock.now())
-        await self.load()
+        await self.changed()
 
     async def prepare(self) -> None:
         """Give every registration its source, and open them all: for the start."""
@@ -315,7 +317,7 @@ class Sources:
 
         async with self._changing:
             await self._storage.accept(prepare, Lane.INGEST)
-        await self.load()
+        await self.changed()
         return Given(source=self.named(wanted.name), secret=told)
 
     async def rotate(self, id_: str, secret: Secret | None, *, keep: float = KEEP_PREVIOUS, staged: bool = False) -> Given:
@@ -348,7 +350,7 @@ class Sources:
             await self._reseal(known, kept)
             if known.registration is not None and not staged:
                 await self._storage.write(subscriptions.renew_all, known.registration, now)
-        await self.load()
+        await self.changed()
         return Given(source=self.named(id_), secret=told)
 
     async def take_first(self, source: OpenSource, text: str) -> None:
@@ -362,12 +364,17 @@ class Sources:
                 return
             kept.secrets = [_Secret(text)]
             await self._reseal(known, kept)
-        await self.load()
+        await self.changed()
 
     async def enable(self, id_: str, enabled: bool) -> None:
         """Open or close a source."""
         await self._storage.write(sources.enable, id_, enabled)
+        await self.changed()
+
+    async def changed(self) -> None:
+        """Open all anew, and have other daemons do so."""
         await self.load()
+        self._told()
 
     async def load(self) -> None:
         """Open all sources anew."""

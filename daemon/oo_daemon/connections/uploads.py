@@ -46,6 +46,7 @@ class Files:
     """The folder of the files; nobody else may look into it."""
 
     folder: Path
+    place: str = ""  #: what tells it from those of other hosts, where there are such
 
     def path(self, connection: str, upload: str) -> Path:
         """Where a file lies."""
@@ -212,8 +213,9 @@ class Uploads:
             upload = (await self.held(upload.id)).upload
             if upload.state != "awaited":
                 raise Declined("not_awaited", "This file is here already, or is not awaited any more.", "Ask for a new ticket.")
-            if offset not in {0, upload.received}:
-                raise Declined("offset", f"{upload.received} bytes of this file are here.", f"Go on at {upload.received}, or begin at 0.")
+            there = upload.received if upload.place == self.files.place else 0  # what another host has is not here
+            if offset not in {0, there}:
+                raise Declined("offset", f"{there} bytes of this file are here.", f"Go on at {there}, or begin at 0.")
             if offset == 0:
                 upload = await self._begin(upload, name or upload.name, size if size is not None else upload.size)
             here = await self._write(held.connection, upload, pieces, offset)
@@ -225,7 +227,7 @@ class Uploads:
 
     async def _begin(self, upload: Upload, name: str, size: int | None) -> Upload:
         self._check_size(size, 0)
-        await self.storage.write(uploads.received, upload.id, 0)
+        await self.storage.write(uploads.received, upload.id, 0, self.files.place)
         await self.storage.write(uploads.described, upload.id, _plain(name), size)
         return (await self.held(upload.id)).upload
 
@@ -247,7 +249,7 @@ class Uploads:
         finally:
             try:
                 await _on_disk(loop, os.fsync, descriptor)
-                await self.storage.write(uploads.received, upload.id, here)
+                await self.storage.write(uploads.received, upload.id, here, self.files.place)
             finally:
                 os.close(descriptor)
         return here

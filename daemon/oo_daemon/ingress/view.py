@@ -164,10 +164,10 @@ def vault(found: Vault) -> dict[str, Any]:
 
 def sign_in(flow: SignIn, now: int) -> dict[str, Any]:
     """How a sign-in stands."""
-    expired = flow.status in {"open", "begun", "pending"} and flow.expires_at <= now
+    expired = flow.status in {"open", "begun", "pending", "confirmed"} and flow.expires_at <= now
     return {
         "id": flow.id,
-        "status": "expired" if expired else "begun" if flow.status == "exchanging" else flow.status,
+        "status": "expired" if expired else "begun" if flow.status in {"exchanging", "confirmed"} else flow.status,
         "reason": flow.reason,
         "label": (flow.found.label or flow.found.account_id) if flow.status == "pending" and flow.found else "",
         "connection": flow.connection,

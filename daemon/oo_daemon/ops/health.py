@@ -105,6 +105,22 @@ class LoopTurns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClocksAgree:
+    """The host's clock and that of the database, by which other daemons are measured, too."""
+
+    storage: Storage
+    clock: Clock
+
+    async def __call__(self) -> Finding:
+        """Look."""
+        ahead = await self.storage.read(probe.ahead, self.clock.now)
+        if abs(ahead) <= probe.AGREED:
+            return Finding(well=True)
+        says = f"the clock is {ahead / SECOND:+.0f} s off that of PostgreSQL: leases of other daemons are misjudged; set both by NTP"
+        return Finding(well=False, says=says)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginsLoaded:
     """What was set aside is worth a word; the rest works."""
 

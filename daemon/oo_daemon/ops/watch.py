@@ -13,6 +13,7 @@ from oo_daemon.ops import disk, levels, memory
 from oo_daemon.ops.backup import Backups, Elsewhere
 from oo_daemon.ops.disk import BALLAST, Disk
 from oo_daemon.ops.health import (
+    ClocksAgree,
     ClockSteady,
     ConsumersRead,
     Health,
@@ -78,7 +79,7 @@ class Watch:
         turns, steady = LoopTurns(clock=clock, metrics=metrics), ClockSteady(clock=clock, metrics=metrics, log=log)
         looks: dict[str, Look] = {
             "database": WriterWrites(storage=storage, clock=clock),
-            **({"integrity": integrity} if integrity else {}),
+            **({"integrity": integrity} if integrity else {"clocks": ClocksAgree(storage=storage, clock=clock)}),
             "disk": disk_,
             "memory": memory_,
             "loop": turns,

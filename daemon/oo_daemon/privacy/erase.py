@@ -100,6 +100,7 @@ class Erasures:
         await asyncio.get_running_loop().run_in_executor(None, self._log_deletions, [each.id for each in known], now)
 
         def begin(database: Database) -> Erasure:
+            database.alone(f"user {user}")  # before they are looked for
             of = [each for each in which(database) if each.state != "erasing"]
             job_ids = [f"{id_}-{number}" for number in range(len(of))]
             return erasures.begin(database, id_=id_, kind=kind, user=user, of=of, job_ids=job_ids, now=now, cause=cause)

@@ -71,6 +71,7 @@ def forget(database: Database, name: str) -> None:
 
 def add(database: Database, done: Act, vouch: Vouch) -> Entry:
     """Add an entry at the end."""
+    database.alone("audit")
     last = database.rows("SELECT chain FROM audit ORDER BY number DESC LIMIT 1")
     chain = done.after(bytes(last[0][0]) if last else b"")
     key_id, link = vouch(chain)

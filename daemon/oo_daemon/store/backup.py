@@ -11,7 +11,7 @@ import peewee
 
 from oo_daemon.store import credentials, vault_keys
 from oo_daemon.store.accept import STREAM
-from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.errors import CannotOpen, Corrupt
 from oo_daemon.store.migrations import schema
 from oo_daemon.store.storage import explain
@@ -76,6 +76,14 @@ def content(path: Path) -> Content:
         database.close()
 
 
+def restored(database: Database) -> None:
+    """Say that a database is older than it was."""
+    database.rows("BEGIN IMMEDIATE" if database.dialect == "sqlite" else "BEGIN")
+    database.rows("UPDATE stream SET epoch = epoch + 1 WHERE id = ?", (STREAM,))
+    database.rows("UPDATE credential SET state = 'verify' WHERE state IN ('good', 'consent_soon')")
+    database.rows("COMMIT")
+
+
 def adopt(path: Path) -> None:
     """Make a restored file ready to be lived on.
 
@@ -85,10 +93,7 @@ def adopt(path: Path) -> None:
     database = SqliteDatabase(path)
     try:
         database.connect()
-        database.rows("BEGIN IMMEDIATE")
-        database.rows("UPDATE stream SET epoch = epoch + 1 WHERE id = ?", (STREAM,))
-        database.rows("UPDATE credential SET state = 'verify' WHERE state IN ('good', 'consent_soon')")
-        database.rows("COMMIT")
+        restored(database)
         database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     except (apsw.Error, peewee.PeeweeException) as error:
         raise CannotOpen(f"{path} cannot be written ({error}): check the disk.") from None

@@ -100,6 +100,12 @@ def by_numbers(database: Database, numbers: Iterable[int]) -> dict[int, Connecti
     return {row[0]: _value(row) for row in rows}
 
 
+def held(database: Database, number: int) -> Connection | None:
+    """The same, and nobody else changes it until the commit."""
+    database.rows(f"SELECT 1 FROM connection WHERE number = ? {database.locking('FOR UPDATE')}", (number,))
+    return by_number(database, number)
+
+
 def of(database: Database, user: str, provider: str, account: str) -> Connection | None:
     """The connection of this user's account at this provider."""
     return next(iter(_found(database, '"user" = ? AND provider = ? AND account = ?', user, provider, account)), None)
@@ -177,6 +183,7 @@ def withdrawn_from(database: Database, provider: str, accounts: Sequence[str], r
 
 def put(database: Database, signed_in: SignedIn, now: int) -> Connection:
     """Make the connection, or make the one there is active again: cursor, settings and id stay, and a pause does, too."""
+    database.alone(f"user {signed_in.user}")  # an erasure sees it, or is seen
     known = of(database, signed_in.user, signed_in.provider, signed_in.account)
     columns: dict[str, Any] = {
         "registration": signed_in.registration,
@@ -215,7 +222,8 @@ class StateChanged:
 
     def apply(self, database: Database) -> None:
         """Write it."""
-        sql = "UPDATE connection SET state = ?, reason = ?, changed_at = ?, version = version + 1 WHERE number = ?"
+        # What is being erased comes back to no other state, whoever had looked at it before.
+        sql = "UPDATE connection SET state = ?, reason = ?, changed_at = ?, version = version + 1 WHERE number = ? AND state <> 'erasing'"
         database.rows(sql, (self.state, self.reason, self.now, self.number))
 
 

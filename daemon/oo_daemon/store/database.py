@@ -56,6 +56,11 @@ class Database(peewee.Database):
         """The clause that ends a SELECT whose rows must stay as they are until the commit; SQLite has one writer and needs none."""
         return clause if self.dialect == "postgresql" else ""
 
+    def alone(self, what: str) -> None:
+        """Keep others who would be alone with the same thing waiting until the commit; SQLite has one writer and needs nothing."""
+        if self.dialect == "postgresql":
+            self.rows("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (what,))
+
     @abstractmethod
     def in_transaction_now(self) -> bool:
         """Say whether a transaction is open: an error can have ended it."""

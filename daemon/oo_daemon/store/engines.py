@@ -6,25 +6,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from oo_config import Server
 from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import lock
 from oo_daemon.store.accept import Encode
 from oo_daemon.store.check import quick_check
+from oo_daemon.store.copy import is_half
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import AlreadyRunning, CannotOpen
 from oo_daemon.store.storage import Engine, ThreadedStorage, open_database, schema_of
+
+AnyDatabase = TypeVar("AnyDatabase", bound=Database)
 
 
 def open_storage(place: Path | Server, encode: Encode, *, trace: Trace = UNTRACED) -> Engine:
     """Open the database there, and bring its schema up to date. Raises `CannotOpen`, `Corrupt`."""
     if isinstance(place, Path):
-        return ThreadedStorage(open_database(place), encode, trace=trace)
+        return ThreadedStorage(_whole(open_database(place)), encode, trace=trace)
     postgresql = _postgresql()
     from oo_daemon.store.pool import PooledStorage  # here, as psycopg is
 
-    return PooledStorage(postgresql.open_database(place.address), encode, trace=trace)
+    return PooledStorage(_whole(postgresql.open_database(place.address)), encode, trace=trace)
+
+
+def _whole(database: AnyDatabase) -> AnyDatabase:
+    if is_half(database):
+        database.close()
+        raise CannotOpen("A copy into this database was cut off: finish it with `oo store copy`, or name another database.")
+    return database
 
 
 def upgrade_of(place: Path | Server) -> tuple[int, int] | None:

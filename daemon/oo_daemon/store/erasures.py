@@ -43,6 +43,7 @@ KEPT: Mapping[str, str] = {
     "audit_subject": "whom those ids stand for: erased by `end_connection` and `finish`",
     "probe": "a row that means nothing",
     "stream": "a counter",
+    "duty": "which daemon does what, for a minute",
     "consumer": "readers are the operator's",
     "dead_letter": "positions only; the events go from the outbox",
     "track": "positions, and ids of events, for a quarter of an hour; the events go from the outbox",
@@ -167,6 +168,7 @@ def begin(
     cause: Cause = "asked",
 ) -> Erasure:
     """Suppress these connections and note that they are to be erased. `job_ids` are for their revocations, one each."""
+    database.alone(f"user {user}")  # a sign-in that ends at the same time sees it, or is seen
     database.rows(
         "INSERT INTO erasure (id, kind, cause, \"user\", counts, acks, created_at) VALUES (?, ?, ?, ?, '{}', '{}', ?)",
         (id_, kind, cause, user, now),

@@ -2,6 +2,7 @@
 
 Status: open (the link was given out) → begun (a browser has it and is at the provider) → exchanging (the state was used up)
 → pending (the person is asked whether it is the right account) → connected | denied | failed.
+Where the person was asked by an ingress process, which cannot open the grant, it is confirmed in between, and another process goes on.
 
 What a sign-in keeps sealed is first its PKCE verifier, or the code that the person enters elsewhere, and from the exchange on a grant: the
 new one until it is confirmed; after that one that nobody needs any more, until it is given back.
@@ -19,7 +20,7 @@ from oo_daemon.store.database import Database, Row
 from oo_daemon.store.models import FlowRow
 from oo_vault import Sealed
 
-Status = Literal["open", "begun", "exchanging", "pending", "connected", "denied", "failed"]
+Status = Literal["open", "begun", "exchanging", "pending", "confirmed", "connected", "denied", "failed"]
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,9 +249,21 @@ def hold(database: Database, id_: str, grant: Sealed, found: Found, expires_at: 
 def answer(database: Database, id_: str, now: int) -> SignIn | None:
     """Use up the question whether the account is the right one: of many answers one gets the sign-in. None: answered, or too late."""
     rows = database.rows(
-        "UPDATE flow SET status = 'exchanging' WHERE id = ? AND status = 'pending' AND expires_at > ? RETURNING id", (id_, now)
+        "UPDATE flow SET status = 'exchanging' WHERE id = ? AND status IN ('pending', 'confirmed') AND expires_at > ? RETURNING id",
+        (id_, now),
     )
     return by_id(database, rows[0][0]) if rows else None
+
+
+def confirm(database: Database, id_: str, now: int) -> bool:
+    """Note that it is the right account, for whoever can open the grant. False: answered, or too late."""
+    sql = "UPDATE flow SET status = 'confirmed' WHERE id = ? AND status = 'pending' AND expires_at > ? RETURNING id"
+    return bool(database.rows(sql, (id_, now)))
+
+
+def confirmed(database: Database, now: int) -> list[SignIn]:
+    """Sign-ins whose person has confirmed the account, and that are to be finished."""
+    return _found(database, "status = 'confirmed' AND expires_at > ?", now)
 
 
 def end(database: Database, id_: str, status: Status, reason: str, connection: str | None = None, *, left: Left | None = None) -> None:
@@ -271,7 +284,9 @@ def opened_since(database: Database, user: str, since: int) -> int:
 
 def left(database: Database, now: int) -> list[SignIn]:
     """Sign-ins with a grant that nobody needs: they have ended, or nobody answered in time."""
-    where = "sealed IS NOT NULL AND (status IN ('connected', 'denied', 'failed') OR (status = 'pending' AND expires_at <= ?))"
+    where = (
+        "sealed IS NOT NULL AND (status IN ('connected', 'denied', 'failed') OR (status IN ('pending', 'confirmed') AND expires_at <= ?))"
+    )
     return _found(database, where, now)
 
 

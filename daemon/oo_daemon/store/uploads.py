@@ -38,7 +38,8 @@ class Upload:
     reason: str  #: why it failed, for the person
     name: str  #: as the person calls the file
     size: int | None  #: bytes; None until it is known
-    received: int  #: bytes that are here
+    received: int  #: bytes that are at its place
+    place: str  #: where the file lies: one of several hosts' folders
     cursor: Mapping[str, Any] | None  #: the last checkpoint
     done: int  #: bytes of the file that were read
     kinds: Mapping[str, Kind]  #: by type
@@ -61,13 +62,31 @@ class Upload:
 
 
 _COLUMNS = (
-    'id, connection, state, reason, name, size, received, "cursor", done, summary, events, tries, '
+    'id, connection, state, reason, name, size, received, place, "cursor", done, summary, events, tries, '
     "expires_at, created_at, began_at, finished_at"
 )
 
 
 def _value(row: Row) -> Upload:
-    id_, connection, state, reason, name, size, received, cursor, done, summary, events, tries, expires_at, created, began, finished = row
+    (
+        id_,
+        connection,
+        state,
+        reason,
+        name,
+        size,
+        received,
+        place,
+        cursor,
+        done,
+        summary,
+        events,
+        tries,
+        expires_at,
+        created,
+        began,
+        finished,
+    ) = row
     return Upload(
         id=id_,
         connection=connection,
@@ -76,6 +95,7 @@ def _value(row: Row) -> Upload:
         name=name,
         size=size,
         received=received,
+        place=place,
         cursor=None if cursor is None else msgspec.json.decode(cursor),
         done=done,
         kinds=msgspec.json.decode(summary, type=dict[str, Kind]),
@@ -132,9 +152,10 @@ def described(database: Database, id_: str, name: str, size: int | None) -> bool
     return bool(database.rows(sql, (name, size, id_)))
 
 
-def received(database: Database, id_: str, so_far: int) -> bool:
-    """Note how much of the file is here; False where it is not awaited any more."""
-    return bool(database.rows("UPDATE upload SET received = ? WHERE id = ? AND state = 'awaited' RETURNING 1", (so_far, id_)))
+def received(database: Database, id_: str, so_far: int, place: str) -> bool:
+    """Note how much of the file is where; False where it is not awaited any more."""
+    sql = "UPDATE upload SET received = ?, place = ? WHERE id = ? AND state = 'awaited' RETURNING 1"
+    return bool(database.rows(sql, (so_far, place, id_)))
 
 
 def queue(database: Database, id_: str) -> bool:
@@ -143,10 +164,15 @@ def queue(database: Database, id_: str) -> bool:
     return bool(database.rows(sql, (id_,)))
 
 
-def rescue(database: Database, id_: str | None = None) -> int:
-    """Queue again what ran in a process that is gone, all or one; gives how many there were."""
-    which, values = ("1 = 1", ()) if id_ is None else ("id = ?", (id_,))
+def rescue(database: Database, place: str, id_: str | None = None) -> int:
+    """Queue again what lies at a place and ran in a process that is gone, all or one; gives how many there were."""
+    which, values = ("place = ?", (place,)) if id_ is None else ("place = ? AND id = ?", (place, id_))
     return len(database.rows(f"UPDATE upload SET state = 'queued' WHERE state = 'running' AND {which} RETURNING 1", values))
+
+
+def adopt(database: Database, place: str) -> None:
+    """Say where files lie that have no place yet: the database was copied from that of a daemon alone, whose folder this is."""
+    database.rows("UPDATE upload SET place = ? WHERE place = '' AND state IN ('awaited', 'queued', 'running')", (place,))
 
 
 def put_back(database: Database, id_: str) -> bool:
@@ -155,17 +181,17 @@ def put_back(database: Database, id_: str) -> bool:
     return bool(database.rows(f"{sql} RETURNING 1", (id_,)))
 
 
-def claim(database: Database, now: int, most: int) -> Upload | None:
-    """Begin the oldest that is queued, one of each user at a time and `most` of all."""
+def claim(database: Database, place: str, now: int, most: int) -> Upload | None:
+    """Begin the oldest at a place that is queued, one of each user at a time and `most` of all there."""
     sql = (
         "UPDATE upload SET state = 'running', tries = tries + 1, began_at = COALESCE(began_at, ?), "
         "after_position = COALESCE(after_position, (SELECT position FROM stream WHERE id = ?)) "
         "WHERE id = (SELECT u.id FROM upload u JOIN connection c ON c.number = u.connection WHERE u.state = 'queued' "
-        "AND (SELECT count(*) FROM upload WHERE state = 'running') < ? AND NOT EXISTS ("
+        "AND u.place = ? AND (SELECT count(*) FROM upload WHERE state = 'running' AND place = ?) < ? AND NOT EXISTS ("
         'SELECT 1 FROM upload r JOIN connection d ON d.number = r.connection WHERE r.state = \'running\' AND d."user" = c."user") '
         f"ORDER BY u.created_at, u.id LIMIT 1) AND state = 'queued' RETURNING {_COLUMNS}"
     )
-    rows = database.rows(sql, (now, STREAM, most))
+    rows = database.rows(sql, (now, STREAM, place, place, most))
     return _value(rows[0]) if rows else None
 
 

@@ -26,7 +26,8 @@ def listed(database: Database) -> list[Known]:
 
 def add(database: Database, known_answer: Sealed, now: int) -> None:
     """Note that this key seals from now on."""
-    VaultKey.insert(key_id=known_answer.key_id, known_answer=known_answer.blob, created_at=now).execute(database)
+    row = VaultKey.insert(key_id=known_answer.key_id, known_answer=known_answer.blob, created_at=now)
+    row.on_conflict_ignore().execute(database)  # another daemon starts with it, too
 
 
 def rotation_begun(database: Database, key_id: str, now: int) -> None:

@@ -61,6 +61,10 @@ class Opens(Protocol):
 class Files(Protocol):
     """Where the files lie."""
 
+    @property
+    def place(self) -> str:
+        """What tells it from those of other hosts."""
+
     def path(self, connection: str, upload: str) -> Path:
         """Where one lies."""
 
@@ -112,7 +116,7 @@ class Imports:
                 await self.storage.write(uploads.put_back, id_)
                 self._left.discard(id_)
             while len(self._running) < AT_ONCE and not self.short():
-                upload = await self.storage.write(uploads.claim, self.clock.now(), AT_ONCE)
+                upload = await self.storage.write(uploads.claim, self.files.place, self.clock.now(), AT_ONCE)
                 if upload is None:
                     return
                 task = asyncio.ensure_future(self._run(upload))
@@ -255,7 +259,7 @@ class Imports:
         current = await self.storage.read(uploads.by_id, upload.id)
         if current is None or current.tries >= TRIES:
             return False
-        await self.storage.write(uploads.rescue, upload.id)
+        await self.storage.write(uploads.rescue, self.files.place, upload.id)
         return True
 
     async def _end(self, import_: _Import, state: Ending, reason: str) -> None:

@@ -11,12 +11,14 @@ from daemon.store.conftest import PORTABLE
 from daemon.store.inbox_contract import arrival, furnish
 from daemon.store.world import LEASE, NOW, SECOND, Book, connect, encode, occur, signed_in, upsert
 
+from oo_daemon.host import HostClock
 from oo_daemon.store import (
     accept,
     audit,
     budgets,
     connections,
     credentials,
+    duties,
     erasures,
     export,
     flows,
@@ -29,6 +31,7 @@ from oo_daemon.store import (
     runs,
     schedule,
     sealed,
+    storage,
     subscriptions,
     uploads,
     uses,
@@ -291,14 +294,15 @@ def test_uploads(book: Book) -> None:
         made = {"connection": number, "expires_at": NOW + HOUR, "name": "", "size": None, "now": NOW}
         uploads.add(database, id_="u1", ticket_hash=b"t", **made)  # type: ignore[arg-type]  # a dict has one type of values
         assert uploads.described(database, "u1", "export.zip", 10)
-        assert uploads.received(database, "u1", 10)
+        assert uploads.received(database, "u1", 10, "here")
         assert uploads.queue(database, "u1")
-        claimed = uploads.claim(database, NOW, 1)
+        claimed = uploads.claim(database, "here", NOW, 1)
         assert claimed is not None
         assert uploads.put_back(database, "u1")
-        assert uploads.claim(database, NOW, 1) is not None
-        assert uploads.rescue(database) == 1
-        assert uploads.claim(database, NOW, 1) is not None
+        assert uploads.claim(database, "here", NOW, 1) is not None
+        assert uploads.rescue(database, "there") == 0
+        assert uploads.rescue(database, "here") == 1
+        assert uploads.claim(database, "here", NOW, 1) is not None
         assert uploads.new_events(database, "u1") == {}
         assert uploads.end(database, "u1", "done", "", NOW)
         uploads.summed(database, "u1", {"sample": Kind(records=3, events=2)}, 2)
@@ -349,6 +353,50 @@ def test_an_erasure(book: Book) -> None:
         (done,) = erasures.listed(database)
         assert (done.state, done.counts) == ("done", {"outbox": 2, "object": 1, "occurrence": 1, "delivery": 1})
         assert jobs.latest(database, "revoke", connection.number) is None
+
+
+def test_duties(book: Book) -> None:
+    """Whoever has taken one keeps it until it runs out or is left; one that is kept absurdly long does not stand."""
+    with book.transaction() as database:
+        assert duties.take(database, "tidy", "one", NOW, NOW + LEASE)
+        assert duties.take(database, "tidy", "one", NOW + 1, NOW + 1 + LEASE)
+        assert not duties.take(database, "tidy", "two", NOW + LEASE, NOW + 2 * LEASE)
+        assert duties.take(database, "tidy", "two", NOW + 1 + LEASE, NOW + 1 + 2 * LEASE)
+        assert duties.take(database, "tidy", "one", NOW - 9 * LEASE, NOW - 8 * LEASE), "the clock was set back"
+        duties.leave(database, "one")
+        assert duties.take(database, "tidy", "three", NOW, NOW + LEASE)
+
+
+def test_clocks(book: Book) -> None:
+    """On a server it is known by how much ours is ahead; a file has no clock of its own."""
+    clock = HostClock()
+    ahead = probe.ahead(book.database, lambda: clock.now() + 7 * SECOND)
+    assert ahead == 0 if book.database.dialect == "sqlite" else 6 * SECOND < ahead < 8 * SECOND
+
+
+def test_a_batch_that_is_made_inside(book: Book) -> None:
+    """Its connection is made in the same transaction, or looked at and held."""
+    with book.transaction() as database:
+        made = storage.accepting(
+            database, lambda database: Batch(connection=connect(database), observed_at=NOW, drafts=[upsert("n")]), encode
+        )
+        assert made.events == 1
+        (connection,) = connections.listed(database)
+        assert connections.held(database, connection.number) == connection
+
+
+def test_what_was_confirmed_is_finished_elsewhere(book: Book) -> None:
+    """Once: of those who would finish it one gets it, and one who confirms again changes nothing."""
+    with book.transaction() as database:
+        furnish(database)
+    pending(book, "f1")
+    with book.transaction() as database:
+        assert flows.confirm(database, "f1", NOW)
+        assert not flows.confirm(database, "f1", NOW)
+        assert [each.id for each in flows.confirmed(database, NOW)] == ["f1"]
+        assert flows.answer(database, "f1", NOW) is not None
+        assert flows.answer(database, "f1", NOW) is None
+        assert flows.confirmed(database, NOW) == []
 
 
 # --- which there are -----------------------------------------------------------------------------------------------------

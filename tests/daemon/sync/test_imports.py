@@ -235,7 +235,7 @@ async def test_the_daemon_dies_anywhere(world: World, write: int, monkeypatch: p
     monkeypatch.undo()
     monkeypatch.setattr(oo_apple_health.connector, "STRIDE", 20_000)
     monkeypatch.setattr("oo_apple_health.records.CHUNK", 16_384)
-    await world.storage.write(uploads.rescue)
+    await world.storage.write(uploads.rescue, "")
     world.begin()
     await world.work()
     done = await world.now(upload)
@@ -338,10 +338,10 @@ async def test_erasing_stops_it(world: World) -> None:
 async def test_files_of_one_user_wait_for_each_other(world: World) -> None:
     """Oldest first; those of another user do not wait for them."""
     first, second, other = await world.hand_in(), await world.hand_in(), await world.hand_in(user="grace")
-    claimed = [await world.storage.write(uploads.claim, 1, 2) for _ in range(3)]
+    claimed = [await world.storage.write(uploads.claim, "", 1, 2) for _ in range(3)]
     assert [each and each.id for each in claimed] == [first.id, other.id, None]
     await world.storage.write(uploads.end, first.id, "done", "", 1)
-    claim = await world.storage.write(uploads.claim, 1, 2)
+    claim = await world.storage.write(uploads.claim, "", 1, 2)
     assert claim is not None
     assert claim.id == second.id
 

@@ -63,6 +63,7 @@ STATEMENTS = (
         return_to TEXT NOT NULL, account_found TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, connection TEXT,
         proved TEXT NOT NULL DEFAULT '', device {int} NOT NULL DEFAULT 0, poll_at {int},
         created_at {int} NOT NULL, expires_at {int} NOT NULL)""",
+    "CREATE INDEX flow_confirmed ON flow (expires_at) WHERE status = 'confirmed'",
     "CREATE INDEX flow_to_poll ON flow (poll_at) WHERE poll_at IS NOT NULL",
     # A person's time on their own page, in one browser, from a one-use link on.
     """CREATE TABLE visit (
@@ -125,6 +126,8 @@ STATEMENTS = (
         id {int} NOT NULL PRIMARY KEY, epoch {int} NOT NULL, position {int} NOT NULL,
         events {int} NOT NULL DEFAULT 0, bytes {int} NOT NULL DEFAULT 0)""",
     "INSERT INTO stream (id, epoch, position) VALUES (0, 1, 0)",
+    # What one of several daemons does for all, and who that is for a while.
+    "CREATE TABLE duty (name TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, until {int} NOT NULL)",
     """CREATE TABLE outbox (
         position {int} NOT NULL PRIMARY KEY, stream {int} NOT NULL, connection {int} NOT NULL, "user" TEXT NOT NULL, type TEXT NOT NULL,
         "key" TEXT, body {blob} NOT NULL, accepted_at {int} NOT NULL)""",
@@ -155,7 +158,7 @@ STATEMENTS = (
     """CREATE TABLE upload (
         id TEXT NOT NULL PRIMARY KEY, connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE,
         ticket_hash {blob} NOT NULL UNIQUE, expires_at {int} NOT NULL,
-        state TEXT NOT NULL, reason TEXT NOT NULL, name TEXT NOT NULL, size {int}, received {int} NOT NULL,
+        state TEXT NOT NULL, reason TEXT NOT NULL, name TEXT NOT NULL, size {int}, received {int} NOT NULL, place TEXT NOT NULL DEFAULT '',
         "cursor" TEXT, done {int} NOT NULL, summary TEXT NOT NULL, events {int} NOT NULL, after_position {int}, tries {int} NOT NULL,
         created_at {int} NOT NULL, began_at {int}, finished_at {int})""",
     "CREATE INDEX upload_by_connection ON upload (connection, created_at)",
