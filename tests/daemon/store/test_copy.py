@@ -32,7 +32,7 @@ def original(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
         furnish(database)
         for number in range(3):
             connection = connect(database, f"c{number}")
-            drafts = [upsert(f"n{each}", "ä€\N{GRINNING FACE}") for each in range(100)] + [occur(f"o{each}", day=3) for each in range(20)]
+            drafts = [upsert(f"n{each}", "ä€\N{GRINNING FACE}") for each in range(100)] + [occur(f"o{each}") for each in range(20)]
             accept.accept(database, accept.Batch(connection=connection, observed_at=NOW, drafts=[*drafts, occur("o")]), encode)
             accept.accept(database, accept.Batch(connection=connection, observed_at=NOW, drafts=[delete("n1")]), encode)
             credentials.put(database, connection.number, 1, Sealed(key_id="k", blob=b"\x00\xff"), NOW + SECOND)
