@@ -71,7 +71,8 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase, Database):
         )
 
     def _connect(self) -> psycopg.Connection[Row]:
-        connection: psycopg.Connection[Row] = super()._connect()  # type: ignore[misc]  # peewee leaves it untyped
+        # Not by peewee's own way, which would leave one behind that breaks just then.
+        connection: psycopg.Connection[Row] = psycopg.connect(self.database, autocommit=True, **self.connect_params)
         connection.prepared_max = STATEMENTS
         try:
             if not self.forgetful:
