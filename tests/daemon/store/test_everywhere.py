@@ -31,7 +31,6 @@ from oo_daemon.store import (
     runs,
     schedule,
     sealed,
-    storage,
     subscriptions,
     uploads,
     uses,
@@ -374,14 +373,10 @@ def test_clocks(book: Book) -> None:
     assert ahead == 0 if book.database.dialect == "sqlite" else 6 * SECOND < ahead < 8 * SECOND
 
 
-def test_a_batch_that_is_made_inside(book: Book) -> None:
-    """Its connection is made in the same transaction, or looked at and held."""
+def test_a_connection_is_held(book: Book) -> None:
+    """It is looked at, and nobody else changes it until the commit."""
     with book.transaction() as database:
-        made = storage.accepting(
-            database, lambda database: Batch(connection=connect(database), observed_at=NOW, drafts=[upsert("n")]), encode
-        )
-        assert made.events == 1
-        (connection,) = connections.listed(database)
+        connection = connect(database)
         assert connections.held(database, connection.number) == connection
 
 
