@@ -136,6 +136,22 @@ async def stranger() -> dict[str, Any]:
     }
 
 
+async def imported() -> dict[str, Any]:
+    """Hand in an export, and look at how the process that reads it is scheduled."""
+    record = '<Record type="HKQuantityTypeIdentifierStepCount" sourceName="phone" unit="count" startDate="{0}" endDate="{0}" value="7"/>'
+    times = (f"2024-{number % 12 + 1:02}-{number % 28 + 1:02} 08:{number // 60 % 60:02}:{number % 60:02} +0000" for number in range(20_000))
+    export = f'<HealthData locale="en">{"".join(map(record.format, times))}</HealthData>'.encode()
+    main, niceness = shown("MainPID")["MainPID"], set()
+    async with Client(SOCKET) as client:
+        made = await client.await_upload(provider="apple_health", user="grace", name="export.xml", size=len(export))
+        await client.send_upload(made.upload.id, export, offset=0)
+        while (found := await client.upload(made.upload.id)).state in {"queued", "running"}:
+            with contextlib.suppress(OSError):
+                for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+                    niceness.add(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16]))
+    return {"state": found.state, "records": found.records, "nicest": max(niceness)}
+
+
 async def restarts() -> dict[str, Any]:
     """Restart the service again and again while people ask; count who was turned away, and the longest wait."""
     loop = asyncio.get_running_loop()
@@ -250,6 +266,7 @@ async def main() -> None:
     told = await sandbox()
     seen["life"] = await life(told)
     seen["stranger"] = await stranger()
+    seen["imported"] = await imported()
     seen["encrypted"] = await key("root.cred")
     seen["unit"] = shown("NRestarts", "Result", "ActiveState", "StatusText", "User")
     run("systemctl", "start", "oo-integrations-backup.service")

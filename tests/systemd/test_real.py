@@ -150,6 +150,11 @@ def test_a_strangers_plugin_lives_under_it_too(seen: dict[str, Any]) -> None:
     assert "refresh_token" in found["revoked"]
 
 
+def test_who_reads_a_file_lets_the_daemon_go_first(seen: dict[str, Any]) -> None:
+    """The process that reads an import may make itself nicer, under the same filter."""
+    assert seen["imported"] == {"state": "done", "records": 20_000, "nicest": 10}
+
+
 @pytest.mark.rows("C4")
 def test_the_key_is_a_credential_encrypted_or_plain(seen: dict[str, Any]) -> None:
     """The daemon has its key from systemd, which opens the file sealed to this host; installed again with a plain one, it has the same."""
