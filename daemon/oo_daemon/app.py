@@ -87,7 +87,7 @@ from oo_daemon.privacy.audit import Audit
 from oo_daemon.privacy.deletions import DeletionLog
 from oo_daemon.privacy.erase import Erasures
 from oo_daemon.privacy.export import Export
-from oo_daemon.reader import Process
+from oo_daemon.reader_process import Process
 from oo_daemon.registry import Registry, discover
 from oo_daemon.store import consumers, credentials, inbox, jobs, lock, probe, runs, schedule, uploads
 from oo_daemon.store.accept import event_id

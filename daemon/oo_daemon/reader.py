@@ -1,18 +1,18 @@
 """The reader: the process in which a file that somebody handed in is read, so that the daemon goes on answering meanwhile.
 
-It has no key, no database and no network to speak of; it is told by the daemon which file to read and says what it finds. It makes the
-events, too: what merely occurred has no earlier revision, so that its bytes are known before the database is asked.
+It has no key, no database and no network to speak of, and imports nothing that would need one; it is told by the daemon which file to read
+and says what it finds. It makes the events, too: what merely occurred has no earlier revision, so that its bytes are known before the
+database is asked.
 """
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import io
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,28 +20,23 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
-from oo_daemon.connections.guest import sentence
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import discover
-from oo_daemon.store.accept import DAY_KEY, OCCURRED, Day, Draft, event_id
+from oo_daemon.store.values import DAY_KEY, OCCURRED, Day, Draft, event_id
 from oo_daemon.sync import frames
-from oo_daemon.sync.frames import Asks, Frame, Known, Order, Place, Things, Wrong
-from oo_daemon.sync.imports import ReaderDied
-from oo_sdk import Checkpoint, Connector, ConnectorBug, Event, Occurrences, Takes, Told, Unreadable, Upload
+from oo_daemon.sync.frames import PIPE, Asks, Frame, Known, Order, Place, Things, Wrong
+from oo_sdk import Checkpoint, Connector, ConnectorBug, ConnectorError, Event, Occurrences, Takes, Told, Unreadable, Upload
 
 DAY = 86_400
 #: Bytes of events in one frame.
 HEAVY = 2 * 1024 * 1024
 NICENESS = 10
+#: Longest sentence (characters) that is told of a file.
+LONGEST = 500
 #: Types of which the reader keeps what is known: they follow on each other, but for those that belong together.
 MET = 8
-PIPE: Final = 1024 * 1024
 _NONE: Final[frozenset[bytes]] = frozenset()
-#: Largest frame (bytes): a few megabytes of events, and their keys.
-LARGEST_FRAME: Final = 64 * 1024 * 1024
-#: What the reader is given of our environment: none of our secrets.
-ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
 
 class Watched(io.FileIO):
@@ -54,63 +49,6 @@ class Watched(io.FileIO):
         count = super().readinto(buffer)  # type: ignore[arg-type]  # whatever a file reads into
         self.reached = self.tell()
         return count
-
-
-@dataclass(slots=True)
-class Process:
-    """A reader as the daemon has it. Its pipe ends with us: where the daemon is killed, it ends at its next word."""
-
-    process: asyncio.subprocess.Process
-
-    @classmethod
-    async def open(cls, order: Order) -> Process:
-        """Start one. Raises `OSError`."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "oo_daemon.reader",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # a traceback may quote the file
-            limit=PIPE,
-            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        )
-        assert process.stdin is not None
-        with suppress(ConnectionError):  # it died already: reading will say so
-            process.stdin.write(frames.encode(order))
-            await process.stdin.drain()
-        return cls(process)
-
-    async def frames(self) -> AsyncGenerator[Frame, None]:
-        """What it says. Raises `ReaderDied`."""
-        out = self.process.stdout
-        assert out is not None
-        try:
-            while True:
-                size = int.from_bytes(await out.readexactly(4))
-                if size > LARGEST_FRAME:
-                    raise ReaderDied
-                frame = frames.decode(await out.readexactly(size))
-                yield frame
-                if isinstance(frame, Wrong) or (isinstance(frame, Place) and frame.cursor is None):
-                    return
-        except asyncio.IncompleteReadError:
-            raise ReaderDied from None
-
-    async def answer(self, known: Known) -> None:
-        """Say what it asked for."""
-        assert self.process.stdin is not None
-        with suppress(ConnectionError):  # it died: reading on will say so
-            self.process.stdin.write(frames.encode(known))
-            await self.process.stdin.drain()
-
-    async def kill(self) -> None:
-        """End it, and wait."""
-        with suppress(ProcessLookupError):
-            self.process.kill()
-        await self.process.wait()
-        # Python 3.11 leaves the pipes to the collector otherwise, which complains.
-        self.process._transport.close()  # type: ignore[attr-defined]  # asyncio's own, without a public way to it
 
 
 #: What a reading says, and what it is told where it asks.
@@ -147,7 +85,9 @@ class Reading:
         """Everything that is to be said of the file. Where it asks, it is to be sent the answer."""
         order = self.order
         provider = order.connection.provider
-        connector = discover(enabled=order.enabled, settings={provider: order.settings}, sandboxes=False).connectors.get(provider)
+        connector = discover(enabled=order.enabled, settings={provider: order.settings}, sandboxes=False, only=provider).connectors.get(
+            provider
+        )
         if connector is None or not isinstance(connector, Takes):
             yield Wrong("connector", f"the connector {provider} is not loaded, or takes no files: see `oo plugins`")
             return
@@ -158,9 +98,9 @@ class Reading:
                 yield from self._told(connector, told)
         except Unreadable as wrong:
             yield from self._some()
-            yield Wrong("file", sentence(wrong))
+            yield Wrong("file", _sentence(wrong))
         except Exception as error:  # a guest's own
-            yield Wrong("connector", sentence(error) if isinstance(error, ConnectorBug) else type(error).__name__)
+            yield Wrong("connector", _sentence(error) if isinstance(error, ConnectorBug) else type(error).__name__)
         else:
             yield from self._some()
             yield Place(None, upload.size)
@@ -252,6 +192,10 @@ class Reading:
         if self.months:
             yield Things(self.days, self.drafts, {type_: dict(months) for type_, months in self.months.items()})
             self.days, self.drafts, self.months, self.count, self.weight = [], [], {}, 0, 0
+
+
+def _sentence(error: ConnectorError) -> str:
+    return str(error).encode(errors="replace").decode().replace("\0", "")[:LONGEST]
 
 
 def _keys(side_by_side: bytes) -> Iterator[bytes]:

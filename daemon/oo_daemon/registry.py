@@ -113,6 +113,7 @@ def discover(
     aside: Mapping[str, str] = MappingProxyType({}),
     loading: Callable[[str], AbstractContextManager[None]] = lambda key: nullcontext(),
     sandboxes: bool = True,
+    only: str = "",
     found: Iterable[EntryPoint] | None = None,
 ) -> Registry:
     """Find, load and ask every plugin. Never raises for a plugin's sake.
@@ -120,7 +121,8 @@ def discover(
     `enabled` names strangers' distributions; `settings` holds the table `[connectors.{id}]` of each connector, `sinks` the table
     `[sinks.{id}]` of each sink that is to run, `key_sources` those of key sources; `aside` names plugins that have too many strikes, by
     their keys, with the reason: they are not even imported. `loading` is held while a plugin's code runs. Without `sandboxes` nobody is
-    asked for any: each brings a web server along. `found` stands in for the installed entry points in tests.
+    asked for any: each brings a web server along. `only` is the one connector that is wanted: of ours nothing else is imported then.
+    `found` stands in for the installed entry points in tests.
     """
     allowed = {_normal(name) for name in enabled} | {OURS}
     connectors: dict[str, Connector] = {}
@@ -136,6 +138,8 @@ def discover(
         if _normal(plugin.distribution) not in allowed:
             reason = f'add "{plugin.distribution}" to plugins.enabled to load it'
             plugins.append(replace(plugin, state="disabled", reason=reason))
+            continue
+        if only and _normal(plugin.distribution) == OURS and point.name != only:
             continue
         if plugin.key in aside:
             plugins.append(replace(plugin, state="quarantined", reason=aside[plugin.key], struck=True))

@@ -87,6 +87,13 @@ def test_what_is_installed() -> None:
     assert "todoist" in registry.sandboxes
 
 
+def test_only_one_is_wanted() -> None:
+    """Of ours nothing else is loaded: what is called by a connector's id brings it."""
+    for id_ in discover().connectors:
+        found = discover(only=id_)
+        assert ([*found.connectors], [plugin.name for plugin in found.plugins if plugin.state == "loaded"]) == ([id_], [id_])
+
+
 def test_without_sandboxes(site: Site) -> None:
     """Who has no use for sandboxes asks nobody for one: they bring web servers along."""
     site.install(HEAD + "@hookimpl\ndef oo_connectors():\n    return []\n\n@hookimpl\ndef oo_sandboxes():\n    raise AssertionError")

@@ -16,7 +16,7 @@ from journeys.house import House, served
 from journeys.test_console import free_port
 from playwright.async_api import Browser, Page, Route, expect
 
-from oo_daemon.reader import Process
+from oo_daemon.reader_process import Process
 from oo_daemon.sync.frames import Order
 from oo_todoist.sandbox import TodoistSandbox
 from oo_vault import create_key_file

@@ -15,8 +15,7 @@ from google.protobuf.message import EncodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from oo_daemon.ports import SECOND, micros
-from oo_daemon.store.accept import DELETED, OCCURRED, Draft, event_ids, tombstone_digest
-from oo_daemon.store.connections import Connection
+from oo_daemon.store.values import DELETED, OCCURRED, Connection, Draft, event_ids, tombstone_digest
 from oo_sdk import Change, Connector, ConnectorBug, Event, Unreadable, cloudevents, events
 from oo_sdk.events import NormalizedEvent
 from oo_sdk.stored import drop_undeclared, undeclared

@@ -13,51 +13,45 @@ from hashlib import blake2b
 from itertools import chain, islice, repeat
 from typing import Protocol, TypeAlias, TypeVar
 
-import msgspec
-
-from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
+from oo_daemon.store.values import (
+    DAY_KEY,
+    DELETED,
+    OCCURRED,
+    UPSERTED,
+    Connection,
+    Day,
+    Draft,
+    event_id,
+    event_ids,
+    tombstone_digest,
+)
+
+__all__ = [
+    "DAY_KEY",
+    "DELETED",
+    "OCCURRED",
+    "UPSERTED",
+    "Accepted",
+    "Batch",
+    "Day",
+    "Draft",
+    "Encode",
+    "Mark",
+    "Sweep",
+    "accept",
+    "event_id",
+    "event_ids",
+    "known_days",
+    "tombstone_digest",
+]
 
 T = TypeVar("T")
 
-UPSERTED, DELETED, OCCURRED = 1, 2, 3
 STREAM = 0
 #: Keys in one look-up. SQLite takes 32,766 parameters, PostgreSQL 65,535.
 LOOK_UP = 500
-#: Bytes of a key among those of its type and day, the first of the event's id: of 10,000 in a day, two are equal in one of 4 x 10^11 days.
-DAY_KEY = 8
-
-
-@dataclass(slots=True, kw_only=True)
-class Draft:
-    """An event before it has a revision, an id and a position. Nobody changes one; it is not frozen, since that makes making it dear."""
-
-    type: str
-    key: str  #: what it is the same by, within connection and type
-    subject: str  #: the provider's id of the thing; the key, where it can change
-    change: int
-    digest: bytes  #: of change and payload: an equal one is no change
-    at: int | None = None  #: when it happened, as the provider says
-    version: str = ""
-    order: int | None = None
-    payload_type: str = ""  #: type URL
-    payload: bytes = b""
-    keep_key_until: int | None = None  #: for OCCURRED; None: as long as the connection lives
-
-
-class Day(msgspec.Struct, array_like=True):
-    """What occurred on one day, of one type, by the thousand, as in an import: known by keys that lie together.
-
-    The day follows from what occurred, and is always the same. Since what occurred has one revision, its events are bytes already.
-    """
-
-    type: str
-    day: int  #: since 1970
-    keys: bytes  #: `DAY_KEY` of each
-    events: list[bytes]
-
-
 #: (connection, draft, event id, revision, observed at) → the event as bytes.
 Encode: TypeAlias = Callable[[Connection, Draft, str, int, int], bytes]
 
@@ -123,24 +117,6 @@ class _Outcome:
 
 
 _INTO_OUTBOX = 'INSERT INTO outbox (position, stream, connection, "user", type, "key", body, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
-
-
-def event_id(connection: str, type_: str, key: str, revision: int) -> str:
-    """The id of an event: the same data twice gives the same id, on any machine, for as long as the connection lives."""
-    hasher = event_ids(connection, type_)
-    for part in (key, str(revision)):
-        hasher.update(_with_length(part))
-    return hasher.hexdigest()
-
-
-def event_ids(connection: str, type_: str) -> blake2b:
-    """What the ids of all events of a type begin with."""
-    return blake2b(_with_length(connection) + _with_length(type_), digest_size=16)
-
-
-def _with_length(part: str) -> bytes:
-    data = part.encode()
-    return len(data).to_bytes(4) + data
 
 
 def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
@@ -390,8 +366,3 @@ def _gone(database: Database, number: int, sweep: Sweep, generation: int) -> lis
         (number, *sweep.types, generation, UPSERTED, *parts, sweep.limit),
     )
     return [Draft(type=type_, key=key, subject=key, change=DELETED, digest=tombstone_digest()) for type_, key in gone]
-
-
-def tombstone_digest() -> bytes:
-    """The digest of every deletion: one deletion after another is no change."""
-    return blake2b(bytes([DELETED]), digest_size=16).digest()

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 
 from oo_daemon.store.database import Database, Row
 from oo_daemon.store.errors import LeaseLost
-
-State = Literal["active", "needs_sign_in", "paused", "revoking", "disconnected", "erasing"]
-
-
-class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is linked to what. `number` is the store's own; `id` is random and what others see."""
-
-    number: int
-    id: str
-    user: str
-    provider: str
-    account: str
-    registration: str | None
-    state: State
-    reason: str  #: why it is not active, for people
-    provider_account: str  #: the provider's own id of the account
-    label: str  #: how the person knows the account
-    scopes: tuple[str, ...]
-    meta: Mapping[str, Any]
-    created_at: int
-    changed_at: int
-    version: int
+from oo_daemon.store.values import Connection as Connection
+from oo_daemon.store.values import State as State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

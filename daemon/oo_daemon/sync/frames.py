@@ -6,11 +6,12 @@ from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 import msgspec
 
-from oo_daemon.store.accept import Day, Draft
-from oo_daemon.store.connections import Connection
+from oo_daemon.store.values import Connection, Day, Draft
 
 #: Things in one frame, and with that in one transaction.
 MOST: Final = 500
+#: Bytes that may lie in the pipe.
+PIPE: Final = 1024 * 1024
 
 
 class Order(msgspec.Struct, array_like=True):

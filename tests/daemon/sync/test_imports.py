@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,7 +26,8 @@ from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.uploads import Files, Uploads
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
-from oo_daemon.reader import Process, Reading
+from oo_daemon.reader import Reading
+from oo_daemon.reader_process import Process
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections, outbox, uploads
 from oo_daemon.store.errors import CannotStore
@@ -397,3 +400,16 @@ async def test_a_real_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     assert sorted(world.told()) == sorted(expected)
     assert opened[0].process.returncode not in {None, 0}  # asyncio says 255 where another was quicker to ask the system
     assert len(opened) == 2
+
+
+def test_a_reader_is_small() -> None:
+    """The process that reads a file has no part of ours that would need a database, a network or a key."""
+    said = subprocess.run(
+        [sys.executable, "-c", "import oo_daemon.reader, oo_apple_health, sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name.partition(".")[0] for name in said.stdout.split()}
+    assert "oo_apple_health" in loaded
+    assert loaded.isdisjoint({"peewee", "apsw", "aiohttp", "nacl", "oo_vault", "apscheduler"})

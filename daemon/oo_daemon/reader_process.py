@@ -1,0 +1,77 @@
+"""The reader as the daemon has it: a process, and a pipe to it and one back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from oo_daemon.sync import frames
+from oo_daemon.sync.frames import PIPE, Frame, Known, Order, Place, Wrong
+from oo_daemon.sync.imports import ReaderDied
+
+#: Largest frame (bytes): a few megabytes of events, and their keys.
+LARGEST_FRAME: Final = 64 * 1024 * 1024
+#: What the reader is given of our environment: none of our secrets.
+ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+
+
+@dataclass(slots=True)
+class Process:
+    """A reader as the daemon has it. Its pipe ends with us: where the daemon is killed, it ends at its next word."""
+
+    process: asyncio.subprocess.Process
+
+    @classmethod
+    async def open(cls, order: Order) -> Process:
+        """Start one. Raises `OSError`."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "oo_daemon.reader",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # a traceback may quote the file
+            limit=PIPE,
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        )
+        assert process.stdin is not None
+        with suppress(ConnectionError):  # it died already: reading will say so
+            process.stdin.write(frames.encode(order))
+            await process.stdin.drain()
+        return cls(process)
+
+    async def frames(self) -> AsyncGenerator[Frame, None]:
+        """What it says. Raises `ReaderDied`."""
+        out = self.process.stdout
+        assert out is not None
+        try:
+            while True:
+                size = int.from_bytes(await out.readexactly(4))
+                if size > LARGEST_FRAME:
+                    raise ReaderDied
+                frame = frames.decode(await out.readexactly(size))
+                yield frame
+                if isinstance(frame, Wrong) or (isinstance(frame, Place) and frame.cursor is None):
+                    return
+        except asyncio.IncompleteReadError:
+            raise ReaderDied from None
+
+    async def answer(self, known: Known) -> None:
+        """Say what it asked for."""
+        assert self.process.stdin is not None
+        with suppress(ConnectionError):  # it died: reading on will say so
+            self.process.stdin.write(frames.encode(known))
+            await self.process.stdin.drain()
+
+    async def kill(self) -> None:
+        """End it, and wait."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+        # Python 3.11 leaves the pipes to the collector otherwise, which complains.
+        self.process._transport.close()  # type: ignore[attr-defined]  # asyncio's own, without a public way to it
