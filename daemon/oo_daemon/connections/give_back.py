@@ -17,6 +17,7 @@ from oo_daemon.connections.transport import Transport
 from oo_daemon.ports import SECOND, Clock, Guests
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections, flows
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.flows import SignIn
 from oo_daemon.store.storage import Storage
 from oo_sdk import Context, Log, SignInAgain
@@ -42,7 +43,12 @@ class GiveBack:
 
     async def tick(self) -> None:
         """Try each that is left, once."""
-        now = self.clock.now()
+        try:
+            await self._round(self.clock.now())
+        except CannotStore as fault:
+            self.log.warning("give_back_failed", reason=str(fault))  # what is left is tried with the next tick
+
+    async def _round(self, now: int) -> None:
         for sign_in in await self.storage.read(flows.left, now):
             if await self._done(sign_in) or sign_in.created_at + _KEPT <= now:
                 await self.storage.write(flows.let_go, sign_in.id)

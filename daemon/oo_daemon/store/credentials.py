@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from oo_daemon.store import connections
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
+from oo_daemon.store.leases import taking
 from oo_vault import CredentialGone, CredentialRow, Intent, LeaseLost, Sealed, VersionMoved
 from oo_vault.credential import State
 
@@ -148,8 +149,8 @@ class CredentialRows:
         """Take the lease and give its new fence; None while another owner's stands."""
 
         def take(database: Database) -> int | None:
-            at = now()
-            return lease(database, connection, owner, at, at + length)
+            with taking(now, length) as (at, until):
+                return lease(database, connection, owner, at, until)
 
         return await self._storage.write(take)
 

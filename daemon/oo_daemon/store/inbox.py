@@ -190,6 +190,16 @@ def put_back(database: Database, delivery: Claimed, at: int, reason: str, *, cou
     )
 
 
+def set_back(database: Database, now: int, by: int) -> int:
+    """Have what waits for its next try wait no longer because the clock was ahead by so much. Gives how many there were."""
+    rows = database.rows(
+        "UPDATE delivery SET next_try_at = CASE WHEN next_try_at > ? THEN next_try_at - ? ELSE 0 END "
+        "WHERE state = 'received' AND next_try_at > ? RETURNING number",
+        (by, by, now),
+    )
+    return len(rows)
+
+
 def give_up(database: Database, delivery: Claimed, now: int, reason: str, *, forget: bool) -> None:
     """It is dead; `forget` drops its body, which else is kept for a replay. Raises `LeaseLost`."""
     body = "headers = '{}', body = NULL, " if forget else ""

@@ -147,6 +147,17 @@ def put_off(database: Database, job: Job, next_try_at: int, reason: str) -> None
     _fenced(database, sql, job, next_try_at, reason)
 
 
+def set_back(database: Database, now: int, by: int) -> int:
+    """Plan anew what was planned while the clock was ahead by so much: each waits as long as it would have. Gives how many there were."""
+    rows = database.rows(
+        "UPDATE job SET next_try_at = next_try_at - ?, tried_at = tried_at - ?, "
+        "created_at = CASE WHEN created_at > ? THEN created_at - ? ELSE created_at END "
+        "WHERE next_try_at > ? AND COALESCE(tried_at, created_at) > ? RETURNING number",
+        (by, by, now, by, now, now),
+    )
+    return len(rows)
+
+
 def fail(database: Database, kind: Kind, connection: int, reason: str, now: int) -> list[Job]:
     """End all jobs of a kind that a connection still has, also one that is held: whoever holds it will find its lease lost."""
     ended = database.rows(

@@ -23,6 +23,7 @@ from oo_daemon.store.connections import Connection, StillActive
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.inbox import Claimed, DeliveryDone, Nudged, Pushed
+from oo_daemon.store.leases import taking
 from oo_daemon.store.storage import Lane, Storage
 from oo_daemon.sync.plan import backoff
 from oo_daemon.sync.taken import MakeDraft
@@ -223,9 +224,8 @@ class Intake:
         return True
 
     def _claim(self, database: Database) -> list[Claimed]:
-        now = self.clock.now()  # in here, as the dispatcher does
-        until = now + int(LEASE * SECOND)
-        return inbox.claim(database, self.owner, now, until, CLAIM) or inbox.claim_again(database, self.owner, now, until)
+        with taking(self.clock.now, int(LEASE * SECOND)) as (now, until):
+            return inbox.claim(database, self.owner, now, until, CLAIM) or inbox.claim_again(database, self.owner, now, until)
 
     async def _in_turn(self, deliveries: Sequence[Claimed]) -> bool:
         """Work on deliveries of one source in the order in which they arrived; True: some connection became due."""

@@ -19,6 +19,7 @@ from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.jobs import Ended, Job, JobEnded, Kind, Later
+from oo_daemon.store.leases import taking
 from oo_daemon.store.storage import Lane, Storage
 from oo_sdk import Log
 
@@ -97,8 +98,8 @@ class Worker:
                 task.add_done_callback(self._ended)
 
     def _claim(self, database: Database, hands: int) -> list[Job]:
-        now = self.clock.now()  # in here, as the dispatcher does
-        return jobs.claim(database, self.owner, now, now + int((self.attempt_limit + _SPARE) * SECOND), hands)
+        with taking(self.clock.now, int((self.attempt_limit + _SPARE) * SECOND)) as (now, until):
+            return jobs.claim(database, self.owner, now, until, hands)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

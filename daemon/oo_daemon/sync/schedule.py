@@ -17,9 +17,10 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from oo_daemon.ports import SECOND, Chance, Clock, Metrics
-from oo_daemon.store import runs, schedule
+from oo_daemon.store import inbox, jobs, runs, schedule
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.leases import taking
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
 from oo_sdk import Log
@@ -190,10 +191,8 @@ class Dispatcher:
             self.metrics.gauge("syncs_running", len(self._running))
 
     def _claim(self, database: Database, hands: int) -> list[Run]:
-        # The clock is read in here: whoever was stopped between that and the claim would take the lease that another has meanwhile
-        # for one that was written before the clock was set back.
-        now = self.clock.now()
-        return schedule.claim(database, self.owner, now, now + int(self.lease * SECOND), hands, self.most, self.remembered)
+        with taking(self.clock.now, int(self.lease * SECOND)) as (now, until):
+            return schedule.claim(database, self.owner, now, until, hands, self.most, self.remembered)
 
     def _ended(self, work: asyncio.Future[None]) -> None:
         self._running.discard(work)
@@ -240,11 +239,12 @@ class CatchUp:
     async def step(self) -> bool:
         """Do the next bit; False when there is nothing to put right. Raises `CannotStore`."""
         now, elapsed = self.clock.now(), self.clock.monotonic()
-        last, self._last = self._last, (now, elapsed)
+        last = self._last
         if last is None:
             await self._look(now, await self.storage.read(schedule.latest_end) - now)
         elif abs(ahead := last[0] + int((elapsed - last[1]) * SECOND) - now) > _SET * SECOND:
             await self._look(now, ahead)
+        self._last = now, elapsed  # not before: a disk that refuses is asked again
         if self._ahead:
             after = await self.storage.write(schedule.set_back, now, self._ahead, self._after, _PAGE)
             self._ahead, self._after = (self._ahead, after) if after is not None else (0, 0)
@@ -259,6 +259,7 @@ class CatchUp:
 
     async def _look(self, now: int, ahead: int) -> None:
         if ahead > _SET * SECOND:
+            await self.storage.write(_set_back, now, ahead)
             self._ahead, self._after = ahead, 0
             self.log.warning("clock_set_back", seconds=ahead // SECOND)
         before = now - int(MISSED * SECOND)
@@ -266,6 +267,12 @@ class CatchUp:
         if missed > self.workers:
             self._missed, self._over = before, int(min(CATCH_UP, missed / self.workers) * SECOND)
             self.log.info("syncs_missed", connections=missed, over=self._over / SECOND)
+
+
+def _set_back(database: Database, now: int, by: int) -> None:
+    """What is still to be done besides the schedule. There is little of it."""
+    jobs.set_back(database, now, by)
+    inbox.set_back(database, now, by)
 
 
 class _Turn:

@@ -1012,6 +1012,29 @@ async def test_a_no_gives_the_grant_back(world: World) -> None:
     assert (sign_in.sealed, sign_in.found) == (None, None)
 
 
+async def test_a_grant_that_cannot_be_let_go_is_left_for_the_next_tick(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that refuses once the provider was told ends no tick by an error: the provider is told again."""
+    state, id_ = await world.begun()
+    await world.finish(state)
+    await world.connect.decline(id_, ME)
+    world.script.sent.clear()
+    world.script.answers = [says()]
+
+    async def refuse(*given: Any) -> None:
+        raise CannotStore("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.storage, "write", refuse)
+        await world.give_back.tick()
+    assert len(world.script.sent) == 2
+    assert world.notes.lines[-1] == ("give_back_failed", {"reason": "the disk is full"})
+    await world.give_back.tick()
+    assert len(world.script.sent) == 4
+    sign_in = await world.connect.status(id_, 0)
+    assert sign_in is not None
+    assert sign_in.sealed is None
+
+
 async def test_a_grant_is_kept_for_a_day_at_most(world: World) -> None:
     """Where the provider stays away, the grant is forgotten after a day."""
     state, id_ = await world.begun()

@@ -18,8 +18,9 @@ from oo_daemon.store.budgets import Bucket, Level
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.database import Database
-from oo_daemon.store.errors import LeaseLost
+from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.flows import SignIn
+from oo_daemon.store.leases import taking
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.runs import Tally
@@ -237,6 +238,22 @@ class StoreContract(InboxContract):
         await storage.write(schedule.claim, "me", ahead, ahead + LEASE, 1)
         assert len(await storage.write(schedule.claim, "you", NOW, NOW + LEASE, 1)) == 1
         assert await storage.write(schedule.claim, "me", NOW, NOW + LEASE, 1) == []
+
+    @pytest.mark.rows("E2")
+    async def test_whoever_was_stopped_in_a_claim_takes_nothing(self, storage: Storage) -> None:
+        """The clock is looked at again when the rows are locked: had it gone on by a lease, others may have claimed."""
+        await storage.write(connect)
+        times = [NOW, NOW + LEASE]
+
+        def take(database: Database) -> list[Run]:
+            with taking(lambda: times.pop(0), LEASE) as (now, until):
+                return schedule.claim(database, "me", now, until, 1)
+
+        with pytest.raises(CannotStore, match="stopped in the middle"):
+            await storage.write(take)
+        times += [NOW, NOW + LEASE - 1]
+        (run,) = await storage.write(take)
+        assert run.tries == 1
 
     async def test_a_cursor_moves_with_its_events(self, storage: Storage) -> None:
         """The next run begins where the last checkpoint was; None is the beginning."""

@@ -162,6 +162,19 @@ class InboxContract:
         assert [each.delivery_id for each in await _claim(storage, past)] == ["d2"]
         assert [each.delivery_id for each in await _claim_again(storage, past - LEASE)] == ["d1"]
 
+    @pytest.mark.rows("E10")
+    async def test_a_clock_that_was_set_back_keeps_nothing_waiting(self, storage: Storage) -> None:
+        """What waits for its next try waits no longer because the clock was ahead; what is due or done stays as it is."""
+        await _filled(storage, "d1", "d2", "d3")
+        ahead = NOW + DAY
+        first, second, third = await _claim(storage, ahead)
+        await storage.write(inbox.put_back, first, ahead + LEASE, "the disk is full", counted=True)
+        await storage.write(inbox.put_back, second, LEASE, "", counted=True)
+        await storage.write(_apply, DeliveryDone(delivery=third, now=ahead))
+        assert await storage.write(inbox.set_back, NOW, DAY) == 1
+        waiting = {each.delivery_id: each.next_try_at for each in await storage.read(inbox.listed)}
+        assert waiting == {"d1": NOW + LEASE, "d2": LEASE, "d3": None}
+
     @pytest.mark.rows("E2")
     async def test_whoever_lost_the_claim_changes_nothing(self, storage: Storage) -> None:
         """The fence is insisted on by every end of a claim; and after the first end there is no second."""

@@ -81,6 +81,28 @@ def test_a_lease_from_a_clock_that_was_set_back_does_not_stand(book: Book) -> No
     assert len(claim(book, owner="you")) == 1
 
 
+@pytest.mark.rows("E10")
+def test_a_clock_that_was_set_back_keeps_no_job_waiting(book: Book) -> None:
+    """A job that was asked for or put off while the clock was ahead waits as long as it would have; one put off before, as it was."""
+    ahead, wait = NOW + 3600 * SECOND, 60 * SECOND
+    put(book, book.connect("c1"), now=NOW - SECOND)
+    (before,) = claim(book, now=NOW - SECOND)
+    with book.transaction() as database:
+        jobs.put_off(database, before, ahead + wait, "the provider said when")
+    put(book, book.connect("c2"), now=NOW)
+    (off,) = claim(book, now=ahead)
+    with book.transaction() as database:
+        jobs.put_off(database, off, ahead + wait, "the provider is down")
+    new = put(book, book.connect("c3"), now=ahead)
+    with book.transaction() as database:
+        assert jobs.set_back(database, NOW, ahead - NOW) == 2
+    assert found(book, before).next_try_at == ahead + wait
+    assert (found(book, off).next_try_at, found(book, off).created_at) == (NOW + wait, NOW)
+    assert (found(book, new).next_try_at, found(book, new).created_at) == (NOW, NOW)
+    with book.transaction() as database:
+        assert jobs.set_back(database, NOW, ahead - NOW) == 0
+
+
 @pytest.mark.rows("A21")
 def test_jobs_of_a_connection_keep_their_order(book: Book) -> None:
     """The next one is claimed when the one before it has ended, not while it runs or waits for another try; others do not wait."""

@@ -15,7 +15,7 @@ from daemon.sync.world import OWNER, Hub, Observed, Scripted, nap, note
 from daemon.virtual import NOW, Stopped, settle
 
 from oo_daemon.ports import SECOND
-from oo_daemon.store import schedule
+from oo_daemon.store import jobs, schedule
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
@@ -286,6 +286,30 @@ async def test_a_clock_that_is_set_back_stops_nobody(hub: Hub) -> None:
         await dispatch.tick()
         await hub.clock.advance(1)
     assert len(connector.asked) == 10
+
+
+@pytest.mark.rows("E10")
+async def test_a_clock_that_is_set_back_keeps_no_job_waiting(hub: Hub) -> None:
+    """What was asked for while the clock was ahead is due; a disk that refuses meanwhile is asked again with the next tick."""
+    connection = await hub.connect()
+    ahead = hub.clock.now()
+    await hub.storage.write(jobs.put, id_="j1", kind="act", connection=connection.number, key="k1", body={}, now=ahead)
+    refusals: list[str] = []
+
+    def refuse(what: str) -> None:
+        if refusals:
+            raise CannotStore(refusals.pop())
+
+    dispatch = dispatcher(hub, Runs(hub), storage=Observed(hub.storage, before=refuse))
+    await dispatch.tick()
+    hub.clock.shift(-3600)
+    refusals.append("the disk is full")
+    await dispatch.tick()
+    assert hub.log.said("claim_failed") == [{"reason": "the disk is full"}]
+    await dispatch.tick()
+    now = hub.clock.now()
+    (job,) = await hub.storage.write(jobs.claim, "me", now, now + SECOND, 9)
+    assert job.id == "j1"
 
 
 async def test_seldom_ticks_are_no_downtime(hub: Hub) -> None:
