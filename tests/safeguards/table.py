@@ -262,11 +262,29 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{T_SYNC}/test_intake.py::test_who_was_stopped_before_its_claim_takes_nobodys_lease",
     ),
     _(
+        "who is stopped in the middle of a claim takes nothing",
+        "E2",
+        f"{STORE}/leases.py",
+        "if abs(now() - at) >= length:",
+        "if False:",
+        f"{T_INLINE}::test_whoever_was_stopped_in_a_claim_takes_nothing",
+    ),
+    _(
+        "jobs planned by a clock that was ahead are planned anew",
+        "E10",
+        f"{SYNC}/schedule.py",
+        "            await self.storage.write(_set_back, now, ahead)\n",
+        "",
+        f"{T_SYNC}/test_schedule.py::test_a_clock_that_is_set_back_keeps_no_job_waiting",
+    ),
+    _(
         "who is stopped before the lease of a credential takes nobody's",
         "C10",
         f"{STORE}/credentials.py",
-        "        def take(database: Database) -> int | None:\n            at = now()\n",
-        "        at = now()\n\n        def take(database: Database) -> int | None:\n",
+        "        def take(database: Database) -> int | None:\n            with taking(now, length) as (at, until):\n"
+        "                return lease(database, connection, owner, at, until)\n",
+        "        at = now()\n\n        def take(database: Database) -> int | None:\n"
+        "            return lease(database, connection, owner, at, at + length)\n",
         f"{T_INLINE}::test_who_was_stopped_before_its_lease_takes_nobody_elses",
     ),
     _(
