@@ -53,9 +53,10 @@ class Filter:
 
 
 #: True for an event that still says what its object is: the newest of an object that is not gone.
+# One look by the key for each, not EXISTS: of that PostgreSQL makes a table of all objects first.
 STILL_SO: Final = (
-    'EXISTS (SELECT 1 FROM object o WHERE o.connection = outbox.connection AND o.type = outbox.type AND o."key" = outbox."key" '
-    "AND o.position = outbox.position AND o.change = 1)"
+    '((SELECT 1 FROM object o WHERE o.connection = outbox.connection AND o.type = outbox.type AND o."key" = outbox."key" '
+    "AND o.position = outbox.position AND o.change = 1) IS NOT NULL)"
 )
 
 

@@ -11,8 +11,8 @@ from oo_daemon.store.outbox import STILL_SO
 
 #: True for the word that something is gone, as long as it is: that of an object, or of everything of somebody.
 GONE = (
-    "(outbox.type IN ('user.erased', 'connection.erased') OR EXISTS (SELECT 1 FROM object g WHERE g.connection = outbox.connection "
-    'AND g.type = outbox.type AND g."key" = outbox."key" AND g.position = outbox.position AND g.change = 2))'
+    "(outbox.type IN ('user.erased', 'connection.erased') OR (SELECT 1 FROM object g WHERE g.connection = outbox.connection "
+    'AND g.type = outbox.type AND g."key" = outbox."key" AND g.position = outbox.position AND g.change = 2) IS NOT NULL)'
 )
 #: Up to where a consumer has what it needs: what came before its present state, it is not given.
 READ = "CASE WHEN present_until > position THEN present_until ELSE position END"
