@@ -102,6 +102,7 @@ from oo_daemon.sync.duties import Duties, Job
 from oo_daemon.sync.imports import Imports
 from oo_daemon.sync.intake import Intake
 from oo_daemon.sync.jobs import Worker
+from oo_daemon.sync.latency import Latency
 from oo_daemon.sync.run import Limits, Sync
 from oo_daemon.sync.schedule import Dispatcher, Line, SchedulerTicker
 from oo_daemon.sync.timetable import Timetables
@@ -130,7 +131,7 @@ DEVICES_EVERY = 1.0
 SOURCES, ERASED, ARRIVED, CONFIRMED = "sources", "erased", "arrived", "confirmed"
 #: How often is looked all the same whether sources have changed.
 SOURCES_EVERY = 15.0
-#: How often the counted uses of credentials are written.
+#: How often what was counted is written: uses of credentials, times of deliveries.
 USES_EVERY = 10.0
 
 
@@ -379,6 +380,8 @@ async def build(
             line=line,
         )
         stack.push_async_callback(lambda: dispatcher.stop(GRACE))
+        latency = Latency(storage=storage, clock=clock)
+        stack.push_async_callback(latency.write)
         intake = Intake(
             storage=storage,
             registry=registry,
@@ -395,6 +398,7 @@ async def build(
             keep_ids=int(settings.retention.delivery_ids * ports.SECOND),
             poisoned=strikes.poisoned,
             trace=trace,
+            took=latency.took,
         )
         stack.push_async_callback(lambda: intake.stop(GRACE))
         contexts = Contexts(credentials=sessions, clock=clock, log_for=log_for)
@@ -667,6 +671,7 @@ async def build(
                 sources=sources,
                 keys=keys,
                 disconnect=disconnect,
+                budgets=budgets,
                 erasures=erasing,
                 health=watch.health,
                 wake=worker.wake,
@@ -700,6 +705,7 @@ async def build(
         jobs_here: list[tuple[float, Job, str]] = [
             (IMPORTS_EVERY, imports.tick, "imports"),
             (USES_EVERY, uses.write, "uses"),
+            (USES_EVERY, latency.write, "latency"),
             (BUDGETS_EVERY, budgets.tell, "budgets"),
             (TIDY_EVERY, taking.tidy, "tidy_uploads"),
             *watch.jobs(),
@@ -722,6 +728,7 @@ async def build(
                 (TIDY_EVERY, alone("tidy_actions", actions.tidy), "tidy_actions"),
                 (TIDY_EVERY, alone("tidy_budgets", budgets.tidy), "tidy_budgets"),
                 (TIDY_EVERY, alone("tidy_uses", uses.tidy), "tidy_uses"),
+                (TIDY_EVERY, alone("tidy_latency", latency.tidy), "tidy_latency"),
             ]
         if storage.file is not None:
             jobs_here.append((CHECKPOINT_EVERY, storage.tend, "checkpoint"))

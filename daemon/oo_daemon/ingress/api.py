@@ -576,7 +576,8 @@ class Api:
     async def replay_deliveries(self, request: web.Request) -> web.Response:
         """Have some worked on once more."""
         which = _which(await body_of(request, Chosen))
-        numbers = await in_short_steps(self.storage, lambda database, rest: inbox.replay(database, rest, SOME), which)
+        now = self.clock.now()
+        numbers = await in_short_steps(self.storage, lambda database, rest: inbox.replay(database, rest, SOME, now), which)
         self.arrived()
         return answer({"deliveries": [str(number) for number in numbers]})
 

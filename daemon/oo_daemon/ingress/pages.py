@@ -448,6 +448,19 @@ def around(then: int, now: int) -> str:
     return f"in {told}" if then > now else f"{told} ago"
 
 
+def span(seconds: float) -> str:
+    """A time that something takes, as people say it.
+
+    >>> [span(seconds) for seconds in (0.0014, 0.25, 1.41, 64, 400, 90_000)]
+    ['1 ms', '250 ms', '1.4 s', '64 s', '7 min', '25 h']
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 and seconds % 1 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
 def numbered(number: float) -> str:
     """A number with thin separators.
 
@@ -469,7 +482,7 @@ def _render(template: str, **values: object) -> str:
 def _templates() -> Environment:
     loader = PackageLoader("oo_daemon.ingress", "pages")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(around=around, numbered=numbered, moment=moment)
+    environment.filters.update(around=around, numbered=numbered, moment=moment, span=span)
     environment.filters["size"] = lambda size: f"{size / 1_000_000:.1f} MB" if size >= 1_000_000 else f"{size / 1000:.0f} kB"
     environment.filters["exactly"] = lambda when: f"{when:%-d %B %Y, %H:%M:%S} UTC"
     return environment

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from oo_daemon.store.database import Database, Row
+from oo_daemon.store.database import Database, Row, holding, pattern
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.values import Connection as Connection
 from oo_daemon.store.values import State as State
@@ -105,10 +105,9 @@ def page(database: Database, *, after: int, limit: int, state: str | None = None
         where.append("state = ?")
         values.append(state)
     if words:
-        pattern = "%" + "".join("!" + each if each in "!%_" else each for each in words.lower()) + "%"
         columns = ('"user"', "provider", "account", "label")
-        where.append("(" + " OR ".join(f"lower({column}) LIKE ? ESCAPE '!'" for column in columns) + ")")
-        values += [pattern] * len(columns)
+        where.append("(" + " OR ".join(map(holding, columns)) + ")")
+        values += [pattern(words)] * len(columns)
     rows = database.rows(f"SELECT {_COLUMNS} FROM connection WHERE {' AND '.join(where)} ORDER BY number LIMIT ?", (*values, limit))
     return [_value(row) for row in rows]
 

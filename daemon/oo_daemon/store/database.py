@@ -47,6 +47,16 @@ NETWORK = {
 # fmt: on
 
 
+def holding(column: str) -> str:
+    """True where a column has words in it, in any case; its value is the `pattern` of the words."""
+    return f"lower({column}) LIKE ? ESCAPE '!'"
+
+
+def pattern(words: str) -> str:
+    """The pattern of words that mean themselves, signs of patterns included."""
+    return "%" + "".join("!" + each if each in "!%_" else each for each in words.lower()) + "%"
+
+
 class Database(peewee.Database):
     """What named queries are given: a peewee database with two short-cuts for the hot paths."""
 

@@ -41,6 +41,7 @@ KEPT: Mapping[str, str] = {
     "budget": "digests of users, forgotten two days after their last call",
     "audit": "what administrators did; about whom is said by random ids",
     "audit_subject": "whom those ids stand for: erased by `end_connection` and `finish`",
+    "latency": "numbers of deliveries, by hour",
     "probe": "a row that means nothing",
     "stream": "a counter",
     "duty": "which daemon does what, for a minute",

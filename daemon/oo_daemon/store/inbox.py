@@ -18,7 +18,7 @@ import msgspec
 from oo_daemon.ports import SECOND
 from oo_daemon.store import schedule
 from oo_daemon.store.connections import Connection
-from oo_daemon.store.database import Database, ForMany, Row
+from oo_daemon.store.database import Database, ForMany, Row, holding, pattern
 from oo_daemon.store.errors import LeaseLost
 
 State = Literal["received", "done", "dead"]
@@ -79,6 +79,7 @@ class Claimed:
     body: bytes = field(repr=False)
     received_at: int
     traceparent: str = ""
+    replayed: bool = False  #: it was done, or given up, before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,20 @@ class Entry:
     next_try_at: int | None  #: None when nothing more is planned; 0: as soon as can be
     received_at: int
     done_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """How far those are that were replayed at one time."""
+
+    total: int
+    left: int  #: still to be worked on
+    dead: int  #: became nothing once more
+
+    @property
+    def done(self) -> int:
+        """Worked on."""
+        return self.total - self.left
 
 
 def _put_all(database: Database, arrivals: Sequence[Arrival]) -> list[bool] | None:
@@ -154,14 +169,14 @@ def _claim(database: Database, which: str, owner: str, now: int, until: int, lim
         f"ORDER BY next_try_at, number LIMIT ? {database.locking('FOR UPDATE SKIP LOCKED')}) "
         "RETURNING number, fence, tries, source, (SELECT provider FROM source WHERE id = delivery.source), "
         "(SELECT connection FROM source WHERE id = delivery.source), "
-        "delivery_id, headers, body, received_at, traceparent",
+        "delivery_id, headers, body, received_at, traceparent, replayed_at",
         (owner, until, now, now, until + (until - now), limit),
     )
     return [_claimed(row) for row in sorted(rows, key=lambda row: cast(int, row[0]))]  # RETURNING keeps no order
 
 
 def _claimed(row: Row) -> Claimed:
-    number, fence, tries, source, provider, connection, delivery_id, headers, body, received_at, traceparent = row
+    number, fence, tries, source, provider, connection, delivery_id, headers, body, received_at, traceparent, replayed_at = row
     return Claimed(
         number=number,
         fence=fence,
@@ -174,6 +189,7 @@ def _claimed(row: Row) -> Claimed:
         body=bytes(body),
         received_at=received_at,
         traceparent=traceparent,
+        replayed=replayed_at is not None,
     )
 
 
@@ -307,11 +323,47 @@ def listed(
 ) -> list[Entry]:
     """Deliveries, or those in a state or of a source, newest first."""
     conditions = [(column, value) for column, value in (("d.source", source), ("d.number", number)) if value is not None]
-    where = " AND ".join([_in_state("d.state", state), *(f"{column} = ?" for column, _ in conditions)])
+    where = [_in_state("d.state", state), *(f"{column} = ?" for column, _ in conditions)]
+    return _entries(database, where, [value for _, value in conditions], limit)
+
+
+def page(
+    database: Database,
+    *,
+    before: int | None = None,
+    limit: int,
+    state: str | None = None,
+    source: str | None = None,
+    words: str = "",
+    window: int = 50_000,
+) -> tuple[list[Entry], int]:
+    """Up to `limit` deliveries before a number, newest first, and where to go on backwards: 0 at the beginning.
+
+    `words` are looked for in the id, the source and the reason. What fits is looked for in a window of numbers, so that what is seldom met
+    costs no look over all of a long inbox.
+    """
+    if before is None:
+        ((newest,),) = database.rows("SELECT COALESCE(max(number), 0) FROM delivery")
+        before = newest + 1
+    floor = max(before - window, 1)
+    where, values = [_in_state("d.state", state), "d.number < ?", "d.number >= ?"], list[Any]([before, floor])
+    if source is not None:
+        where.append("d.source = ?")
+        values.append(source)
+    if words:
+        columns = ("d.delivery_id", "d.source", "d.reason")
+        where.append(f"({' OR '.join(map(holding, columns))})")
+        values += [pattern(words)] * len(columns)
+    found = _entries(database, where, values, limit)
+    reached = found[-1].number if len(found) == limit else floor
+    return found, reached if reached > 1 else 0
+
+
+def _entries(database: Database, where: Sequence[str], values: Sequence[Any], limit: int) -> list[Entry]:
     rows = database.rows(
         "SELECT d.number, d.source, s.provider, d.delivery_id, d.weak, d.state, d.reason, d.tries, d.next_try_at, d.received_at, d.done_at "
-        f"FROM delivery d JOIN source s ON s.id = d.source WHERE {where} ORDER BY d.number DESC LIMIT ?",
-        (*(value for _, value in conditions), limit),
+        f"FROM delivery d JOIN source s ON s.id = d.source WHERE {' AND '.join(where)} ORDER BY d.number DESC LIMIT ?",
+        (*values, limit),
     )
     return [
         Entry(
@@ -341,19 +393,39 @@ def shown(database: Database, number: int) -> tuple[Entry, Mapping[str, str], by
     return found[0], msgspec.json.decode(headers), None if body is None else bytes(body)
 
 
-def replay(database: Database, which: Which, limit: int) -> list[int]:
+def replay(database: Database, which: Which, limit: int, now: int) -> list[int]:
     """Have some of these worked on once more, under their ids; gives their numbers, oldest first. Only one whose body is kept can be.
 
-    What is being worked on, or still will be, is left alone.
+    What is being worked on, or still will be, is left alone. `now` is when the replay was asked for, by which `replayed` knows it again.
     """
     where, values = which.where()
     rows = database.rows(
-        "UPDATE delivery SET state = 'received', reason = '', tries = 0, waiting = 0, next_try_at = 0, done_at = NULL "
+        "UPDATE delivery SET state = 'received', reason = '', tries = 0, waiting = 0, next_try_at = 0, replayed_at = ?, "
+        "done_at = CASE WHEN state = 'done' THEN done_at END "  # so that one that is called off is again what it was
         "WHERE number IN ("
         f"SELECT number FROM delivery WHERE {where} AND state <> 'received' AND body IS NOT NULL ORDER BY number LIMIT ?) RETURNING number",
-        (*values, limit),
+        (now, *values, limit),
     )
     return sorted(number for (number,) in rows)
+
+
+def replayed(database: Database, at: int) -> Replay:
+    """How far those are that were replayed at this time and not again since."""
+    counts: dict[str, int] = dict(database.rows("SELECT state, count(*) FROM delivery WHERE replayed_at = ? GROUP BY state", (at,)))
+    return Replay(total=sum(counts.values()), left=counts.get("received", 0), dead=counts.get("dead", 0))
+
+
+def call_off(database: Database, at: int, now: int, limit: int) -> int:
+    """Take back some of those that were replayed at this time and that nobody is working on; gives how many. Each is what it was before."""
+    return len(
+        database.rows(
+            "UPDATE delivery SET state = CASE WHEN done_at IS NULL THEN 'dead' ELSE 'done' END, waiting = 0, next_try_at = NULL, "
+            "reason = CASE WHEN done_at IS NULL THEN 'its replay was called off' ELSE '' END, done_at = COALESCE(done_at, ?), "
+            "replayed_at = NULL WHERE number IN (SELECT number FROM delivery WHERE replayed_at = ? AND state = 'received' "
+            f"AND lease_owner IS NULL ORDER BY number LIMIT ? {database.locking('FOR UPDATE SKIP LOCKED')}) RETURNING number",
+            (now, at, limit),
+        )
+    )
 
 
 def drop(database: Database, which: Which, now: int, limit: int) -> list[int]:

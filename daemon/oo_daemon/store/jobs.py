@@ -124,6 +124,12 @@ def latest(database: Database, kind: Kind, connection: int) -> Job | None:
     return _value(rows[0]) if rows else None
 
 
+def newest(database: Database, kind: Kind, connection: int, limit: int) -> list[Job]:
+    """The newest jobs of a kind that a connection has, newest first."""
+    rows = database.rows(f"{_JOBS} WHERE j.kind = ? AND j.connection = ? ORDER BY j.number DESC LIMIT ?", (kind, connection, limit))
+    return [_value(row) for row in rows]
+
+
 def claim(database: Database, owner: str, now: int, until: int, limit: int) -> list[Job]:
     """Claim jobs that are due, that nobody holds and that no older one of their connection keeps waiting; the longest due first.
 

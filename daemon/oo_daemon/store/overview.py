@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from oo_daemon.store import consumers, outbox
+from oo_daemon.store import consumers, latency, outbox
 from oo_daemon.store.consumers import Consumer
 from oo_daemon.store.database import Database
+from oo_daemon.store.latency import Took
 from oo_daemon.store.outbox import Position
 
 #: Of each list, how many are named.
@@ -32,10 +33,11 @@ class Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hour:
-    """Events that were accepted in one hour."""
+    """What came in one hour."""
 
     begins_at: int
-    events: int
+    events: int  #: that were accepted
+    took: Took | None = None  #: how long deliveries took that became events; None: there was none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +100,12 @@ def _named(database: Database, rest: str, limit: int) -> tuple[Named, ...]:
 def hours(database: Database, end: int, now: int) -> tuple[Hour, ...]:
     """Events of the last hours, counted by positions: they grow with time, so a few looks find where each hour began."""
     begin = now - now % HOUR - (HOURS - 1) * HOUR
+    times = latency.hours(database, begin)
     place, found = _first_since(database, begin, 1, end + 1), []
     for number in range(HOURS):
         until = begin + (number + 1) * HOUR
         following = end + 1 if number == HOURS - 1 else _first_since(database, until, place, end + 1)
-        found.append(Hour(begins_at=until - HOUR, events=following - place))
+        found.append(Hour(begins_at=until - HOUR, events=following - place, took=times.get(until - HOUR)))
         place = following
     return tuple(found)
 

@@ -152,6 +152,7 @@ class Intake:
     keep_ids: int = inbox.KEEP_IDS
     poisoned: Callable[[str], bool] = lambda item: False  #: says of "delivery {number}" that it ended the process each time
     trace: Trace = UNTRACED
+    took: Callable[[int], None] = lambda received_at: None  #: hears of each delivery that is in the outbox, and when it had arrived
     _working: asyncio.Task[None] | None = None
     _again: bool = False
     _stopping: bool = False
@@ -266,6 +267,8 @@ class Intake:
             late, outcome = True, Failed(reason=f"the connector did not answer within {ANSWER_WITHIN:.0f} s")
         if isinstance(outcome, Told):
             self._count(delivery, "done")
+            if not (outcome.nudged or delivery.replayed):  # one says nothing by itself, the other lay here before
+                self.took(delivery.received_at)
             return outcome.nudged
         await self._not_told(delivery, outcome)
         if late:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,23 +15,29 @@ import pytest
 from daemon.ingress.wire import Notebook, Open
 from daemon.virtual import SeededChance, VirtualClock
 
+from oo_daemon.connections.budgets import Budgets
 from oo_daemon.ingress import pages
-from oo_daemon.ingress.console import chart, inbox
+from oo_daemon.ingress.console import chart, house, inbox
 from oo_daemon.ingress.console.door import COOKIE, LIFE
-from oo_daemon.ingress.console.overview import EVERY
+from oo_daemon.ingress.console.live import EVERY
 from oo_daemon.ingress.console.rooms import Console
-from oo_daemon.ingress.server import private_application
+from oo_daemon.ingress.server import listen_unix, private_application
 from oo_daemon.ingress.tokens import Scope, Tokens, guard
 from oo_daemon.ops.health import Health
+from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import Plugin, Registry
-from oo_daemon.store import connections, outbox, overview
+from oo_daemon.store import connections, jobs, latency, outbox, overview, schedule, subscriptions
 from oo_daemon.store.database import SqliteDatabase
+from oo_daemon.store.latency import Took
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.overview import HOUR, Hour
 from oo_daemon.store.storage import InlineStorage, open_database
+from oo_daemon.store.subscriptions import Subscriber, SubscriptionRow
 from oo_daemon.strikes import Strikes
+from oo_sdk import Connector, RateLimit
+from oo_todoist import Todoist
 
 
 @pytest.fixture
@@ -49,13 +57,18 @@ class World:
         self.registry = Registry(plugins=())
         self.strikes = Strikes(folder, self.clock)
         self.url = ""
+        self.disconnect = AsyncMock()
         self.erasures = AsyncMock()
         self.erasures.of_connection.return_value.id = "erasure-1"
 
     async def open(self, open_door: Open) -> None:
         app = private_application(log=Notebook())
         app.middlewares.append(guard(self.tokens))
-        console = Console(
+        self.console().add_to(app, trusts=False)
+        self.url = (await open_door(app)).address
+
+    def console(self) -> Console:
+        return Console(
             storage=self.storage,
             registry=self.registry,
             strikes=self.strikes,
@@ -63,7 +76,8 @@ class World:
             sources=Mock(),
             health=Health(looks={}),
             keys=Mock(),
-            disconnect=Mock(),
+            disconnect=self.disconnect,
+            budgets=Budgets(storage=self.storage, clock=self.clock, metrics=MemoryMetrics()),
             erasures=self.erasures,
             wake=Mock(),
             arrived=Mock(),
@@ -73,8 +87,6 @@ class World:
             chance=SeededChance(),
             log=Notebook(),
         )
-        console.add_to(app, trusts=False)
-        self.url = (await open_door(app)).address
 
     async def token(self, name: str, *scopes: Scope) -> str:
         return (await self.tokens.create(name, list(scopes), None)).token
@@ -230,16 +242,24 @@ async def test_the_overview_is_told_again_when_it_changes(world: World, tab: Tab
     await tab.sign_in(await world.token("op", "admin"))
     async with tab.session.get(world.url + "/console/live") as stream:
         assert stream.content_type == "text/event-stream"
-        first = (await stream.content.readuntil(b"\n\n")).decode()
-        assert "There are none yet" in first
+        assert "There are none yet" in await told(world, stream)
         add_connection(database)
-        await world.clock.advance(EVERY)
-        told = (await stream.content.readuntil(b"\n\n")).decode()
-        assert "To be signed in again" in told
-        assert all(line.startswith("data: ") for line in told.strip().splitlines())
+        part = await told(world, stream)
+        assert "To be signed in again" in part
+        assert all(line.startswith("data: ") for line in part.strip().splitlines())
         await world.tokens.revoke("op")
-        await world.clock.advance(EVERY)
-        assert await stream.content.read() == b""
+        assert await told(world, stream) == ""
+
+
+async def told(world: World, stream: aiohttp.ClientResponse) -> str:
+    """What is sent next, however much time passes until then; empty once it has ended."""
+    while True:
+        reading = asyncio.ensure_future(stream.content.readuntil(b"\n\n"))
+        while not reading.done():
+            await world.clock.advance(EVERY)
+            await asyncio.wait({reading}, timeout=0.01)  # what is sent goes over a socket, of which the clock knows nothing
+        if not reading.result().startswith(b":"):
+            return reading.result().decode()
 
 
 def add_connection(database: SqliteDatabase, user: str = "ada", state: str = "needs_sign_in") -> None:
@@ -281,6 +301,38 @@ def test_bars_stand_on_the_axis_and_none_is_taller_than_it() -> None:
     assert not chart.bars([Hour(begins_at=0, events=9)]).worth_drawing
 
 
+def test_the_band_stands_between_the_middle_and_the_slowest() -> None:
+    """On an axis of tens: a line for each, the slower the higher; hours without deliveries are left out, and few hours are not drawn."""
+    hours = [(number * HOUR, Took(deliveries=9, half=0.004 * number, most=0.5 * number) if number else None) for number in range(8)]
+    drawn = chart.band(hours)
+    assert drawn.worth_drawing
+    assert [line.value for line in drawn.lines] == pytest.approx([0.001, 0.01, 0.1, 1, 10])
+    assert [line.y for line in drawn.lines] == sorted((line.y for line in drawn.lines), reverse=True)
+    assert (drawn.lines[0].y, drawn.lines[-1].y) == (chart.BOTTOM, chart.TOP)
+    for each in drawn.stretches[1:]:
+        assert chart.TOP - 1 <= each.y < each.y + each.height <= chart.BOTTOM + 1
+    assert drawn.stretches[7].y < drawn.stretches[1].y
+    assert (drawn.deliveries, drawn.half, drawn.most) == (63, 0.028, 3.5)
+    assert drawn.stretches[0].took is None
+    few = chart.band([(0, Took(deliveries=1, half=1.0, most=1.0)), (HOUR, None)])
+    assert (few.worth_drawing, few.deliveries) == (False, 1)
+    assert not chart.band([]).worth_drawing
+
+
+async def test_the_overview_says_how_long_deliveries_took(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """In a sentence while there is little, then as a chart with a table behind it."""
+    hour = world.clock.now() - world.clock.now() % HOUR
+    await tab.sign_in(await world.token("op", "admin"))
+    assert "No webhook became an event in the last day" in tab.page
+    latency.add(database, {(hour, latency.stretch(0.004)): 10})
+    await tab.get("/console/")
+    assert "10 webhooks became events in the last day: half of each hour&#39;s within 4 ms" in tab.page.replace("'", "&#39;")
+    latency.add(database, {(hour - number * HOUR, latency.stretch(0.004)): 10 for number in range(1, 5)})
+    await tab.get("/console/")
+    assert "the band begins where half" in tab.page
+    assert tab.page.count("<td>4 ms</td><td>4 ms</td>") == 5
+
+
 def test_the_weight_of_the_pages() -> None:
     """One stylesheet of at most 12 kB, one small script, nothing from elsewhere."""
     assert len(pages.stylesheet()) <= 12_000
@@ -289,8 +341,9 @@ def test_the_weight_of_the_pages() -> None:
 
 
 def test_the_examples_are_true() -> None:
-    """In the docstrings of the chart."""
-    assert doctest.testmod(chart).failed == 0
+    """In the docstrings."""
+    for module in (chart, house, latency):
+        assert doctest.testmod(module).failed == 0
 
 
 def test_a_connection_is_found_by_words(database: SqliteDatabase) -> None:
@@ -342,6 +395,124 @@ async def test_a_connection_is_paused_and_resumed(world: World, tab: Tab, databa
     assert state_of(database) == "active"
 
 
+class Acme(Connector):
+    """A connector with a limit and a secret among its settings."""
+
+    id = "todoist"
+    title = "Acme"
+    auth = None
+    scopes = ()
+    hosts = ()
+    limits = (RateLimit(100, per="minute"),)
+
+    class Settings(Connector.Settings):
+        """Where it is."""
+
+        url: str = "https://acme.example"
+        api_token: str = ""
+        tags: tuple[str, ...] = ()
+
+    settings = Settings(url="https://ada:pw@acme.example/in?key=s3cret", api_token="s3cret")
+
+
+async def test_a_connection_tells_how_it_does(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """Since when the cursor stands, what is left of the limit, what the provider pushes, its timetable, what was done there."""
+    object.__setattr__(world.registry, "connectors", {"todoist": Acme()})
+    add_connection(database, "ada", "active")
+    (known,) = connections.listed(database)
+    schedule.create(database, known.number, world.clock.now())
+    schedule.set_timetable(database, known.number, '{"every": null, "cron": "30 6 * * *", "zone": "Europe/Berlin"}', world.clock.now())
+    database.rows("UPDATE schedule SET moved_at = ?, unmoved = 2", (world.clock.now() - 2 * HOUR,))
+    later = world.clock.now() + HOUR
+    row = SubscriptionRow(id="s1", connection=known.number, topic="tasks", state="standing", changed_at=0, expires_at=later)
+    subscriptions.put(database, row)
+    subscriptions.looked(database, known.number, Subscriber(look_at=later, tries=1, reason="it answered 500"))
+    asked = {"name": "add_task", "arguments": {"title": "s3cret"}}
+    jobs.put(database, id_="j1", kind="act", connection=known.number, key="k", body=asked, now=0)
+    await tab.sign_in(await world.token("op", "admin"))
+    await tab.get("/console/connections/id-ada")
+    for words in (
+        "cursor moved",
+        "2 hours ago</time>",
+        "2 syncs since without a move",
+        "calls left at once",
+        "25 of 25",
+        "100 in 60 s, for this user",
+        "at 30 6 * * * in Europe/Berlin",
+        "tasks",
+        "standing",
+        "in 1 hour</time>",
+        "it answered 500",
+        "Add task",
+    ):
+        assert words in tab.page, words
+    assert "s3cret" not in tab.page
+
+
+async def test_a_connection_is_disconnected(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """By its button; what became of the grant is told in words, each way it can end."""
+    object.__setattr__(world.registry, "connectors", {"todoist": Todoist()})
+    add_connection(database, "ada", "active")
+    await tab.sign_in(await world.token("op", "admin"))
+    await tab.get("/console/connections/id-ada")
+    assert await tab.send("/console/connections/id-ada/disconnect") == 303
+    (known,) = connections.listed(database)
+    world.disconnect.begin.assert_awaited_once_with(known)
+    database.rows("UPDATE connection SET state = 'revoking'")
+    jobs.put(database, id_="j1", kind="revoke", connection=known.number, key="1", body={}, now=0)
+    await tab.get(tab.headers["Location"])
+    assert "It is being disconnected. What the provider said stands below" in tab.page
+    assert "still to be told" in tab.page
+    for result, words in (
+        ('{"revoked": "fully", "remains": "", "manual_url": "https://x.example"}', "nothing of it works any more"),
+        (
+            '{"revoked": "partly", "remains": "a session stays", "manual_url": "https://x.example"}',
+            "a part of it. a session stays. Its owner",
+        ),
+        ('{"revoked": "unsupported", "remains": "", "manual_url": ""}', "no way to take it back"),
+        ('{"revoked": "failed", "remains": "", "manual_url": ""}', "could not be told"),
+    ):
+        database.rows("UPDATE job SET state = 'done', result = ?", (result,))
+        await tab.get("/console/connections/id-ada")
+        assert words in tab.page
+
+
+async def test_settings_of_plugins_are_shown_without_secrets(world: World, tab: Tab) -> None:
+    """As they are declared, with what holds; what is called like a secret is not shown, nor what an address carries besides where it is."""
+    object.__setattr__(world.registry, "connectors", {"todoist": Acme()})
+    object.__setattr__(world.registry, "plugins", (Plugin(name="acme", distribution="acme-oo", version="1.0", state="loaded"),))
+    await tab.sign_in(await world.token("reader", "read"))
+    await tab.get("/console/plugins")
+    for words in ("[connectors.todoist]", "api_token", "set, and not shown", "https://acme.example/in", "as declared"):
+        assert words in tab.page
+    for secret in ("s3cret", "ada:pw"):
+        assert secret not in tab.page
+
+
+async def test_at_the_unix_door_nobody_signs_in(world: World, tmp_path: Path) -> None:
+    """The kernel has said who asks: they operate at once, there is no session to end, and forms are still held to their page."""
+    app = private_application(log=Notebook())
+    world.console().add_to(app, trusts=True)
+    door = await listen_unix(app, path=tmp_path / "oo.sock", admins=frozenset({os.getuid()}))
+    tab = Tab("http://localhost")
+    await tab.session.close()
+    tab.session = aiohttp.ClientSession(
+        connector=aiohttp.UnixConnector(str(tmp_path / "oo.sock")), cookie_jar=aiohttp.CookieJar(unsafe=True)
+    )
+    try:
+        assert await tab.get("/console/") == 200
+        assert f"<bdi>uid {os.getuid()}</bdi>, operator" in tab.page
+        assert "Sign out" not in tab.page
+        assert await tab.get("/console/sign-in") == 303
+        assert tab.headers["Location"] == "/console/"
+        await tab.get("/console/vault")
+        assert await tab.send("/console/vault/rotate", {"csrf": "0" * 64}) == 403
+        assert await tab.get("/console/", Host="evil.example") == 403
+    finally:
+        await tab.session.close()
+        await door.close()
+
+
 async def test_a_viewer_changes_nothing(world: World, tab: Tab, database: SqliteDatabase) -> None:
     """He sees no button, and what he sends is refused."""
     add_connection(database, "ada", "active")
@@ -380,14 +551,65 @@ async def test_deliveries_are_replayed_one_or_many(world: World, tab: Tab, datab
     assert tab.page.count('type="checkbox"') == 3
     assert await tab.send("/console/inbox/replay", {"which": "ticked", "delivery": "2"}) == 303
     assert states(database) == ["dead", "received", "done", "dead"]
+    assert await tab.get(tab.headers["Location"]) == 200
+    assert "0 of 1 are worked on" in tab.page
+    await tab.send("/console/inbox/replay", {"which": "ticked", "delivery": "99"})
     await tab.get(tab.headers["Location"])
-    assert "1 is worked on once more." in tab.page
+    assert "Nothing was replayed" in tab.page
+    world.clock.shift(1)
     await tab.send("/console/inbox/replay", {"which": "dead", "source": ""})
     assert states(database) == ["received", "received", "done", "received"]
+    database.rows("UPDATE delivery SET state = 'done' WHERE number = 1")
+    world.clock.shift(2)
+    replay = tab.headers["Location"]
+    await tab.get(replay)
+    assert "1 of 2 are worked on, less than one a second, 2 s to go." in tab.page
+    assert await tab.send(f"{replay}/call-off") == 303
+    await tab.get(replay)
+    assert "It is done." in tab.page
+    assert states(database) == ["done", "received", "done", "dead"]
+    await tab.get("/console/inbox/replays/0")
+    assert "There is nothing of this replay" in tab.page
     assert await tab.get("/console/inbox/3") == 200
     assert "v1,abc" not in tab.page
     assert "s3cret" not in tab.page
     assert "hello" in tab.page
+
+
+async def test_the_inbox_is_looked_through(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """Page by page, and by words; what was asked for stays in the form and in the link to the next page."""
+    for number in range(1, 121):
+        add_delivery(database, number, "dead" if number == 7 else "done")
+    await tab.sign_in(await world.token("op", "admin"))
+    await tab.get("/console/inbox")
+    assert ("msg-120<" in tab.page, "msg-20<" in tab.page) == (True, False)
+    further = re.search(r'href="(/console/inbox\?before=\d+)">Further back', tab.page)
+    assert further is not None
+    await tab.get(further[1])
+    assert ("msg-20<" in tab.page, "msg-1<" in tab.page, "Further back" in tab.page) == (True, True, False)
+    await tab.get("/console/inbox?words=MSG-7&state=dead")
+    assert tab.page.count('type="checkbox"') == 1
+    assert 'value="MSG-7"' in tab.page
+    assert "Replay all dead ones" not in tab.page, "it would replay more than what is shown"
+    await tab.get("/console/inbox?words=nothing")
+    assert "None fits." in tab.page
+    assert await tab.get("/console/inbox?before=nonsense") == 200
+
+
+async def test_a_replay_moves_by_itself(world: World, tab: Tab, database: SqliteDatabase) -> None:
+    """The stream tells how far it is, and ends in a summary; a viewer may look, and not call it off."""
+    add_delivery(database, 1, "received")
+    database.rows("UPDATE delivery SET replayed_at = 5")
+    await tab.sign_in(await world.token("reader", "read"))
+    await tab.get("/console/inbox/replays/5")
+    assert "Call it off" not in tab.page
+    assert await tab.send("/console/inbox/replays/5/call-off") == 403
+    async with tab.session.get(world.url + "/console/inbox/replays/5/live") as stream:
+        assert "0 of 1" in await told(world, stream)
+        database.rows("UPDATE delivery SET state = 'dead'")
+        assert "It became nothing once more." in await told(world, stream)
+        await world.tokens.revoke("reader")
+        assert await told(world, stream) == ""
 
 
 def add_delivery(database: SqliteDatabase, number: int, state: str) -> None:

@@ -15,7 +15,7 @@ from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import State, StateChanged, StillActive
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
-from oo_daemon.store.inbox import DAY, KEEP_BODIES, KEEP_IDS, Arrival, Claimed, DeliveryDone, Entry, Nudged, Which
+from oo_daemon.store.inbox import DAY, KEEP_BODIES, KEEP_IDS, Arrival, Claimed, DeliveryDone, Entry, Nudged, Replay, Which
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.runs import Tally
 from oo_daemon.store.schedule import RunEnded
@@ -338,13 +338,64 @@ class InboxContract:
             await storage.write(_apply, DeliveryDone(delivery=each, now=NOW))
         await storage.write(inbox.give_up, dead, NOW, "bad", forget=False)
         await storage.write(inbox.give_up, gone, NOW, "nobody", forget=True)
-        assert await storage.write(inbox.replay, Which(state="dead"), 9) == [dead.number]
-        assert await storage.write(inbox.replay, Which(source="acme"), 9) == [done.number], "what still will be is left alone"
-        assert await storage.write(inbox.replay, Which(first=other.number, last=gone.number), 9) == [other.number]
+        assert await storage.write(inbox.replay, Which(state="dead"), 9, NOW) == [dead.number]
+        assert await storage.write(inbox.replay, Which(source="acme"), 9, NOW) == [done.number], "what still will be is left alone"
+        assert await storage.write(inbox.replay, Which(first=other.number, last=gone.number), 9, NOW) == [other.number]
         again = await _claim(storage)
         assert [(each.delivery_id, each.tries, each.body) for each in again] == [("done", 1, b"{}"), ("dead", 1, b"{}"), ("else", 1, b"{}")]
         with pytest.raises(LeaseLost):
             await storage.write(_apply, DeliveryDone(delivery=done, now=NOW))
+
+    async def test_a_replay_is_followed_and_called_off(self, storage: Storage) -> None:
+        """How far it is counts those that were replayed then; what nobody works on yet goes back to what it was."""
+        await storage.write(furnish, "acme", "other")
+        for name in ("done", "dead", "again"):
+            await storage.write(inbox.put, arrival(name))
+        done, dead, again = await _claim(storage)
+        await storage.write(_apply, DeliveryDone(delivery=done, now=NOW))
+        for each in (dead, again):
+            await storage.write(inbox.give_up, each, NOW, "bad", forget=False)
+        assert await storage.read(inbox.replayed, NOW + 1) == Replay(total=0, left=0, dead=0)
+        assert len(await storage.write(inbox.replay, Which(), 9, NOW + 1)) == 3
+        assert await storage.read(inbox.replayed, NOW + 1) == Replay(total=3, left=3, dead=0)
+        (first,) = await storage.write(inbox.claim, "me", NOW, NOW + LEASE, 1)
+        assert (first.delivery_id, first.replayed) == ("done", True)
+        await storage.write(_apply, DeliveryDone(delivery=first, now=NOW + 2))
+        (second,) = await storage.write(inbox.claim, "me", NOW, NOW + LEASE, 1)
+        assert await storage.write(inbox.call_off, NOW + 1, NOW + 3, 9) == 1, "what is in work is left alone"
+        await storage.write(inbox.give_up, second, NOW + 3, "bad", forget=False)
+        found = await storage.read(inbox.replayed, NOW + 1)
+        assert (found, found.done) == (Replay(total=2, left=0, dead=1), 2)
+        entries = {each.delivery_id: (each.state, each.reason, each.done_at) for each in await storage.read(inbox.listed)}
+        assert entries["again"] == ("dead", "its replay was called off", NOW + 3)
+        assert entries["done"] == ("done", "", NOW + 2)
+        await storage.write(inbox.replay, Which(state="done"), 9, NOW + 4)
+        assert await storage.write(inbox.call_off, NOW + 4, NOW + 5, 9) == 1
+        entries = {each.delivery_id: (each.state, each.reason, each.done_at) for each in await storage.read(inbox.listed)}
+        assert entries["done"] == ("done", "", NOW + 2), "it is again what it was"
+
+    async def test_pages_and_words(self, storage: Storage) -> None:
+        """Newest first, page by page; words are looked for in id, source and reason; a seldom match is found window by window."""
+        await storage.write(furnish, "acme", "other")
+        for number in range(1, 8):
+            await storage.write(inbox.put, arrival(f"Msg_{number}", to="other" if number == 2 else "acme"))
+        first, *_ = await _claim(storage)
+        await storage.write(inbox.give_up, first, NOW, "it is no JSON", forget=False)
+
+        async def ids(**how: Any) -> tuple[list[str], int]:
+            found, reached = await storage.read(inbox.page, **how)
+            return [each.delivery_id for each in found], reached
+
+        newest, reached = await ids(limit=4)
+        assert newest == ["Msg_7", "Msg_6", "Msg_5", "Msg_4"]
+        assert (await ids(limit=4, before=reached))[0] == ["Msg_3", "Msg_2", "Msg_1"]
+        assert (await ids(limit=9, words="NO json"))[0] == ["Msg_1"]
+        assert (await ids(limit=9, words="g_7"))[0] == ["Msg_7"]
+        assert (await ids(limit=9, words="gx7"))[0] == []
+        assert (await ids(limit=9, words="other"))[0] == ["Msg_2"]
+        assert (await ids(limit=9, state="dead", source="acme"))[0] == ["Msg_1"]
+        assert await ids(limit=9, words="Msg_1", window=4) == ([], reached)
+        assert (await ids(limit=9, words="Msg_1", before=reached, window=4))[0] == ["Msg_1"]
 
     async def test_bodies_are_dropped(self, storage: Storage) -> None:
         """For good and whatever state they are in; what was in work is taken away, what was done stays done, and ids stay known."""

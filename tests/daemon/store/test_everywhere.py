@@ -24,6 +24,7 @@ from oo_daemon.store import (
     flows,
     inbox,
     jobs,
+    latency,
     levels,
     outbox,
     overview,
@@ -95,6 +96,18 @@ def test_the_audit(book: Book) -> None:
         assert [(each.number, each.stands_for) for each in audit.listed(database, 1)] == [(second.number, "user ada")]
         audit.forget(database, "user ada")
         assert [(each.number, each.stands_for) for each in audit.after(database, first.number, 9)] == [(second.number, "")]
+
+
+def test_latency(book: Book) -> None:
+    """Numbers add up by hour; the middle and the slowest but one of a hundred are known; old hours go."""
+    with book.transaction() as database:
+        latency.add(database, {(HOUR, 0): 10, (HOUR, 4): 1, (2 * HOUR, 20): 1})
+        latency.add(database, {(HOUR, 0): 88, (HOUR, 4): 1})
+        found = latency.hours(database, HOUR)
+        assert (found[HOUR].deliveries, found[HOUR].half, found[HOUR].most) == (100, 0.001, 0.004)
+        assert found[2 * HOUR].half == latency.end(20)
+        assert latency.hours(database, HOUR + 1).keys() == {2 * HOUR}
+        assert latency.forget(database, 2 * HOUR) == 2
 
 
 def test_visits(book: Book) -> None:

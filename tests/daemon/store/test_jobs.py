@@ -206,6 +206,7 @@ def test_the_newest_of_a_kind(book: Book) -> None:
     second = put(book, connection, "2", kind="revoke")
     put(book, connection)
     assert jobs.latest(book.database, "revoke", connection.number) == second
+    assert jobs.newest(book.database, "revoke", connection.number, 1) == [second]
 
 
 def test_old_ones_are_forgotten(book: Book) -> None:

@@ -30,7 +30,7 @@ from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection, SignedIn, State, StateChanged
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore, LeaseLost
-from oo_daemon.store.inbox import Arrival, Entry
+from oo_daemon.store.inbox import Arrival, Entry, Which
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.sources import Source
 from oo_daemon.store.storage import InlineStorage, Storage, open_database
@@ -115,6 +115,7 @@ class World:
     metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
     nudges: list[int] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
+    took: list[int] = field(default_factory=list)
     sent: int = 0
 
     def intake(self, *, owner: str = "me", storage: Storage | None = None, connectors: dict[str, Connector] | None = None) -> Intake:
@@ -136,6 +137,7 @@ class World:
             make_draft=wire.declared_draft,
             withdrawn=withdrawn,
             nudged=nudged,
+            took=lambda received_at: self.took.append(self.clock.now() - received_at),
         )
 
     async def connect(self, name: str = "c1", account: str = "a-1", *, user: str = "ada") -> Connection:
@@ -246,6 +248,18 @@ async def test_a_delivery_becomes_events(world: World) -> None:
     assert seen.received_at.timestamp() * SECOND == world.clock.now()
     assert world.counted("done") == 1
     assert world.nudges == []
+
+
+async def test_how_long_it_took_is_told(world: World) -> None:
+    """From its arrival to the outbox, once; of one that is replayed, or only says that something changed, it is not."""
+    await world.connect()
+    await world.receive()
+    world.clock.shift(3)
+    await world.work()
+    assert world.took == [3 * SECOND]
+    await world.storage.write(inbox.replay, Which(state="done"), 9, world.clock.now())
+    await world.work()
+    assert world.took == [3 * SECOND]
 
 
 @pytest.mark.rows("E2")

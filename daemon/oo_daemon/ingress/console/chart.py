@@ -1,11 +1,13 @@
-"""Bars over hours, as numbers that a template can draw."""
+"""Bars and bands over hours, as numbers that a template can draw."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oo_daemon.ports import moment
+from oo_daemon.store.latency import Took
 from oo_daemon.store.overview import Hour
 
 #: The drawing, and the field of the bars in it, in its own units.
@@ -34,7 +36,7 @@ class Line:
     """A value on the axis."""
 
     y: float
-    value: int
+    value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,66 @@ class Chart:
     lines: tuple[Line, ...]
     total: int
     worth_drawing: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """One hour of a band: from how long half of them took, to how long the slowest but one of a hundred took."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    hour: str
+    took: Took | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """All of it, on an axis of which each line is ten times the one below."""
+
+    stretches: tuple[Stretch, ...]
+    lines: tuple[Line, ...]  #: seconds
+    deliveries: int
+    half: float  #: the longest of any hour, in seconds
+    most: float
+    worth_drawing: bool
+
+
+def band(hours: Sequence[tuple[int, Took | None]]) -> Band:
+    """Draw how long things took in each hour, hours in UTC."""
+    found = [took for _, took in hours if took is not None]
+    low = math.floor(math.log10(min((took.half for took in found), default=0.001)))
+    high = max(math.ceil(math.log10(max((took.most for took in found), default=1.0))), low + 1)
+    step = (WIDTH - LEFT) / max(len(hours), 1)
+
+    def y(seconds: float) -> float:
+        return round(BOTTOM - (BOTTOM - TOP) * (math.log10(seconds) - low) / (high - low), 1)
+
+    drawn = []
+    for number, (begins_at, took) in enumerate(hours):
+        at = moment(begins_at)
+        top, base = (y(took.most), y(took.half)) if took is not None else (BOTTOM, BOTTOM)
+        drawn.append(
+            Stretch(
+                x=round(LEFT + number * step, 1),
+                y=top - 1,
+                width=round(step, 1),
+                height=round(base - top + 2, 1),
+                label=f"{at:%H:%M}" if at.hour % _LABEL_EVERY == 0 else "",
+                hour=f"{at:%-d %B, %H:%M}",
+                took=took,
+            )
+        )
+    return Band(
+        stretches=tuple(drawn),
+        lines=tuple(Line(y=y(10.0**power), value=10.0**power) for power in range(low, high + 1)),
+        deliveries=sum(took.deliveries for took in found),
+        half=max((took.half for took in found), default=0.0),
+        most=max((took.most for took in found), default=0.0),
+        worth_drawing=len(found) >= LEAST,
+    )
 
 
 def bars(hours: Sequence[Hour]) -> Chart:

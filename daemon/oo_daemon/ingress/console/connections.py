@@ -6,27 +6,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.connections import pause
+from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.errors import Declined
+from oo_daemon.ingress import pages
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.overview import STATES
-from oo_daemon.ingress.console.page import page, see
+from oo_daemon.ingress.console.page import number_in, page, see
 from oo_daemon.ingress.privacy import Erases
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ports import Clock
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, jobs, outbox, runs, schedule
+from oo_daemon.store import connections, jobs, outbox, runs, schedule, subscriptions
 from oo_daemon.store.connections import Connection, State
+from oo_daemon.store.schedule import Schedule
 from oo_daemon.store.storage import Storage
 
 HERE = "/console/connections"
 ON_A_PAGE = 50
 RUNS = 20
 EVENTS = 20
+ACTIONS = 10
 #: What is said after something was done.
 DONE = {
     "sync": "A sync begins now. Load the page again in a moment to see how it ended.",
@@ -43,6 +48,7 @@ class ConnectionPages:
     storage: Storage
     registry: Registry
     disconnect: Disconnect
+    budgets: Budgets
     erasures: Erases
     wake: Callable[[], None]  #: has the jobs that were just queued done at once
     as_json: Callable[[bytes], dict[str, Any]]
@@ -67,7 +73,7 @@ class ConnectionPages:
         state = query.get("state") or None
         if state is not None and state not in get_args(State):
             state = None
-        after, words = _number(query.get("after", "")), query.get("words", "").strip()
+        after, words = number_in(query.get("after", "")), query.get("words", "").strip()
         found = await self.storage.read(connections.page, after=after, limit=ON_A_PAGE + 1, state=state, words=words)
         shown = found[:ON_A_PAGE]
         return page(
@@ -153,7 +159,14 @@ class ConnectionPages:
         connector = self.registry.connectors.get(known.provider)
         sentences: Mapping[str, str] = {scope.id: scope.sentence for scope in connector.scopes} if connector else {}
         events = [(stored.position, self.as_json(stored.body)) for stored in found["events"]]
-        values = {**found, "events": events, "scopes": [sentences.get(scope, scope) for scope in known.scopes]}
+        values = {
+            **found,
+            "events": events,
+            "scopes": [sentences.get(scope, scope) for scope in known.scopes],
+            "budgets": await self.budgets.left(connector, known) if connector else [],
+            "timetable": _timetable(found["planned"]),
+            "signs_in": connector is None or connector.auth is not None,
+        }
         return page(
             request,
             "connection.html",
@@ -181,14 +194,21 @@ def titles(registry: Registry) -> dict[str, str]:
     return {connector.id: connector.title for connector in registry.connectors.values()}
 
 
+def _timetable(planned: Schedule | None) -> str:
+    """When it is synced, where that was said for it alone."""
+    if planned is None or planned.timetable is None:
+        return ""
+    told = msgspec.json.decode(planned.timetable)
+    return f"every {pages.span(told['every'])}" if told.get("every") else f"at {told['cron']} in {told['zone']}"
+
+
 def _all_of(database: Any, known: Connection, now: int) -> dict[str, Any]:
     return {
         "planned": schedule.of(database, known.number, now),
         "runs": runs.listed(database, connection=known.number, limit=RUNS),
+        "subscriptions": [each for each in subscriptions.of(database, known.number) if each.state != "ended"],
+        "subscriber": subscriptions.subscriber(database, known.number),
+        "actions": jobs.newest(database, "act", known.number, ACTIONS),
         "revoking": jobs.latest(database, "revoke", known.number) if known.state in {"revoking", "disconnected"} else None,
         "events": outbox.of_connection(database, known.number, EVENTS),
     }
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from oo_daemon.ingress.console.connections import titles
-from oo_daemon.ingress.console.page import page
+from oo_daemon.ingress.console.page import number_in, page
 from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.registry import Registry
@@ -42,7 +42,7 @@ class EventPages:
         """Some, newest first."""
         given = {name: request.query.get(name, "").strip() for name in FILTERS}
         end = await self.storage.read(outbox.end)
-        before = _number(request.query.get("before", "")) or end.number + 1
+        before = number_in(request.query.get("before", "")) or end.number + 1
         wanted = Filter(**{name: value or None for name, value in given.items()})
         found, reached = await self.storage.read(outbox.latest, before, ON_A_PAGE, wanted)
         kept = {name: value for name, value in given.items() if value}
@@ -63,7 +63,7 @@ class EventPages:
     @needs("read")
     async def show(self, request: web.Request) -> web.Response:
         """One in full."""
-        stored = await self.storage.read(outbox.at, _number(request.match_info["position"]))
+        stored = await self.storage.read(outbox.at, number_in(request.match_info["position"]))
         if stored is None:
             raise Refused(404, "not_found", "There is no event at this position.", "It may have been erased, or expired.")
         event = self.as_json(stored.body)
@@ -77,7 +77,3 @@ class EventPages:
             as_text=self.as_text(stored.body),
             titles=titles(self.registry),
         )
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

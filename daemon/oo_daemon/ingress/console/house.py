@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from aiohttp import web
+from msgspec import NODEFAULT, to_builtins
+from msgspec.structs import FieldInfo, fields
 
 from oo_daemon.connections.keys import Keys
 from oo_daemon.ingress.console.connections import titles
+from oo_daemon.ingress.console.inbox import MASK, SECRET
 from oo_daemon.ingress.console.page import page, see
 from oo_daemon.ingress.contract import FILES, contract
 from oo_daemon.ingress.health import Looks
@@ -18,6 +23,7 @@ from oo_daemon.ingress.tokens import needs
 from oo_daemon.ports import Clock
 from oo_daemon.registry import Registry
 from oo_daemon.strikes import MOST, Strikes
+from oo_sdk import Struct
 from oo_vault import VaultError
 
 
@@ -56,6 +62,7 @@ class HousePages:
             strikes=self.strikes.counted(),
             aside=self.strikes.aside,
             most=MOST,
+            settings=list(_settings(self.registry)),
         )
 
     @needs("admin")
@@ -105,3 +112,50 @@ class HousePages:
         return page(
             request, "reference.html", here="/console/reference", listener=listener, listeners=list(FILES), contract=told, group=group
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting of a plugin, as its declaration has it."""
+
+    name: str
+    value: str
+    kind: str  #: "default", "set", or "masked", which it is where its name says that it is a secret
+
+
+def _settings(registry: Registry) -> Iterator[tuple[str, list[Setting]]]:
+    """The tables of settings that plugins declare, with what holds."""
+    tables: list[tuple[str, Struct]] = [(f"connectors.{each.id}", each.settings) for each in registry.connectors.values()]
+    tables += [(f"sinks.{name}", placed.sink.settings) for name, placed in registry.sinks.items()]
+    tables += [(f"key_sources.{each.id}", each.settings) for each in registry.key_sources.values()]
+    for table, held in sorted(tables, key=lambda each: each[0]):
+        if found := [_setting(field, getattr(held, field.name)) for field in fields(held)]:
+            yield table, found
+
+
+def _setting(field: FieldInfo, value: object) -> Setting:
+    name = field.encode_name
+    if field.default is not NODEFAULT:
+        default = field.default
+    else:
+        default = field.default_factory() if field.default_factory is not NODEFAULT else NODEFAULT
+    kind = "default" if value == default else "masked" if SECRET.search(name) and not name.endswith("_file") else "set"
+    return Setting(name=name, value=MASK if kind == "masked" else _plain(to_builtins(value)), kind=kind)
+
+
+def _plain(value: object) -> str:
+    """A value as it is written in a file of settings. Of an address only where it is: what follows can be a secret.
+
+    >>> _plain("https://ada:pw@hooks.example/in?key=abc"), _plain(["a", "b"]), _plain(False)
+    ('https://hooks.example/in', '["a", "b"]', 'false')
+    """
+    if isinstance(value, list):
+        return f"[{', '.join(map(_quoted, value))}]"
+    if isinstance(value, str) and "://" in value:
+        parts = urlsplit(value)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(_plain(value)) if isinstance(value, str) else _plain(value)

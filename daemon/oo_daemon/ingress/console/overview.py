@@ -9,7 +9,7 @@ from aiohttp import web
 
 from oo_daemon.ingress import pages
 from oo_daemon.ingress.console import chart
-from oo_daemon.ingress.console.door import Door
+from oo_daemon.ingress.console.live import Live
 from oo_daemon.ingress.console.page import page
 from oo_daemon.ingress.health import Looks
 from oo_daemon.ingress.tokens import needs
@@ -18,8 +18,6 @@ from oo_daemon.registry import Registry
 from oo_daemon.store import overview
 from oo_daemon.store.storage import Storage
 
-#: Seconds between two looks of a page that is open.
-EVERY = 2.0
 #: The order in which states are told, and what they mean.
 STATES = {
     "active": "syncing",
@@ -31,24 +29,19 @@ STATES = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewPages:
     """The page, and the part of it that moves."""
 
-    door: Door
+    moving: Live
     storage: Storage
     registry: Registry
     health: Looks
     clock: Clock
-    _closing: bool = False
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """The routes."""
         return [web.get("/", self.show), web.get("/live", self.live, allow_head=False)]
-
-    async def close(self, app: web.Application) -> None:
-        """Let open pages go: the daemon stops."""
-        self._closing = True
 
     @needs("read")
     async def show(self, request: web.Request) -> web.Response:
@@ -57,19 +50,8 @@ class OverviewPages:
 
     @needs("read")
     async def live(self, request: web.Request) -> web.StreamResponse:
-        """The part that moves, whenever it is another."""
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        await response.prepare(request)
-        told, waited = "", 0.0
-        while not self._closing and await self.door.still(request):
-            part = await self._part()
-            lines = "".join(f"data: {line}\n" for line in part.splitlines())
-            await response.write(f"{lines}\n".encode() if part != told else b":\n\n")
-            told, waited = part, 0.0
-            while waited < EVERY and not self._closing:
-                await self.clock.sleep(EVERY / 4)
-                waited += EVERY / 4
-        return response
+        """The part that moves."""
+        return await self.moving.stream(request, self._part)
 
     async def _part(self) -> str:
         now = self.clock.now()
@@ -80,6 +62,7 @@ class OverviewPages:
             found=found,
             now=now,
             chart=chart.bars(found.hours),
+            band=chart.band([(hour.begins_at, hour.took) for hour in found.hours]),
             states=[(state, words, found.connections.get(state, 0)) for state, words in STATES.items()],
             titles={connector.id: connector.title for connector in self.registry.connectors.values()},
             unwell=[(name, finding.says) for name, finding in findings.items() if not finding.well],

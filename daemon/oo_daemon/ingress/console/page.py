@@ -36,3 +36,8 @@ def page(request: web.Request, template: str, *, here: str, status: int = 200, *
 def see(location: str) -> web.Response:
     """Go on there."""
     return web.Response(status=303, headers={"Location": location})
+
+
+def number_in(text: str) -> int:
+    """A number of ours in an address or a form; 0 where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

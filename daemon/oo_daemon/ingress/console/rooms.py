@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.sources import Sources
@@ -21,6 +22,7 @@ from oo_daemon.ingress.console.door import COOKIE, VISITOR, Door, keep, open_to_
 from oo_daemon.ingress.console.events import EventPages
 from oo_daemon.ingress.console.house import HousePages
 from oo_daemon.ingress.console.inbox import InboxPages
+from oo_daemon.ingress.console.live import Live
 from oo_daemon.ingress.console.overview import OverviewPages
 from oo_daemon.ingress.console.page import POLICY, page, see
 from oo_daemon.ingress.console.sources import SourcePages
@@ -50,6 +52,7 @@ class Console:
     sources: Sources
     keys: Keys
     disconnect: Disconnect
+    budgets: Budgets
     erasures: Erases
     health: Looks
     wake: Callable[[], None]  #: has the jobs that were just queued done at once
@@ -64,20 +67,21 @@ class Console:
     def add_to(self, private: web.Application, *, trusts: bool) -> None:
         """Serve it on a private door; one that `trusts` has asked already who comes."""
         door = Door(tokens=self.tokens, clock=self.clock, chance=self.chance, trusts=trusts)
-        overview = OverviewPages(door=door, storage=self.storage, registry=self.registry, health=self.health, clock=self.clock)
+        moving = Live(door=door, clock=self.clock)
         rooms = (
-            overview,
+            OverviewPages(moving=moving, storage=self.storage, registry=self.registry, health=self.health, clock=self.clock),
             ConnectionPages(
                 storage=self.storage,
                 registry=self.registry,
                 disconnect=self.disconnect,
+                budgets=self.budgets,
                 erasures=self.erasures,
                 wake=self.wake,
                 as_json=self.as_json,
                 clock=self.clock,
             ),
             SourcePages(sources=self.sources, registry=self.registry, clock=self.clock),
-            InboxPages(storage=self.storage, arrived=self.arrived, clock=self.clock),
+            InboxPages(moving=moving, storage=self.storage, arrived=self.arrived, clock=self.clock),
             EventPages(storage=self.storage, registry=self.registry, as_json=self.as_json, as_text=self.as_text),
             HousePages(
                 registry=self.registry,
@@ -91,7 +95,7 @@ class Console:
         app = console_application(log=self.log)
         app.middlewares.extend([in_its_words, door.middleware()])
         app.add_routes([*_Entrance(door, None if trusts else self.issuer).routes(), *(route for room in rooms for route in room.routes())])
-        app.on_shutdown.append(overview.close)
+        app.on_shutdown.append(moving.close)
         app[ASKS_ITSELF] = True
         private.add_subapp("/console", app)
 

@@ -114,12 +114,17 @@ STATEMENTS = (
         number {serial}, source TEXT NOT NULL REFERENCES source (id) ON DELETE CASCADE, delivery_id TEXT NOT NULL, weak {int} NOT NULL,
         state TEXT NOT NULL, reason TEXT NOT NULL, tries {int} NOT NULL, waiting {int} NOT NULL, next_try_at {int},
         lease_owner TEXT, lease_until {int}, fence {int} NOT NULL,
-        headers TEXT NOT NULL, body {blob}, received_at {int} NOT NULL, done_at {int}, traceparent TEXT NOT NULL DEFAULT '',
+        headers TEXT NOT NULL, body {blob}, received_at {int} NOT NULL, done_at {int}, replayed_at {int},
+        traceparent TEXT NOT NULL DEFAULT '',
         UNIQUE (source, delivery_id))""",
     "CREATE INDEX delivery_due ON delivery (next_try_at, number) WHERE state = 'received'",
     "CREATE INDEX delivery_dead ON delivery (number) WHERE state = 'dead'",
     "CREATE INDEX delivery_by_age ON delivery (received_at)",
+    "CREATE INDEX delivery_replayed ON delivery (replayed_at) WHERE replayed_at IS NOT NULL",
     "CREATE INDEX delivery_to_forget ON delivery (done_at) WHERE body IS NOT NULL AND state = 'done'",
+    # How long deliveries took to become events, counted by hour in stretches of time; see store/latency.py.
+    """CREATE TABLE latency (
+        hour {int} NOT NULL, stretch {int} NOT NULL, deliveries {int} NOT NULL, PRIMARY KEY (hour, stretch)) {compact}""",
     # Positions are counted in a row that every writer of a stream updates first: they become visible in order, and none is used twice.
     # How many events are kept, and their bytes, are counted along, since counting a long log would take long.
     """CREATE TABLE stream (
