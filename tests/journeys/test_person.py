@@ -93,7 +93,7 @@ async def test_a_person_sees_and_ends_what_is_theirs(house: House, tab: Tab) -> 
     async with house.client as client:
         await client.sync_and_wait(mine.id)
         await tab.visit(client)
-        for words in (Todoist.scopes[0].sentence, "last read", "A change, when you ask for it", "Import from"):
+        for words in (Todoist.scopes[0].sentence, "last read", "Import from"):
             assert words in tab.page
         assert await tab.send("/person/connect", {"provider": "todoist"}) == 409
         assert "is connected there already" in tab.page

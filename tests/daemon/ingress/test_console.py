@@ -314,6 +314,9 @@ def test_the_band_stands_between_the_middle_and_the_slowest() -> None:
     assert drawn.stretches[7].y < drawn.stretches[1].y
     assert (drawn.deliveries, drawn.half, drawn.most) == (63, 0.028, 3.5)
     assert drawn.stretches[0].took is None
+    assert (drawn.path.count("M"), drawn.path.count("H")) == (1, 14)
+    gap = chart.band([each if number != 4 else (each[0], None) for number, each in enumerate(hours)])
+    assert gap.path.count("M") == gap.path.count("Z") == 2
     few = chart.band([(0, Took(deliveries=1, half=1.0, most=1.0)), (HOUR, None)])
     assert (few.worth_drawing, few.deliveries) == (False, 1)
     assert not chart.band([]).worth_drawing
@@ -408,11 +411,12 @@ class Acme(Connector):
     class Settings(Connector.Settings):
         """Where it is."""
 
-        url: str = "https://acme.example"
+        token: str = "https://acme.example"
+        hook: str = ""
         api_token: str = ""
         tags: tuple[str, ...] = ()
 
-    settings = Settings(url="https://ada:pw@acme.example/in?key=s3cret", api_token="s3cret")
+    settings = Settings(token="https://ada:pw@acme.example/in?key=s3cret", hook="https://x.example/s3cret", api_token="s3cret")
 
 
 async def test_a_connection_tells_how_it_does(world: World, tab: Tab, database: SqliteDatabase) -> None:
@@ -483,7 +487,14 @@ async def test_settings_of_plugins_are_shown_without_secrets(world: World, tab: 
     object.__setattr__(world.registry, "plugins", (Plugin(name="acme", distribution="acme-oo", version="1.0", state="loaded"),))
     await tab.sign_in(await world.token("reader", "read"))
     await tab.get("/console/plugins")
-    for words in ("[connectors.todoist]", "api_token", "set, and not shown", "https://acme.example/in", "as declared"):
+    for words in (
+        "[connectors.todoist]",
+        "api_token",
+        "set, and not shown",
+        "https://acme.example/in",
+        "https://x.example/…",
+        "as declared",
+    ):
         assert words in tab.page
     for secret in ("s3cret", "ada:pw"):
         assert secret not in tab.page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from oo_daemon.ports import moment
 from oo_daemon.store.latency import Took
@@ -67,6 +68,7 @@ class Band:
     """All of it, on an axis of which each line is ten times the one below."""
 
     stretches: tuple[Stretch, ...]
+    path: str  #: the band itself, as SVG draws it; interrupted where hours had none
     lines: tuple[Line, ...]  #: seconds
     deliveries: int
     half: float  #: the longest of any hour, in seconds
@@ -101,12 +103,25 @@ def band(hours: Sequence[tuple[int, Took | None]]) -> Band:
         )
     return Band(
         stretches=tuple(drawn),
+        path=_outline(drawn),
         lines=tuple(Line(y=y(10.0**power), value=10.0**power) for power in range(low, high + 1)),
         deliveries=sum(took.deliveries for took in found),
         half=max((took.half for took in found), default=0.0),
         most=max((took.most for took in found), default=0.0),
         worth_drawing=len(found) >= LEAST,
     )
+
+
+def _outline(drawn: Sequence[Stretch]) -> str:
+    """One closed line around each row of hours that had some: along the top, and back along the bottom."""
+    parts = []
+    for some, row in groupby(drawn, key=lambda each: each.took is not None):
+        if some:
+            hours = list(row)
+            top = " ".join(f"V{each.y} H{round(each.x + each.width, 1)}" for each in hours)
+            bottom = " ".join(f"V{round(each.y + each.height, 1)} H{each.x}" for each in reversed(hours))
+            parts.append(f"M{hours[0].x} {hours[0].y} {top} {bottom} Z")
+    return " ".join(parts)
 
 
 def bars(hours: Sequence[Hour]) -> Chart:

@@ -135,12 +135,20 @@ def _settings(registry: Registry) -> Iterator[tuple[str, list[Setting]]]:
 
 def _setting(field: FieldInfo, value: object) -> Setting:
     name = field.encode_name
-    if field.default is not NODEFAULT:
-        default = field.default
-    else:
-        default = field.default_factory() if field.default_factory is not NODEFAULT else NODEFAULT
-    kind = "default" if value == default else "masked" if SECRET.search(name) and not name.endswith("_file") else "set"
-    return Setting(name=name, value=MASK if kind == "masked" else _plain(to_builtins(value)), kind=kind)
+    default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
+    if value == default:
+        return Setting(name=name, value=_plain(to_builtins(value)), kind="default")
+    if isinstance(value, str) and "://" in value:
+        # Where a connector declares an address, one that was set stands for it. Anywhere else its path can be a secret.
+        declared = isinstance(default, str) and "://" in default
+        return Setting(name=name, value=_plain(value) if declared else f"{urlsplit(value).scheme}://{_host(value)}/…", kind="set")
+    if SECRET.search(name) and not name.endswith("_file"):
+        return Setting(name=name, value=MASK, kind="masked")
+    return Setting(name=name, value=_plain(to_builtins(value)), kind="set")
+
+
+def _host(address: str) -> str:
+    return urlsplit(address).netloc.rpartition("@")[2]
 
 
 def _plain(value: object) -> str:
@@ -153,7 +161,7 @@ def _plain(value: object) -> str:
         return f"[{', '.join(map(_quoted, value))}]"
     if isinstance(value, str) and "://" in value:
         parts = urlsplit(value)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return f"{parts.scheme}://{_host(value)}{parts.path}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
