@@ -116,7 +116,7 @@ LONGEST := 2h
 test-long: $(VENV)/installed-long build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed build/promtool/promtool ## the same with the counts of the long run, and what is heavy to install; then the safeguards and the simulation
 	OO_TEST_CRASH_POINTS=100000 OO_TEST_KILLS=1000 OO_TEST_ROTATION_KILLS=200 OO_TEST_ROTATION_ROWS=10000 \
 	OO_TEST_CONTRACT_CASES=50 OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 OO_TEST_CALENDAR_DAYS=365 OO_TEST_CONSUMER_STEPS=10000 \
-	OO_TEST_HOSTILE=20000 OO_TEST_ORDERED=8 OO_TEST_ATTACK_SECONDS=60 \
+	OO_TEST_CONSOLE_EVENTS=1000000 OO_TEST_HOSTILE=20000 OO_TEST_ORDERED=8 OO_TEST_ATTACK_SECONDS=60 \
 	OO_TEST_ERASURE_POINTS=3000 OO_TEST_ERASURE_RACES=1000 OO_TEST_SINK_KILLS=100 OO_TEST_RELAY_KILLS=1000 OO_TEST_UPGRADES=10 \
 	OO_TEST_IMPORT_KILLS=50 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py

@@ -62,9 +62,13 @@ def test_what_ingress_and_intake_ask_is_found_by_index(book: Book) -> None:
         inbox.forget_ids(database, NOW, 9)
         inbox.release(database, "me")
         inbox.listed(database, state="dead", limit=9)
-        inbox.replay(database, inbox.Which(state="dead"), 9)
+        inbox.replay(database, inbox.Which(state="dead"), 9, NOW)
+        inbox.page(database, state="dead", limit=9)
+        inbox.replayed(database, NOW)
+        inbox.call_off(database, NOW, NOW, 9)
     book.sqlite.handle().exec_trace = None
-    assert sum("delivery_dead" in step for step in plans) == 2, plans
+    assert sum("delivery_dead" in step for step in plans) == 3, plans
+    assert sum("delivery_replayed" in step for step in plans) == 2, plans
     read = [step for step in plans if step.startswith(("SCAN", "SEARCH")) and "delivery" in step]
     assert len(read) >= 6
     assert not [step for step in read if step.startswith("SCAN") and "USING" not in step], plans
