@@ -118,13 +118,13 @@ test-long: $(VENV)/installed-long build/npm/installed build/google/installed bui
 	OO_TEST_CONTRACT_CASES=50 OO_TEST_REFRESH_SEEDS=1000 OO_TEST_REFRESH_CONNECTIONS=10000 OO_TEST_CALENDAR_DAYS=365 OO_TEST_CONSUMER_STEPS=10000 \
 	OO_TEST_CONSOLE_EVENTS=1000000 OO_TEST_HOSTILE=20000 OO_TEST_ORDERED=8 OO_TEST_ATTACK_SECONDS=60 \
 	OO_TEST_ERASURE_POINTS=3000 OO_TEST_ERASURE_RACES=1000 OO_TEST_SINK_KILLS=100 OO_TEST_RELAY_KILLS=1000 OO_TEST_UPGRADES=10 \
-	OO_TEST_IMPORT_KILLS=50 \
+	OO_TEST_IMPORT_KILLS=50 OO_TEST_CHAOS_SECONDS=180 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
 	$(MAKE) --no-print-directory safeguards
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run --gate
 	cd tests && ../$(BIN)/python -m simulation.run --minutes $(MINUTES)
 
-.PHONY: crash kills safeguards coverage
+.PHONY: crash kills chaos safeguards coverage
 POINTS := 5000
 crash: $(VENV)/installed-dev ## cut the power at POINTS=5000 moments of each workload
 	cd tests && ../$(BIN)/python -m faults.run crash $(POINTS)
@@ -132,6 +132,10 @@ crash: $(VENV)/installed-dev ## cut the power at POINTS=5000 moments of each wor
 KILLS := 50
 kills: $(VENV)/installed-dev ## kill a daemon under load KILLS=50 times, fill its disk, set its clock
 	cd tests && ../$(BIN)/python -m faults.run kills $(KILLS)
+
+SECONDS := 60
+chaos: $(VENV)/installed-dev ## put three workers and two doors on one PostgreSQL and one NATS under fire for SECONDS=60
+	cd tests && ../$(BIN)/python -m faults.run chaos $(SECONDS)
 
 safeguards: $(VENV)/installed-dev ## switch each safeguard off in turn: its tests must turn red
 	cd tests && ../$(BIN)/python -m safeguards.run

@@ -1,4 +1,4 @@
-"""Runs the crash or the kill tests and ends with their figures: `make crash`, `make kills`."""
+"""Runs the crash, the kill or the chaos tests and ends with their figures: `make crash`, `make kills`, `make chaos`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 KINDS = {
     "crash": ("OO_TEST_CRASH_POINTS", ("tests/faults/test_crash.py", "tests/faults/test_crash_inbox.py")),
     "kills": ("OO_TEST_KILLS", ("tests/faults/test_processes.py",)),
+    "chaos": ("OO_TEST_CHAOS_SECONDS", ("tests/chaos/test_chaos.py",)),
 }
 
 

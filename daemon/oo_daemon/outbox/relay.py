@@ -36,8 +36,8 @@ LOOK: Final = 30.0
 #: Seconds that a sink gets for one delivery or to make ready, and to let go.
 LIMIT: Final = 60.0
 CLOSE: Final = 5.0
-#: Seconds for which a sink is held: longer than anything that is done in between.
-HOLD: Final = 2 * (LOOK + LIMIT)
+#: Seconds for which a sink is held, and after which it is held for longer while it is asked: where the process dies, another waits so long.
+HOLD, RENEW = 75.0, 35.0
 #: Back-off: full jitter over a window that doubles from the base to the cap (seconds); a sink that names a time is believed up to a day.
 BASE, CAP, LONGEST = 1.0, 300.0, 86_400.0
 
@@ -270,6 +270,13 @@ class Relay:
     async def _failed(self, served: _Served, error: Exception) -> None:
         served.failures += 1
         pause = self._pause(error, served.failures)
+        if not isinstance(error, PositionTaken):  # it is as it should be that another process serves it
+            await self._tell(served, error, pause)
+        await self._close(served)
+        await self._until_called(served, pause)
+        served.known = None
+
+    async def _tell(self, served: _Served, error: Exception, pause: float) -> None:
         # What a guest's exception says may quote the event.
         self.log.warning("sink_waits", sink=served.placed.name, error=type(error).__name__, tries=served.failures, seconds=round(pause, 1))
         self.metrics.count("sink_failures", sink=served.placed.name)
@@ -277,9 +284,6 @@ class Relay:
             await self.storage.write(consumers.say, served.consumer, _words(error))
         except CannotStore as fault:
             self.log.warning("sink_state_not_stored", sink=served.placed.name, reason=str(fault))
-        await self._close(served)
-        await self._until_called(served, pause)
-        served.known = None
 
     async def _until_called(self, served: _Served, seconds: float) -> None:
         called = asyncio.ensure_future(served.called.wait())
@@ -306,7 +310,7 @@ class Relay:
     async def _ask(self, served: _Served, work: Coroutine[Any, Any, T], seconds: float = LIMIT) -> T:
         """What a sink does, in its time."""
         asked = asyncio.ensure_future(self.guests.run(work, of=served.placed.sink))
-        limit = asyncio.ensure_future(self.clock.sleep(seconds))
+        limit, holding = asyncio.ensure_future(self.clock.sleep(seconds)), asyncio.ensure_future(self._hold_on(served))
         try:
             await asyncio.wait({asked, limit}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
@@ -315,11 +319,18 @@ class Relay:
                 raise RetryLater("the sink cancelled itself")
             return asked.result()
         finally:
-            await _cancelled(asked, limit)
+            await _cancelled(asked, limit, holding)
+
+    async def _hold_on(self, served: _Served) -> None:
+        """Hold a sink for longer, again and again."""
+        while True:
+            await self.clock.sleep(RENEW)
+            with suppress(CannotStore):  # then it is seen when it moves whether it is still held
+                await self.storage.write(consumers.hold_on, served.consumer, served.token, self.clock.now() + int(HOLD * SECOND))
 
     def _pause(self, error: Exception, failures: int) -> float:
         asked = error.after.total_seconds() if isinstance(error, RetryLater) and error.after else 0.0
-        window = min(CAP, BASE * 2.0 ** min(failures - 1, 16))
+        window = min(LOOK if isinstance(error, PositionTaken) else CAP, BASE * 2.0 ** min(failures - 1, 16))
         return max(self.chance.uniform(0.0, window), min(asked, LONGEST))
 
 

@@ -289,6 +289,11 @@ def put_back(database: Database, name: str, token: str, to: int) -> Consumer | N
     return of(database, name)
 
 
+def hold_on(database: Database, name: str, token: str, until: int) -> None:
+    """Keep a consumer for longer, where it is kept under this token."""
+    database.rows("UPDATE consumer SET leased_until = ? WHERE name = ? AND token = ?", (until, name, token))
+
+
 def let_go(database: Database, name: str, token: str) -> None:
     """Keep a consumer no longer."""
     database.rows("UPDATE consumer SET token = NULL, leased_until = NULL WHERE name = ? AND token = ?", (name, token))

@@ -568,6 +568,36 @@ async def test_one_process_serves_it(world: World) -> None:
     assert (one.taken, two.taken) == (names, more)
 
 
+async def test_a_slow_delivery_is_not_given_to_another(world: World) -> None:
+    """While a sink is asked it stays with its process; when that dies, another has it after a little more than a minute."""
+    never = asyncio.Event()
+    one, two = Scripted(acts=[never.wait, never.wait]), Scripted()
+    first = world.start(one)
+    await world.write()
+    assert len(one.given) == 1
+    other = Relay(
+        storage=world.storage,
+        reader=Tail(world.storage, world.clock),
+        guests=SameLoop(),
+        clock=world.clock,
+        chance=Other(),
+        metrics=MemoryMetrics(),
+        log=world.log,
+        outlet=outlet,
+    )
+    world.relays.append(other)
+    other.start([Placed(name="acme", sink=two)])
+    await world.clock.advance(2 * LIMIT - 2)
+    assert (len(one.given), two.given) == (2, [])
+    for task in first._tasks:  # it dies: nothing is let go of
+        task.cancel()
+    world.refuse[consumers.let_go] = 1
+    await asyncio.gather(*first._tasks, return_exceptions=True)
+    await world.clock.advance(relay.HOLD + relay.LOOK)
+    assert two.taken == ["n0"]
+    assert [line["error"] for line in world.log.said("sink_waits")] == ["RetryLater"]  # of the one that served it
+
+
 async def test_the_health_says_what_is_with_sinks(world: World) -> None:
     """One that waits, one that is paused, dead letters and a table that does not fit are each worth a word, and nothing more."""
     well, away, odd = Scripted(id="well"), Scripted(id="away", acts=[RetryLater("it answered 503")] * 9), Picky(id="odd", refused={"n0"})

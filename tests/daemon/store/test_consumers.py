@@ -26,6 +26,7 @@ def test_a_sink_is_kept_by_one(book: Book) -> None:
         for token, before, to in [("two", 7, 8), ("one", 6, 8), ("one", 7, 6)]:
             assert consumers.moved(database, "sink:a", token, before, to, NOW, NOW + 19) is None
         assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 18, NOW + 20) is None
+        consumers.hold_on(database, "sink:a", "two", NOW + 99)
         consumers.let_go(database, "sink:a", "two")
         consumers.say(database, "sink:a", "nobody answers")
         said = consumers.of(database, "sink:a")
@@ -35,6 +36,9 @@ def test_a_sink_is_kept_by_one(book: Book) -> None:
         assert consumers.rescue_sinks(database) == 1
         assert consumers.hold(database, "sink:a", ALL, 10, "two", NOW + 18, NOW + 20) is not None
         assert consumers.moved(database, "sink:a", "one", 7, 8, NOW, NOW + 19) is None
+        consumers.hold_on(database, "sink:a", "two", NOW + 40)
+        assert consumers.hold(database, "sink:a", ALL, 10, "three", NOW + 39, NOW + 60) is None
+        assert consumers.hold(database, "sink:a", ALL, 10, "three", NOW + 40, NOW + 60) is not None
 
 
 @pytest.mark.rows("B17")
