@@ -151,7 +151,7 @@ coverage: $(VENV)/installed-dev build/npm/installed build/google/installed build
 
 # `make bench NAME=ingress` runs one; peers are installed under build/ when they are first met.
 .PHONY: bench bench-compare
-bench: $(VENV)/installed-dev ## measure beside peers and bare pipelines: NAME=ingress, sync, import, dispatch, vault, outbox or start
+bench: $(VENV)/installed-dev ## measure beside peers and bare pipelines: NAME=ingress, sync, import, dispatch, vault, outbox, scale or start
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run $(NAME)
 
 bench-compare: $(VENV)/installed-dev ## hold the last run of a benchmark against an earlier one: OLD=old.json

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks import chart, dispatch, imports, ingress, machine, outbox, report, start, sync, vault
+from benchmarks import chart, dispatch, imports, ingress, machine, outbox, report, scale, start, sync, vault
 from benchmarks.harness import ROOT, Results
 
 #: How far a stable ratio may go over its ceiling in `gate.json`: wide enough for a noisy machine.
@@ -35,6 +35,7 @@ BENCHMARKS: Mapping[str, Any] = {
     "dispatch": dispatch,
     "vault": vault,
     "outbox": outbox,
+    "scale": scale,
     "start": start,
 }
 
