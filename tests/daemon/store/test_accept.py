@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import os
 import random
 from dataclasses import dataclass, replace
 
@@ -19,6 +21,9 @@ from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.runs import Tally
 from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, RunEnded
+
+#: States of one thing that come in all orders: 8 in 40,320.
+STATES = int(os.environ.get("OO_TEST_ORDERED", "5"))
 
 
 def test_an_id_is_a_hash_of_length_prefixed_parts() -> None:
@@ -103,6 +108,36 @@ def test_a_lower_order_is_dropped(book: Book) -> None:
     assert book.take(connection, upsert("n1", "corrected", order=7)).events == 1
     assert book.take(connection, upsert("n1", "by hand")).events == 1, "without an order, it is its arrival that counts"
     assert book.take(connection, upsert("n1", "old", order=6)).events == 0, "and the order known before still stands"
+
+
+@pytest.mark.rows("A21")
+@pytest.mark.timeout(1800)
+def test_all_orders_of_arrival_end_alike(book: Book) -> None:
+    """However some states of one thing come: the newest stands in the end, each event is newer than the last, and none is told twice.
+
+    The orders are walked as a tree: what has come stays, within a savepoint, for all orders that begin with it.
+    """
+    connection, ends = book.connect(), 0
+    states = STATES if book.database.dialect == "sqlite" else min(STATES, 4)
+    drafts = [upsert("n1", f"state {order}", order=order) for order in range(states)]
+
+    def walk(database: Database, told: tuple[int, ...], left: frozenset[int]) -> None:
+        nonlocal ends
+        if not left:
+            ends += 1
+            assert told[-1] == states - 1
+            assert told == tuple(sorted(set(told)))
+            assert [event.payload for event in book.told()] == [f"state {order}" for order in told]
+        for order in left:
+            database.rows(f"SAVEPOINT depth_{len(left)}")
+            events = book.take_within(database, connection, drafts[order]).events
+            walk(database, (*told, order) if events else told, left - {order})
+            database.rows(f"ROLLBACK TO depth_{len(left)}")
+            database.rows(f"RELEASE depth_{len(left)}")
+
+    with book.draft() as database:
+        walk(database, (), frozenset(range(states)))
+    assert ends == math.factorial(states)
 
 
 def test_an_equal_state_raises_the_order(book: Book) -> None:
