@@ -120,6 +120,7 @@ test-long: $(VENV)/installed-long build/npm/installed build/google/installed bui
 	OO_TEST_ERASURE_POINTS=3000 OO_TEST_ERASURE_RACES=1000 OO_TEST_SINK_KILLS=100 OO_TEST_RELAY_KILLS=1000 OO_TEST_UPGRADES=10 \
 	OO_TEST_IMPORT_KILLS=50 OO_TEST_CHAOS_SECONDS=180 \
 	timeout --foreground $(LONGEST) $(BIN)/python -m pytest -s tests tests/key_sources/long_aws_kms.py
+	$(MAKE) --no-print-directory audit
 	$(MAKE) --no-print-directory safeguards
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run --gate
 	cd tests && ../$(BIN)/python -m simulation.run --minutes $(MINUTES)
@@ -192,6 +193,17 @@ soak: $(VENV)/installed-dev ## live under an ordinary load for MINUTES=60: memor
 	cd tests && ../$(BIN)/python -m soak.soak $(MINUTES)
 soak: MINUTES := 60
 
+# The auditor has an environment of its own: it is nothing that the tests need.
+build/audit/installed: $(VENV)/installed-uv requirements/audit.lock
+	mkdir -p build/audit
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/audit/venv
+	$(BIN)/uv pip install --quiet --python build/audit/venv/bin/python --require-hashes -r requirements/audit.lock
+	touch $@
+
+.PHONY: audit
+audit: build/audit/installed ## look whether an advisory is known for what users install (asks PyPI)
+	PYTHONPATH=tests $(BIN)/python -m design.audit build/audit/venv/bin/pip-audit requirements/runtime.lock
+
 .PHONY: build/users
 build/users: # an environment as users have it: the wheel and what it needs
 	rm -rf build/users build/wheel
@@ -221,6 +233,7 @@ docs: $(VENV)/installed-dev ## build the documentation as a site: build/docs/ind
 
 lock: $(VENV)/installed-uv ## write requirements/ again for setup.cfg; UPGRADE=--upgrade takes the newest versions
 	echo uv | $(BIN)/uv pip compile $(LOCK) - -o requirements/installer.lock
+	echo 'pip-audit >=2.10,<3' | $(BIN)/uv pip compile $(LOCK) - -o requirements/audit.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg -o requirements/runtime.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra dev --extra nats --extra postgresql --extra traces -c requirements/runtime.lock -o requirements/dev.lock
 	$(BIN)/uv pip compile $(LOCK) setup.cfg --extra long -c requirements/dev.lock -o requirements/long.lock
