@@ -206,7 +206,7 @@ audit: build/audit/installed ## look whether an advisory is known for what users
 
 .PHONY: build/users
 build/users: # an environment as users have it: the wheel and what it needs
-	rm -rf build/users build/wheel
+	rm -rf build/users build/wheel build/lib
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir build/wheel .
 	$(BIN)/uv venv --quiet --python $(BIN)/python build/users
 	$(BIN)/uv pip install --quiet --python build/users/bin/python --require-hashes -r requirements/runtime.lock
