@@ -676,6 +676,7 @@ async def build(
                 health=watch.health,
                 wake=worker.wake,
                 arrived=intake.wake,
+                rehearse=_rehearse(intake, clock),
                 as_json=wire.as_json,
                 as_text=wire.as_text,
                 clock=clock,

@@ -129,7 +129,12 @@ async def _sources(operator: Operator) -> None:
     assert other is not None
     assert other[1] != told[1]
     assert "previous" in page
+    page = await operator.send("sources/bell/try", body='{"zen": "Keep it logically awesome."}')
+    assert "github" in page
+    assert "Keep it logically awesome." in page, "what was typed is kept"
+    assert "X-Hub-Signature-256: sha256=" in page
     assert "It is closed" in await operator.send("sources/bell/disable")
+    assert "refuses everything" in await operator.send("sources/bell/try", body="{}")
     assert "It is open" in await operator.send("sources/bell/enable")
     page = await operator.send("sources", 409, name="bell", user="ada", scheme="github")
     assert "There is a source bell already." in page

@@ -81,6 +81,7 @@ class World:
             erasures=self.erasures,
             wake=Mock(),
             arrived=Mock(),
+            rehearse=AsyncMock(),
             as_json=wire.as_json,
             as_text=wire.as_text,
             clock=self.clock,

@@ -15,7 +15,7 @@ from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.sources import Sources
 from oo_daemon.identity.person import CannotTell, NotSignedIn, NotVouched
 from oo_daemon.ingress import pages
-from oo_daemon.ingress.api import in_its_words
+from oo_daemon.ingress.api import Rehearse, in_its_words
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.connections import ConnectionPages
 from oo_daemon.ingress.console.door import COOKIE, VISITOR, Door, keep, open_to_all
@@ -57,6 +57,7 @@ class Console:
     health: Looks
     wake: Callable[[], None]  #: has the jobs that were just queued done at once
     arrived: Callable[[], None]  #: has deliveries worked on at once
+    rehearse: Rehearse  #: says what a delivery would become
     as_json: Callable[[bytes], dict[str, Any]]
     as_text: Callable[[bytes], str]
     clock: Clock
@@ -80,7 +81,14 @@ class Console:
                 as_json=self.as_json,
                 clock=self.clock,
             ),
-            SourcePages(sources=self.sources, registry=self.registry, clock=self.clock),
+            SourcePages(
+                storage=self.storage,
+                sources=self.sources,
+                registry=self.registry,
+                rehearse=self.rehearse,
+                as_json=self.as_json,
+                clock=self.clock,
+            ),
             InboxPages(moving=moving, storage=self.storage, arrived=self.arrived, clock=self.clock),
             EventPages(storage=self.storage, registry=self.registry, as_json=self.as_json, as_text=self.as_text),
             HousePages(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
 from oo_daemon.connections.errors import Declined
-from oo_daemon.connections.sources import Given, OpenSource, Sources, Wanted
+from oo_daemon.connections.guest import sentence
+from oo_daemon.connections.sources import Given, OpenSource, Sources, Wanted, sent_id
+from oo_daemon.ingress.api import Rehearse
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.door import VISITOR
 from oo_daemon.ingress.console.page import page, see
@@ -16,7 +20,9 @@ from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ports import Clock
 from oo_daemon.registry import Registry
-from oo_sdk import NoScheme
+from oo_daemon.store import connections
+from oo_daemon.store.storage import Storage
+from oo_sdk import ConnectorError, NoScheme
 from oo_vault import Secret
 
 HERE = "/console/sources"
@@ -28,8 +34,11 @@ GENERIC = "webhook"
 class SourcePages:
     """The list, one source, and its buttons."""
 
+    storage: Storage
     sources: Sources
     registry: Registry
+    rehearse: Rehearse
+    as_json: Callable[[bytes], dict[str, Any]]
     clock: Clock
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -41,6 +50,7 @@ class SourcePages:
             web.post("/sources/{id}/rotate", self.rotate),
             web.post("/sources/{id}/enable", self.enable),
             web.post("/sources/{id}/disable", self.disable),
+            web.post("/sources/{id}/try", self.try_),
         ]
 
     @needs("read")
@@ -96,6 +106,33 @@ class SourcePages:
         """Close it: it looks like one that does not exist."""
         return await self._switch(request, False)
 
+    @needs("admin")
+    async def try_(self, request: web.Request) -> web.Response:
+        """Say what a body would become, and how its sender would post it; nothing is kept."""
+        known = self._known(request)
+        typed = (await form_of(request)).get("body", "")
+        typed = typed if isinstance(typed, str) else ""
+        body = typed.encode("utf-8", "surrogatepass")
+        try:
+            events, problem = await self._becomes(known, body), ""
+        except ConnectorError as refused:
+            events, problem = [], f"It becomes no event: {sentence(refused)}."
+        except Declined as declined:
+            events, problem = [], f"{declined.message} {declined.remedy}"
+        try:
+            headers, unsigned = await self.sources.sample(known.id, body), ""
+        except Declined as declined:
+            headers, unsigned = {}, f"{declined.message} {declined.remedy}"
+        tried = {"body": typed, "events": events, "headers": headers, "unsigned": unsigned}
+        return self._shown(request, known, problem=problem, tried=tried)
+
+    async def _becomes(self, known: OpenSource, body: bytes) -> Sequence[str]:
+        connection = await self.storage.read(connections.by_id, known.connection) if known.connection is not None else None
+        if connection is None:
+            raise Declined("no_connection", "This address serves all users of a registration.", "Try one of a connection's own.")
+        made = await self.rehearse(connection, {}, body, sent_id(known.scheme, {}, body) or "try")
+        return [json.dumps(self.as_json(each), indent=2, ensure_ascii=False) for each in made]
+
     async def _switch(self, request: web.Request, enabled: bool) -> web.Response:
         known = self._known(request)
         await self.sources.enable(known.id, enabled)
@@ -119,7 +156,15 @@ class SourcePages:
             given=given or {},
         )
 
-    def _shown(self, request: web.Request, known: OpenSource, *, given: Given | None = None, problem: str = "") -> web.Response:
+    def _shown(
+        self,
+        request: web.Request,
+        known: OpenSource,
+        *,
+        given: Given | None = None,
+        problem: str = "",
+        tried: Mapping[str, Any] | None = None,
+    ) -> web.Response:
         told = given.secret if given is not None else known.shown_secret if request[VISITOR].operator else None
         return page(
             request,
@@ -134,6 +179,7 @@ class SourcePages:
             once=given is not None,
             now=self.clock.now(),
             problem=problem,
+            tried=tried,
         )
 
 
