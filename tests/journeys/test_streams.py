@@ -1,0 +1,96 @@
+"""Readers with a real daemon that is killed while they read: they go on by themselves, and miss nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from oo_client import Client
+from oo_daemon.cli.stage import Stage, stage
+from oo_daemon.outbox import wire
+from oo_daemon.store import connections
+from oo_daemon.store.accept import Batch, accept
+from oo_daemon.store.connections import SignedIn
+from oo_daemon.store.storage import open_database
+from oo_sdk import Change, Event
+from oo_sdk.vocabulary import Document
+
+#: How often the daemon is killed, and how many events are read between two kills.
+KILLS = int(os.environ.get("OO_TEST_STREAM_KILLS", "1"))
+BETWEEN, SIZE = 700, 100
+#: More events than fit into what is on its way between the two when the daemon dies.
+NAMES = [f"n{number}" for number in range(BETWEEN * (KILLS + 1) + 300)]
+PATIENCE = 120.0
+
+
+def filled(path: Path) -> None:
+    """An outbox with events in it."""
+    database = open_database(path)
+    words = {"user": "ada", "provider": "acme", "account": "default", "registration": None, "provider_account": "", "label": ""}
+    connection = connections.put(database, SignedIn(id="c1", scopes=(), meta={}, **words), 1)  # type: ignore[arg-type]  # the words above
+    for start in range(0, len(NAMES), 500):
+        notes = [Event("note", name, Change.UPSERTED, payload=Document(title="Tea" * 100)) for name in NAMES[start : start + 500]]
+        drafts = [wire.draft("acme", note) for note in notes]
+        database.rows("BEGIN IMMEDIATE")
+        accept(database, Batch(connection=connection, observed_at=time.time_ns() // 1000, drafts=drafts), wire.encode)
+        database.rows("COMMIT")
+    database.close()
+
+
+@asynccontextmanager
+async def daemon(folder: Path) -> AsyncIterator[Stage]:
+    """A daemon with events to read."""
+    async with stage(folder) as here:
+        here.write_settings()
+        await here.oo("vault", "init")
+        filled(folder / "oo.sqlite3")
+        await here.start_daemon()
+        yield here
+
+
+async def killed(here: Stage) -> None:
+    """Kill the daemon, and start it again."""
+    await here.processes["daemon"].kill()
+    await here.start_daemon()
+
+
+@pytest.mark.rows("B7", "B8")
+async def test_a_stream_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """Whoever keeps its position meets each event once and in order, however often the daemon dies in the middle."""
+    got: list[str] = []
+    async with asyncio.timeout(PATIENCE * (KILLS + 1)), daemon(tmp_path) as here, Client(here.socket) as client:
+        async with aclosing(client.stream()) as events:
+            async for _, event in events:
+                got.append(event.subject)
+                if len(got) % BETWEEN == 0 and len(got) <= KILLS * BETWEEN:
+                    await killed(here)
+                if len(got) == len(NAMES):
+                    break
+    assert got == NAMES
+
+
+@pytest.mark.rows("B7", "B8")
+async def test_a_consumer_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """Whoever acknowledges meets every event in order; what comes twice is what was not acknowledged when the daemon died."""
+    got: list[str] = []
+    async with asyncio.timeout(PATIENCE * (KILLS + 1)), daemon(tmp_path) as here, Client(here.socket) as client:
+        await client.add_consumer("backend")
+        async with aclosing(client.consume("backend", size=SIZE, lease=1)) as events:
+            deaths = 0
+            async for event in events:
+                got.append(event.subject)
+                if deaths < KILLS and len(set(got)) == (deaths + 1) * BETWEEN + SIZE // 2:
+                    deaths += 1
+                    await killed(here)
+                if len(set(got)) == len(NAMES):
+                    break
+        assert list(dict.fromkeys(got)) == NAMES
+        assert len(got) - len(NAMES) <= KILLS * SIZE
+        at_hand = range(SIZE // 2 - SIZE, SIZE // 2 + SIZE)  # around each death
+        assert {name for name in got if got.count(name) > 1} <= {NAMES[n * BETWEEN + k] for n in range(1, KILLS + 1) for k in at_hand}
