@@ -35,7 +35,7 @@ from oo_daemon.app import build
 from oo_daemon.cli.stage import Browser
 from oo_sdk import NormalizedEvent
 from oo_sdk.vocabulary import Document
-from oo_vault import create_key_file
+from oo_vault import create_key_file, read_key_file, write_bundle
 
 #: How many daemons sync and how many take webhooks; how many people there are, and how many notes each has.
 WORKERS, DOORS, PEOPLE, NOTES, SENDERS = 3, 2, 4, 5, 6
@@ -64,6 +64,7 @@ class Fleet:
     befell: Counter[str] = field(default_factory=Counter)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     _doors: list[int] = field(default_factory=list)
+    _ingress: frozenset[str] = frozenset(f"daemon-{number}" for number in range(WORKERS, WORKERS + DOORS))
     _path: str = ""
     _kept: Path | None = None
 
@@ -74,7 +75,9 @@ class Fleet:
         place.mkdir(exist_ok=True)
         tables: dict[str, dict[str, Any]] = {
             "places": {"state": str(place), "database": self.server.over_tcp(self.database, server)},
-            "vault": {"key_file": str(self.folder / "root.key")},
+            "vault": {"key_file": str(self.folder / "root.key")}
+            if name not in self._ingress
+            else {"bundle_file": str(self.folder / "bundle")},
             "public": {"port": 0, **public},
             "plugins": {"enabled": ["oo-fire"]},
             "connectors.fire": {"address": self.address, "calls": CALLS},
@@ -94,6 +97,7 @@ class Fleet:
     async def prepare(self) -> None:
         """Register the provider and connect everybody, with a daemon in this process."""
         create_key_file(self.folder / "root.key")
+        write_bundle(self.folder / "bundle", read_key_file(self.folder / "root.key"))
         (self.folder / "subject.key").write_text("0123456789abcdef")
         # Without the proxy, which shares this loop: it could not answer while the daemon begins.
         async with build(load(self._config("first", self.server.port), {})), Client(self.folder / "first" / "oo.sock") as client:
@@ -116,13 +120,13 @@ class Fleet:
             await self._answering(name)
 
     async def _begin(self, name: str) -> None:
-        self.daemons[name] = await self.bears.daemon(self.folder / name / "oo.toml")
+        self.daemons[name] = await self.bears.daemon(self.folder / name / "oo.toml", "ingress" if name in self._ingress else "worker")
 
     async def _answering(self, name: str) -> None:
         async with asyncio.timeout(REST), Client(self.folder / name / "oo.sock") as client:
             while True:
                 with suppress(ClientError, OSError):
-                    await client.status()
+                    await client.health()
                     return
                 if self.daemons[name].ended:  # the database was away when it started: whoever keeps it running starts it again
                     await self._begin(name)

@@ -85,10 +85,10 @@ class Nursery:
         self.borne.append(Borne(number, said, os.pidfd_open(number)))
         return self.borne[-1]
 
-    async def daemon(self, config: Path) -> Borne:
+    async def daemon(self, config: Path, role: str = "all") -> Borne:
         """Begin a daemon. What was killed before was killed by us: no plugin has a strike for it."""
         (config.parent / AT_WORK).unlink(missing_ok=True)
-        return await self.suspicious(config)
+        return await self.bear("oo_daemon.cli:main", "--config", str(config), "run", "--role", role)
 
     async def suspicious(self, config: Path) -> Borne:
         """Begin a daemon that holds whoever was at work for the end of the one before it."""
