@@ -10,9 +10,10 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from oo_daemon.ports import Ended, Guests
@@ -378,8 +379,7 @@ class _Hand(Coroutine[Any, Any, None]):
         finally:
             if errands:
                 self._loop.send_a_hand()
-            for errand in over:
-                _bring_home(errand)
+            _bring_home(over)
         raise StopIteration
 
     def throw(self, *error: Any) -> Any:
@@ -403,7 +403,7 @@ class _Hand(Coroutine[Any, Any, None]):
         if waits is not _OVER:
             return waits
         self._held = errand.task = None
-        _bring_home(errand)
+        _bring_home([errand])
         raise StopIteration
 
     def _turn(self, errand: _Errand, resume: Callable[..., Any], *given: Any) -> Any:
@@ -425,9 +425,18 @@ class _Hand(Coroutine[Any, Any, None]):
 _OVER: Final = object()
 
 
-def _bring_home(errand: _Errand) -> None:
-    with suppress(RuntimeError):  # the loop at home is closed: nobody waits
-        errand.back.bring(lambda: errand.tell(errand.error))
+def _bring_home(errands: Sequence[_Errand]) -> None:
+    by_home: dict[_Crossing, list[_Errand]] = {}
+    for errand in errands:
+        by_home.setdefault(errand.back, []).append(errand)
+    for back, over in by_home.items():
+        with suppress(RuntimeError):  # the loop at home is closed: nobody waits
+            back.bring(partial(_tell, over))
+
+
+def _tell(errands: Sequence[_Errand]) -> None:
+    for errand in errands:
+        errand.tell(errand.error)
 
 
 class SameLoop(Guests):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -103,12 +103,15 @@ class Guests(Protocol):
         """
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def moment(micros: int) -> datetime:
     """The store's time as a datetime in UTC."""
-    return datetime.fromtimestamp(micros // SECOND, UTC).replace(microsecond=micros % SECOND)
+    return _EPOCH + timedelta(microseconds=micros)
 
 
 def micros(when: datetime) -> int:
     """A datetime with a zone as the store's time."""
-    elapsed = when.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    elapsed = when.astimezone(UTC) - _EPOCH
     return (elapsed.days * 86_400 + elapsed.seconds) * SECOND + elapsed.microseconds

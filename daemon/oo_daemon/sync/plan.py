@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from oo_daemon.ports import SECOND
 
 DAY = 24 * 3600.0
@@ -80,8 +82,7 @@ Outcome: TypeAlias = Done | CutShort | Later | QuotaUsed | SignedOut | LostPlace
 Word = Literal["done", "later", "signed_out", "failed", "stalled"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What to do now."""
 
     outcome: Word
@@ -168,8 +169,7 @@ def stretched(before: int, *, heard: bool, announced: bool, news: bool, interval
 STALLED = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Motion:
+class Motion(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did, and whether it got anywhere."""
 
     asked: bool  #: it called the provider, or was told something

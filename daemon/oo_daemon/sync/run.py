@@ -118,10 +118,14 @@ class Sync:
     connection_event: ConnectionEvent
     line: Line = field(default_factory=Line)
     trace: Trace = UNTRACED
+    _guest_clock: GuestClock = field(init=False)
     _under_way: dict[UnderWay, None] = field(default_factory=dict)
     _watching: asyncio.Task[None] | None = None
     _endings: list[_Ending] = field(default_factory=list)  #: that are written together
     _writing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._guest_clock = GuestClock(self.clock)
 
     def run(self, run: Run) -> asyncio.Future[None]:
         """Begin a claimed run: what goes wrong becomes its outcome. What many runs need alike is done for all of them at once."""
@@ -225,7 +229,7 @@ class Sync:
             scopes=frozenset(connection.scopes),
             # From when it was connected: a listing years later must still know what was told before.
             first_fetch_from=moment(connection.created_at) - timedelta(days=days) if days else None,
-            clock=GuestClock(self.clock),
+            clock=self._guest_clock,
             log=taken.log,
         )
         taken.begin(await self._since(connector, taken.run))
@@ -427,7 +431,7 @@ def _changed(database: Database, connection: Connection) -> bool:
 
 def _detail(taken: Taken, step: plan.Step) -> str:
     """What people read of the run."""
-    return "; ".join(filter(None, [step.detail, taken.aside()]))
+    return "; ".join(filter(None, [step.detail, taken.aside()])) if taken.unreadable else step.detail
 
 
 async def _turn() -> None:
