@@ -811,7 +811,8 @@ def _traces(settings: Settings, instance: str, stack: AsyncExitStack) -> ports.T
 def _rehearse(intake: Intake, clock: ports.Clock) -> Rehearse:
     async def rehearse(connection: Connection, headers: Mapping[str, str], body: bytes, id_: str) -> list[bytes]:
         drafts = await intake.rehearse(connection, headers, body, id_)
-        return [wire.encode(connection, draft, event_id(connection.id, draft.type, draft.key, 1), 1, clock.now()) for draft in drafts]
+        encoded = wire.encode(connection, clock.now())
+        return [encoded(draft, event_id(connection.id, draft.type, draft.key, 1), 1) for draft in drafts]
 
     return rehearse
 

@@ -104,6 +104,7 @@ class Guests(Protocol):
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC) - _EPOCH, datetime.max.replace(tzinfo=UTC) - _EPOCH
 
 
 def moment(micros: int) -> datetime:
@@ -112,6 +113,8 @@ def moment(micros: int) -> datetime:
 
 
 def micros(when: datetime) -> int:
-    """A datetime with a zone as the store's time."""
-    elapsed = when.astimezone(UTC) - _EPOCH
+    """A datetime with a zone as the store's time. Raises `OverflowError` outside the years 1 to 9999."""
+    elapsed = when - _EPOCH
+    if not _FIRST <= elapsed <= _LAST:
+        raise OverflowError("outside the years 1 to 9999")
     return (elapsed.days * 86_400 + elapsed.seconds) * SECOND + elapsed.microseconds

@@ -23,7 +23,7 @@ from typing import BinaryIO, Final, TypeAlias
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import discover
-from oo_daemon.store.values import DAY_KEY, OCCURRED, Day, Draft, event_id
+from oo_daemon.store.values import DAY_KEY, OCCURRED, Day, Draft, Encoded, event_id
 from oo_daemon.sync import frames
 from oo_daemon.sync.frames import PIPE, Asks, Frame, Known, Order, Place, Things, Wrong
 from oo_sdk import Checkpoint, Connector, ConnectorBug, ConnectorError, Event, Occurrences, Takes, Told, Unreadable, Upload
@@ -78,8 +78,12 @@ class Reading:
     drafts: list[Draft] = field(default_factory=list)
     count: int = 0
     weight: int = 0
+    _encoded: Encoded = field(init=False)
     _makers: dict[str, wire.Occurring] = field(default_factory=dict)
     _met: dict[str, _Met] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._encoded = wire.encode(self.order.connection, self.order.observed_at)
 
     def frames(self) -> Saying:
         """Everything that is to be said of the file. Where it asks, it is to be sent the answer."""
@@ -120,7 +124,7 @@ class Reading:
                 self._count(draft.type, day, 1)
                 if draft.change == OCCURRED and day is not None:
                     id_ = event_id(self.order.connection.id, draft.type, draft.key, 1)
-                    body = wire.encode(self.order.connection, draft, id_, 1, self.order.observed_at)
+                    body = self._encoded(draft, id_, 1)
                     self.days.append(Day(draft.type, day, bytes.fromhex(id_)[:DAY_KEY], [body]))
                 else:
                     self.drafts.append(draft)

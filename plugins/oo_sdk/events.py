@@ -29,8 +29,7 @@ class Change(IntEnum):
     OCCURRED = 3  #: it took place and cannot change any more
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that happened, in the connector's words; the daemon gives it identity, revision and a place in the outbox.
 
     `name` becomes the type `{connector id}.{name}`; `subject` is the provider's id of the thing, unique within that type.

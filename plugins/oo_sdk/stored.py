@@ -38,7 +38,7 @@ class Stored:
         return f"{self.what[:1].upper()}{self.what[1:]}, to {self.purpose}."
 
 
-def undeclared(connector: Connector, name: str, payload: Message) -> tuple[str, ...]:
+def undeclared(connector: Connector, name: str, payload: Message) -> frozenset[str]:
     """The fields of a payload that are not kept. Raises `ConnectorBug` for events that nothing is declared of."""
     stored = None
     for each in connector.stores:
@@ -52,11 +52,13 @@ def undeclared(connector: Connector, name: str, payload: Message) -> tuple[str, 
 
 
 @lru_cache(maxsize=1024)
-def _others(fields: tuple[str, ...], message: Descriptor) -> tuple[str, ...]:
-    return tuple(sorted(set(message.fields_by_name) - set(fields)))
+def _others(fields: tuple[str, ...], message: Descriptor) -> frozenset[str]:
+    return frozenset(message.fields_by_name) - frozenset(fields)
 
 
 def drop_undeclared(connector: Connector, name: str, payload: Message) -> None:
     """Take out of a payload what is not kept. Raises `ConnectorBug`."""
-    for field in undeclared(connector, name, payload):
-        payload.ClearField(field)
+    if others := undeclared(connector, name, payload):
+        for field, _ in payload.ListFields():
+            if field.name in others:
+                payload.ClearField(field.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -15,7 +16,7 @@ from google.protobuf.message import EncodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from oo_daemon.ports import SECOND, micros
-from oo_daemon.store.values import DELETED, OCCURRED, Connection, Draft, event_ids, tombstone_digest
+from oo_daemon.store.values import DELETED, OCCURRED, Connection, Draft, Encoded, event_ids, tombstone_digest
 from oo_sdk import Change, Connector, ConnectorBug, Event, Unreadable, cloudevents, events
 from oo_sdk.events import NormalizedEvent
 from oo_sdk.stored import drop_undeclared, undeclared
@@ -66,31 +67,39 @@ def declared_draft(connector: Connector, event: Event) -> Draft:
     return draft(connector.id, event)
 
 
+#: Looked up once: an enumeration's members are dear to get at.
+_OCCURRED, _DELETED = Change.OCCURRED, Change.DELETED
+_NUMBERS = {change: change.value for change in Change}
+
+
+@lru_cache(maxsize=1024)
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
 def draft(provider: str, event: Event) -> Draft:
     """An event, ready for the waist.
 
     Raises `ConnectorBug` when it breaks the contract, and `Unreadable` when it keeps it but is too large to be carried.
     """
-    name, subject = event.name, event.subject
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+    name, subject, change = event.name, event.subject, event.change
+    if not (isinstance(name, str) and _is_name(name)):
         raise ConnectorBug("an event's name must be lower-case letters, digits and _, with a letter first")
     if (subject_size := _size(subject)) < 1 or (version_size := _size(event.version)) < 0:
         raise ConnectorBug(f"the subject and the version of a {name} must be text, and the subject not empty")
-    if (key_size := _size(event.key)) < 0 or (key_size and event.change is not Change.OCCURRED):
+    if (key_size := _size(event.key)) < 0 or (key_size and change is not _OCCURRED):
         raise ConnectorBug(f"the key of a {name} must be text, and only what occurred has one")
     if event.order is not None and not (isinstance(event.order, int) and -(2**63) <= event.order < 2**63):
         raise ConnectorBug(f"the order of a {name} must be a whole number of 64 bits")
-    if not isinstance(event.change, Change):
+    if not isinstance(change, Change):
         raise ConnectorBug(f"the change of a {name} must be one of Change")
-    if (event.change is Change.DELETED) != (event.payload is None):
-        raise ConnectorBug(f"a {name} that is {event.change.name.lower()} has {'no' if event.payload is None else 'a'} payload")
+    if (change is _DELETED) != (event.payload is None):
+        raise ConnectorBug(f"a {name} that is {change.name.lower()} has {'no' if event.payload is None else 'a'} payload")
     if event.payload is None:
         payload_type, payload, digest = "", b"", tombstone_digest()
     else:
         payload_type, payload = _serialized(name, event.payload)
-        hasher = blake2b(bytes([event.change, FORMAT]), digest_size=16)
-        hasher.update(payload_type.encode() + b"\0" + payload)
-        digest = hasher.digest()
+        digest = blake2b(b"%c%c%b\0%b" % (change, FORMAT, payload_type.encode(), payload), digest_size=16).digest()
     size = len(payload) + subject_size + version_size
     if size > LARGEST - WRAPPING or subject_size > LONGEST_SUBJECT or key_size > LONGEST_SUBJECT:
         raise Unreadable(f"a {name} is too large for an event: {size} bytes, of them {subject_size} of its subject")
@@ -98,7 +107,7 @@ def draft(provider: str, event: Event) -> Draft:
         type=f"{provider}.{name}",
         key=event.key or subject,
         subject=subject,
-        change=int(event.change),
+        change=_NUMBERS[change],
         digest=digest,
         at=None if event.at is None else _time(name, event.at),
         version=event.version,
@@ -112,6 +121,8 @@ def _size(text: object) -> int:
     """Bytes of a text that every database and protobuf can hold, with no NUL and no half of a surrogate pair; -1 for anything else."""
     if not isinstance(text, str):
         return -1
+    if text.isascii():
+        return -1 if "\0" in text else len(text)
     try:
         data = text.encode()
     except UnicodeEncodeError:
@@ -137,25 +148,42 @@ def _time(name: str, at: datetime) -> int:
         raise ConnectorBug(f"the time of a {name} is outside the years 1 to 9999") from None
 
 
-def encode(connection: Connection, event: Draft, event_id: str, revision: int, observed_at: int) -> bytes:
-    """The event as it lies in the outbox."""
-    message = NormalizedEvent(
-        id=event_id,
+def encode(connection: Connection, observed_at: int) -> Encoded:
+    """Makes events of one connection as they lie in the outbox: what they share is made into bytes once. For one thread."""
+    shared = _shared(connection, observed_at).SerializeToString(deterministic=True)
+    own = NormalizedEvent()
+
+    def encoded(event: Draft, id_: str, revision: int) -> bytes:
+        own.id, own.subject, own.type, own.revision, own.version = id_, event.subject, event.type, revision, event.version
+        own.change = event.change  # type: ignore[assignment]  # the numbers are the same
+        if event.order is None:
+            own.ClearField("order")
+        else:
+            own.order = event.order
+        if event.at is None:
+            own.ClearField("occurred_at")
+        else:
+            when = own.occurred_at
+            when.seconds, nanos = divmod(event.at, SECOND)
+            when.nanos = nanos * 1000
+        if event.change == DELETED:
+            own.ClearField("payload")
+        else:
+            payload = own.payload
+            payload.type_url, payload.value = _TYPE_URL + event.payload_type, event.payload
+        return shared + own.SerializeToString(deterministic=True)  # protobuf: one after the other is the two put together
+
+    return encoded
+
+
+def _shared(connection: Connection, observed_at: int) -> NormalizedEvent:
+    return NormalizedEvent(
         connection=connection.id,
         user=connection.user,
         provider=connection.provider,
         account=connection.account,
-        type=event.type,
-        change=event.change,  # type: ignore[arg-type]  # the numbers are the same
-        subject=event.subject,
-        revision=revision,
-        version=event.version,
-        order=event.order,
-        occurred_at=None if event.at is None else _timestamp(event.at),
         observed_at=_timestamp(observed_at),
-        payload=None if event.change == DELETED else AnyMessage(type_url=_TYPE_URL + event.payload_type, value=event.payload),
     )
-    return message.SerializeToString(deterministic=True)
 
 
 class Occurring:
@@ -167,7 +195,7 @@ class Occurring:
         self.type = f"{connection.provider}.{name}"
         self._connector, self._name = connector, name
         self._message: object = None  #: the descriptor of those that came so far
-        self._undeclared: tuple[str, ...] = ()
+        self._undeclared: frozenset[str] = frozenset()
         self._url, self._around = b"", 0
         self._remember(0)
         self._identity = event_ids(connection.id, self.type)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain, islice, repeat
 from typing import Protocol, TypeAlias, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
@@ -23,6 +26,7 @@ from oo_daemon.store.values import (
     Connection,
     Day,
     Draft,
+    Encoded,
     event_id,
     event_ids,
     tombstone_digest,
@@ -38,6 +42,7 @@ __all__ = [
     "Day",
     "Draft",
     "Encode",
+    "Encoded",
     "Mark",
     "Sweep",
     "accept",
@@ -52,8 +57,8 @@ T = TypeVar("T")
 STREAM = 0
 #: Keys in one look-up. SQLite takes 32,766 parameters, PostgreSQL 65,535.
 LOOK_UP = 500
-#: (connection, draft, event id, revision, observed at) → the event as bytes.
-Encode: TypeAlias = Callable[[Connection, Draft, str, int, int], bytes]
+#: (connection, observed at) → what makes bytes of the events of one batch, which have those in common.
+Encode: TypeAlias = Callable[[Connection, int], Encoded]
 
 
 class Mark(Protocol):
@@ -94,8 +99,7 @@ class Accepted:
     swept: int = 0
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct):
     """A row of the object index."""
 
     revision: int
@@ -155,11 +159,9 @@ def _generation(database: Database, number: int) -> int:
 def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation: int, encode: Encode) -> range:
     """Write the drafts that say something new to the outbox, and all that they say to the index; gives the new positions."""
     number = batch.connection.number
-    outcome = _decide(database, number, generation, drafts)
-    bodies = [
-        encode(batch.connection, draft, event_id(batch.connection.id, draft.type, draft.key, revision), revision, batch.observed_at)
-        for draft, revision in outcome.events
-    ]
+    outcome, of = _decide(database, number, generation, drafts), batch.connection.id
+    encoded = encode(batch.connection, batch.observed_at)
+    bodies = [encoded(draft, event_id(of, draft.type, draft.key, revision), revision) for draft, revision in outcome.events]
     positions = _take_positions(database, len(bodies), sum(map(len, bodies))) if bodies else range(0)
     rows = []
     for position, (draft, _), body in zip(positions, outcome.events, bodies, strict=True):
@@ -242,7 +244,7 @@ def _decide(database: Database, number: int, generation: int, drafts: Sequence[D
         place = (draft.type, draft.key)
         before = known.get(place)
         after = _next(before, draft, generation)
-        if after is None or after == before:
+        if after is None or (before is not None and after == before):
             continue
         if after.revision > (before.revision if before else 0):
             outcome.events.append((draft, after.revision))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -37,9 +37,8 @@ UPSERTED, DELETED, OCCURRED = 1, 2, 3
 DAY_KEY = 8
 
 
-@dataclass(slots=True, kw_only=True)
-class Draft:
-    """An event before it has a revision, an id and a position. Nobody changes one; it is not frozen, since that makes making it dear."""
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """An event before it has a revision, an id and a position."""
 
     type: str
     key: str  #: what it is the same by, within connection and type
@@ -52,6 +51,10 @@ class Draft:
     payload_type: str = ""  #: type URL
     payload: bytes = b""
     keep_key_until: int | None = None  #: for OCCURRED; None: as long as the connection lives
+
+
+#: (draft, event id, revision) → the event as bytes.
+Encoded: TypeAlias = Callable[[Draft, str, int], bytes]
 
 
 class Day(msgspec.Struct, array_like=True):
@@ -68,9 +71,8 @@ class Day(msgspec.Struct, array_like=True):
 
 def event_id(connection: str, type_: str, key: str, revision: int) -> str:
     """The id of an event: the same data twice gives the same id, on any machine, for as long as the connection lives."""
-    hasher = event_ids(connection, type_)
-    for part in (key, str(revision)):
-        hasher.update(_with_length(part))
+    hasher, data = _begun(connection, type_).copy(), key.encode()
+    hasher.update(b"%b%b%b" % (len(data).to_bytes(4), data, _FIRST if revision == 1 else _with_length(str(revision))))
     return hasher.hexdigest()
 
 
@@ -79,9 +81,16 @@ def event_ids(connection: str, type_: str) -> blake2b:
     return blake2b(_with_length(connection) + _with_length(type_), digest_size=16)
 
 
+_begun = lru_cache(maxsize=64)(event_ids)
+
+
 def _with_length(part: str) -> bytes:
     data = part.encode()
     return len(data).to_bytes(4) + data
+
+
+#: As most are.
+_FIRST = _with_length("1")
 
 
 def tombstone_digest() -> bytes:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from oo_daemon.connections.guest import sentence
 from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Guests, Metrics, Trace, micros, moment

@@ -32,6 +32,7 @@ from oo_sdk import (
     Context,
     Cursor,
     CursorExpired,
+    Event,
     QuotaSpent,
     RetryLater,
     Signal,
@@ -250,6 +251,10 @@ class Sync:
         """Take signals up to the next checkpoint; False: there are no more."""
         with self.trace.span("page", provider=taken.connection.provider):
             async for signal in signals:
+                if isinstance(signal, Event):  # as almost all are: a coroutine for each would cost as much as its bytes
+                    if taken.is_full_with(signal):
+                        await taken.keep()
+                    continue
                 await taken.take(signal)
                 if isinstance(signal, Checkpoint):
                     return True

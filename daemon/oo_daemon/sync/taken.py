@@ -81,8 +81,8 @@ class Taken:
         """Take one signal. Raises `ConnectorBug`, `LeaseLost` and `CannotStore`."""
         match signal:
             case Event():
-                self.open_end = True
-                await self._take_event(signal)
+                if self.is_full_with(signal):
+                    await self.keep()
             case Checkpoint():
                 await self._take_checkpoint(signal)
             case Listing():
@@ -115,16 +115,17 @@ class Taken:
         if before is not None and after is not None and after < before:
             raise ConnectorBug("the cursor went backwards: the provider's answer, or the connector, is wrong")
 
-    async def _take_event(self, event: Event) -> None:
+    def is_full_with(self, event: Event) -> bool:
+        """Take an event; say whether it is time to `keep`. Raises `ConnectorBug`."""
+        self.open_end = True
         try:
             draft = self.make_draft(self.connector, event)
         except Unreadable as item:
             self._set_aside(item, event.subject)
-            return
+            return False
         self.drafts.append(draft)
         self.weight += len(draft.payload)
-        if len(self.drafts) >= self.batch or self.weight >= HEAVY:
-            await self.keep()
+        return len(self.drafts) >= self.batch or self.weight >= HEAVY
 
     def _set_aside(self, item: Unreadable, subject: str) -> None:
         self.unreadable += 1

@@ -88,7 +88,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = VirtualClock()
     database = open_database(tmp_path / "oo.sqlite3")
-    yield World(InlineStorage(database, lambda *_: b""), clock, Strict(clock, 60, 60.0))
+    yield World(InlineStorage(database, lambda *_: lambda *_: b""), clock, Strict(clock, 60, 60.0))
     database.close()
 
 

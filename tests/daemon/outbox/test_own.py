@@ -1,8 +1,7 @@
 """Events of oO itself."""
 
-from dataclasses import replace
-
 from daemon.outbox.test_wire import CONNECTION, NOW
+from msgspec.structs import replace
 
 from oo_daemon.outbox import own, wire
 from oo_daemon.store.accept import event_id
@@ -11,7 +10,7 @@ from oo_daemon.store.accept import event_id
 def test_an_event_about_a_connection() -> None:
     """What happened to a connection is an event with its id as subject, of a type that no connector can have."""
     draft = own.connection_event(CONNECTION, "needs_sign_in", NOW, reason="gone")
-    body = wire.encode(CONNECTION, draft, event_id("c-1", draft.type, draft.key, 1), 1, NOW)
+    body = wire.encode(CONNECTION, NOW)(draft, event_id("c-1", draft.type, draft.key, 1), 1)
     told = wire.as_json(body)
     assert (told["type"], told["subject"], told["change"], told["provider"]) == ("connection.needs_sign_in", "c-1", "occurred", "acme")
     assert told["occurred_at"] == told["observed_at"] == "2023-11-14T22:13:20Z"

@@ -10,7 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from oo_daemon.store import connections, outbox, schedule
-from oo_daemon.store.accept import DAY_KEY, DELETED, OCCURRED, UPSERTED, Accepted, Batch, Day, Draft, Mark, Sweep, accept, tombstone_digest
+from oo_daemon.store.accept import (
+    DAY_KEY,
+    DELETED,
+    OCCURRED,
+    UPSERTED,
+    Accepted,
+    Batch,
+    Day,
+    Draft,
+    Encoded,
+    Mark,
+    Sweep,
+    accept,
+    tombstone_digest,
+)
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.outbox import Stored
@@ -34,17 +48,21 @@ class Told:
     payload: str
 
 
-def encode(connection: Connection, draft: Draft, identity: str, revision: int, observed_at: int) -> bytes:
-    """An event as the tests can read it."""
-    event = {
-        "id": identity,
-        "type": draft.type,
-        "subject": draft.subject,
-        "change": draft.change,
-        "revision": revision,
-        "payload": draft.payload.decode(),
-    }
-    return json.dumps(event).encode()
+def encode(connection: Connection, observed_at: int) -> Encoded:
+    """Makes events as the tests can read them."""
+
+    def encoded(draft: Draft, identity: str, revision: int) -> bytes:
+        event = {
+            "id": identity,
+            "type": draft.type,
+            "subject": draft.subject,
+            "change": draft.change,
+            "revision": revision,
+            "payload": draft.payload.decode(),
+        }
+        return json.dumps(event).encode()
+
+    return encoded
 
 
 def decode(events: Sequence[Stored]) -> list[Told]:
@@ -126,7 +144,7 @@ def identity(connection: str, type_: str, key: str, revision: int) -> str:
 def on_day(connection: Connection, day: int, *keys: str, type_: str = "acme.sample") -> Day:
     """What took place on a day, as an import tells it."""
     ids = [identity(connection.id, type_, key, 1) for key in keys]
-    events = [encode(connection, occur(key, type_=type_), id_, 1, NOW) for key, id_ in zip(keys, ids, strict=True)]
+    events = [encode(connection, NOW)(occur(key, type_=type_), id_, 1) for key, id_ in zip(keys, ids, strict=True)]
     return Day(type_, day, b"".join(bytes.fromhex(id_)[:DAY_KEY] for id_ in ids), events)
 
 
