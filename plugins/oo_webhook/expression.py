@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-from jmespath.parser import ParsedResult
+if TYPE_CHECKING:
+    from jmespath.parser import ParsedResult
 
 #: Longest expression, in characters: they are written by people.
 LONGEST = 1000
@@ -15,6 +14,8 @@ LONGEST = 1000
 
 @lru_cache(maxsize=256)
 def _compiled(expression: str) -> ParsedResult:
+    import jmespath  # here, since most have no source with expressions
+
     return jmespath.compile(expression)
 
 
@@ -24,7 +25,7 @@ def check(expression: str) -> None:
         raise ValueError(f"an expression has at most {LONGEST} characters")
     try:
         _compiled(expression)
-    except (JMESPathError, RecursionError):
+    except (ValueError, RecursionError):  # all of JMESPath's own are of the first kind
         raise ValueError(f"{expression!r} is no JMESPath expression") from None
 
 
@@ -34,5 +35,5 @@ def pick(expression: str, document: Any) -> Any:
         return None
     try:
         return _compiled(expression).search(document)
-    except (JMESPathError, RecursionError, ArithmeticError, TypeError, ValueError):
+    except (RecursionError, ArithmeticError, TypeError, ValueError):
         return None

@@ -60,7 +60,7 @@ def bench(size: Size, tell: Callable[[str], None]) -> Results:
     def oo() -> Sample:
         steady = once(ours("dispatch:run_oo", **given, burst=0))
         burst = once(ours("dispatch:run_oo", rows=size.rows, seconds=size.seconds, burst=size.burst))
-        return {**steady, "burst_stall_ms": burst["stall_ms"], "burst_s": burst["drained_s"]}
+        return {**steady, **{f"burst_{name}": burst[name] for name in ("stall_ms", "stall_cpu_ms", "drained_s", "cpu_us")}}
 
     sides = [Side(OO, oo), Side(BARE, partial(once, ours("dispatch:run_bare", **given)))]
     if size.peers:
@@ -75,6 +75,7 @@ def bench(size: Size, tell: Callable[[str], None]) -> Results:
     results.aim("start-up for all rows, ms more than for none", results.median(OO, "rows_start_ms"), 50, "less")
     results.aim("lateness p99, of the tick", _by(results.median(OO, "late_p99_ms"), TICK * 1000), 1.2, "less")
     results.aim("loop stall with many due at once, ms", results.median(OO, "burst_stall_ms"), 50, "less")
+    results.aim("work of the loop in one turn with many due at once, ms", results.median(OO, "burst_stall_cpu_ms"), 50, "less", stable=True)
     results.shown = [Shown(figure="cpu_us", title="CPU for each dispatch; less is better", unit="µs")]
     return results
 
@@ -123,7 +124,7 @@ async def run_oo(rows: int, seconds: float, burst: int) -> dict[str, float]:
         async with daemon(folder, tables) as app:
             figures["start_ms"] = (time.perf_counter() - began) * 1000
             figures["rows_start_ms"] = figures["start_ms"] - empty * 1000
-            stalls: list[float] = [0.0]
+            stalls: list[tuple[float, float]] = [(0.0, 0.0)]
             stall = asyncio.create_task(_watch(stalls)) if burst else None  # watching costs, too
             await asyncio.sleep(max(0.0, due / MICRO - time.time()))
             cpu, began = time.process_time(), time.perf_counter()
@@ -139,18 +140,18 @@ async def run_oo(rows: int, seconds: float, burst: int) -> dict[str, float]:
             )
             if stall is not None:
                 stall.cancel()
-                figures["stall_ms"] = max(stalls) * 1000
+                figures["stall_ms"], figures["stall_cpu_ms"] = (max(each) * 1000 for each in zip(*stalls, strict=True))
     step = INTERVAL * MICRO / rows
     waits = [(started - due - (0 if burst else (number - 1) * step)) / MICRO for started, number in late]
     return {**figures, "dispatched": len(waits), "cpu_us": cpu / max(1, len(waits)) * 1e6, **percentiles(waits, "late_")}
 
 
-async def _watch(stalls: list[float]) -> None:
-    """Note how long the main loop did not come round."""
+async def _watch(stalls: list[tuple[float, float]]) -> None:
+    """Note how long the main loop did not come round, and how long of that it was at work: on a busy machine it waits for its turn, too."""
     while True:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         await asyncio.sleep(0.005)  # what is measured: how much later than asked the loop comes round
-        stalls.append(time.perf_counter() - began - 0.005)
+        stalls.append((time.perf_counter() - began - 0.005, time.thread_time() - worked))
 
 
 def _done(database: Any) -> int:

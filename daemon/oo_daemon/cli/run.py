@@ -47,7 +47,6 @@ def run(call: Call, role: Role) -> None:
 
     async def live() -> None:
         from oo_daemon.app import build
-        from oo_daemon.cli.terminal import Exit
         from oo_daemon.host import settle
         from oo_daemon.strikes import PluginBlocks
 
@@ -69,6 +68,8 @@ def run(call: Call, role: Role) -> None:
             if broken.done():
                 ended = broken.result()
                 if isinstance(ended, PluginBlocks):
+                    from oo_daemon.cli.terminal import Exit  # here, since a daemon need not carry what a terminal needs
+
                     # What waits for the plugin would wait for ever: whatever is not in order by then is put right at the next start.
                     _end_within(FAREWELL, Exit.PLUGIN_BLOCKS)
             broken.cancel()

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from oo_daemon.ports import SECOND, moment
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 Status = Literal["waiting", "pending", "connected", "denied", "failed"]
 
@@ -480,6 +481,8 @@ def _render(template: str, **values: object) -> str:
 
 @cache
 def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # here, since a daemon whose pages nobody opens need not carry it
+
     loader = PackageLoader("oo_daemon.ingress", "pages")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(around=around, numbered=numbered, moment=moment, span=span)
