@@ -365,6 +365,7 @@ async def build(
             connection_event=own.connection_event,
             line=line,
             trace=trace,
+            poisoned=strikes.poisoned,
         )
         dispatcher = Dispatcher(
             storage=storage,

@@ -2,8 +2,8 @@
 
 A plugin's code runs in our process: one that ends it ends everything, again after each start. So whose code is at work stands in a page of
 memory that is also a file: it outlives the process, however that ends. The next start reads there who it was, and counts a strike; a plugin
-with three within a day is set aside until the operator releases it. Where it was the same delivery or action each time, that is set aside,
-and the plugin goes on.
+with three within a day is set aside until the operator releases it. Where it was the same delivery, action or connection each time, that is
+set aside, and the plugin goes on. Who is killed from outside is at something else each time: that alone says nothing against a plugin.
 
 This is of the process and not of the data, so it lies beside the database and not in it: plugins are asked before that is opened.
 """
@@ -50,12 +50,19 @@ class PluginBlocks(Exception):
     """A plugin holds up all others: the process must end to be rid of it."""
 
 
+class Poison(msgspec.Struct, frozen=True, kw_only=True):
+    """What ended the process each time it was worked on."""
+
+    plugin: str
+    at: int  #: since when that is known
+
+
 class Kept(msgspec.Struct, kw_only=True):
     """The file."""
 
     strikes: list[Strike] = []
     aside: dict[str, str] = {}  #: plugins that were set aside, with the reason
-    items: dict[str, int] = {}  #: what ended the process each time it was worked on, and since when that is known
+    items: dict[str, Poison] = {}
 
 
 class AtWork:
@@ -166,39 +173,42 @@ class Strikes:
         return Counter(strike.plugin for strike in self._recent())
 
     def poisoned(self, item: str) -> bool:
-        """Say whether this ended the process each time it was worked on."""
-        return item in self._kept.items
+        """Say whether this ended the process each time it was worked on, within a day."""
+        known = self._kept.items.get(item)
+        return known is not None and abs(self._clock.now() - known.at) < DAY
 
     def give(self, plugin: str, what: What, item: str = "") -> None:
         """Count one, and set aside what has too many."""
         now = self._clock.now()
         strikes = [*self._recent(), Strike(plugin=plugin, at=now, what=what, item=item)]
-        items = {known: at for known, at in self._kept.items.items() if abs(now - at) < DAY}
+        items = {known: poison for known, poison in self._kept.items.items() if abs(now - poison.at) < DAY}
         aside = dict(self._kept.aside)
         own = [strike for strike in strikes if strike.plugin == plugin]
         same = [strike for strike in own if item and strike.item == item]
         if len(same) >= MOST:
-            items[item] = now
+            items[item] = Poison(plugin=plugin, at=now)
             # One stays, so that a plugin for which everything is poison is set aside, too.
             strikes = [strike for strike in strikes if strike not in same]
             strikes.append(Strike(plugin=plugin, at=now, what=what))
-        elif len(own) >= MOST:
+        elif len(own) >= MOST and _says_something(own):
             aside[plugin] = _reason(own)
             strikes = [strike for strike in strikes if strike.plugin != plugin]
         with suppress(OSError):  # on a full disk it is known until the end of this process
             self._keep(Kept(strikes=strikes, aside=aside, items=items))
 
     def release(self, name: str) -> bool:
-        """Forget the strikes of the plugins of this name; False where there are none."""
+        """Forget the strikes of the plugins of this name, and what of theirs was set aside; False where there is nothing."""
 
         def other(key: str) -> bool:
             return name not in {key, key.rpartition("/")[2]}
 
+        items = {item: poison for item, poison in self._kept.items.items() if other(poison.plugin)}
         strikes = [strike for strike in self._kept.strikes if other(strike.plugin)]
         aside = {key: reason for key, reason in self._kept.aside.items() if other(key)}
-        found = len(strikes) < len(self._kept.strikes) or len(aside) < len(self._kept.aside)
+        left = Kept(strikes=strikes, aside=aside, items=items)
+        found = left != self._kept
         if found:
-            self._keep(Kept(strikes=strikes, aside=aside, items=self._kept.items))
+            self._keep(left)
         return found
 
     def _recent(self) -> list[Strike]:
@@ -210,6 +220,11 @@ class Strikes:
         beside = self._path.with_suffix(".new")
         beside.write_bytes(msgspec.json.encode(kept))
         beside.replace(self._path)
+
+
+def _says_something(strikes: list[Strike]) -> bool:
+    """Whether it is the plugin: it held the loop up, or the process ended more than once over the same."""
+    return any(strike.what == "blocked" for strike in strikes) or len({strike.item for strike in strikes}) < len(strikes)
 
 
 def _reason(strikes: list[Strike]) -> str:

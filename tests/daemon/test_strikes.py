@@ -106,6 +106,35 @@ def test_the_same_thing_each_time(tmp_path: Path, clock: VirtualClock) -> None:
     assert list(strikes.aside) == [ACME]
 
 
+@pytest.mark.rows("H10")
+def test_something_else_each_time(tmp_path: Path, clock: VirtualClock) -> None:
+    """Who kills the process finds the plugin at something else each time: that says nothing, until something ends it twice."""
+    for number in range(6):
+        strikes = died(tmp_path, clock, (1, ACME, f"connection {number}"))
+    assert (strikes.aside, strikes.counted()) == ({}, {ACME: 6})
+    assert list(died(tmp_path, clock, (1, ACME, "connection 3")).aside) == [ACME]
+
+
+@pytest.mark.rows("H10")
+def test_a_connection_is_set_aside_before_its_connector(tmp_path: Path, clock: VirtualClock) -> None:
+    """Three times with one connection: for a day, or until the plugin is released, that is left alone; with another, it is the plugin."""
+    for _ in range(3):
+        strikes = died(tmp_path, clock, (1, ACME, "connection 1"))
+    assert (strikes.poisoned("connection 1"), strikes.aside) == (True, {})
+    assert not strikes.release("other")
+    assert strikes.release("acme")
+    assert not Strikes(tmp_path, clock).poisoned("connection 1")
+    for _ in range(3):
+        strikes = died(tmp_path, clock, (1, ACME, "connection 1"))
+    clock.shift(24 * HOUR)
+    assert not strikes.poisoned("connection 1")
+    clock.shift(-24 * HOUR)
+    for _ in range(2):
+        assert not strikes.aside
+        strikes = died(tmp_path, clock, (1, ACME, "connection 2"))
+    assert list(strikes.aside) == [ACME]
+
+
 def test_a_full_disk(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be written the daemon starts all the same, and knows until its end."""
 

@@ -25,6 +25,7 @@ from oo_daemon.outbox import wire
 from oo_daemon.store import connections, schedule
 from oo_daemon.store.connections import SignedIn
 from oo_daemon.store.database import Database
+from oo_daemon.store.storage import open_database
 from oo_vault import create_key_file
 
 PATIENCE = 20.0
@@ -89,6 +90,13 @@ class Bench:
         """Post one message."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             return await self._post(session, message, 0)
+
+    def make_another(self) -> None:
+        """Have a connection of somebody else, too, while no daemon runs."""
+        database = open_database(self.database)
+        with database.atomic():
+            _connect(database, "d" * 32, "bob")
+        database.close()
 
     def make_due(self) -> None:
         """Have the connection synced at the next start, while no daemon runs."""
@@ -196,10 +204,10 @@ class Bench:
         return wrong
 
 
-def _connect(database: Database) -> None:
+def _connect(database: Database, id_: str = CONNECTION, user: str = "ada") -> None:
     signed_in = SignedIn(
-        id=CONNECTION,
-        user="ada",
+        id=id_,
+        user=user,
         provider="lab",
         account="default",
         registration="lab",

@@ -53,8 +53,8 @@ async def _lives(bench: Bench, daemon: Borne) -> bool:
             try:
                 async with bench.client as client:
                     received = await client.deliveries(state="received", limit=1)
-                    (known,) = await client.connections()
-                    if not received and known.last_sync is not None and known.last_sync.outcome != "running":
+                    synced = [known.last_sync for known in await client.connections()]
+                    if not received and all(last is not None and last.outcome != "running" for last in synced):
                         return True
             except DaemonNotRunning:
                 pass
@@ -68,7 +68,7 @@ async def test_a_payload_that_ends_the_process(bench: Bench, bears: Nursery) -> 
     """The fourth start lives: the delivery is dead and says why, those beside it are done, and its connector goes on."""
     daemon = await bears.suspicious(bench.config)
     assert await _lives(bench, daemon)
-    for message in ("before", "exit-now", "after"):
+    for message in ("before", "after", "exit-now"):
         await bench.post(message)
     assert await until_one_lives(bench, bears, daemon) == 3
     async with bench.client as client:
@@ -80,13 +80,38 @@ async def test_a_payload_that_ends_the_process(bench: Bench, bears: Nursery) -> 
 
 
 @pytest.mark.rows("E12", "H10")
-@pytest.mark.timeout(60)
-async def test_a_connector_that_ends_the_process(bench: Bench, bears: Nursery) -> None:
-    """The fourth start lives without it, says which it is and why, takes what is pushed meanwhile, and loads it once it is released."""
+@pytest.mark.timeout(120)
+async def test_a_connection_that_ends_the_process(bench: Bench, bears: Nursery) -> None:
+    """The fourth start lives: the connection is left alone and says why, its connector goes on, and a release has it tried again."""
     feed = bench.folder / "feed"
     feed.write_text("exit now\n")
     bench.make_due()
     assert await until_one_lives(bench, bears, await bears.suspicious(bench.config)) == 3
+    async with bench.client as client:
+        (known,) = await client.connections()
+        lab = next(plugin for plugin in await client.plugins() if plugin.id == "lab")
+        assert (lab.state, lab.strikes) == ("loaded", 1)
+        assert known.last_sync is not None
+        assert (known.last_sync.outcome, known.last_sync.detail) == (
+            "failed",
+            "the daemon ended each time that it was synced: update the connector, then `oo plugins release` it",
+        )
+        feed.write_text("n1 mended\n")
+        assert (await client.sync("c" * 32, wait=PATIENCE)).outcome == "failed"
+        await client.release_plugin("lab")
+        assert (await client.sync("c" * 32, wait=PATIENCE)).outcome == "done"
+
+
+@pytest.mark.rows("E12", "H10")
+@pytest.mark.timeout(120)
+async def test_a_connector_that_ends_the_process(bench: Bench, bears: Nursery) -> None:
+    """It ends it with one connection, and with another: the sixth start lives without it, says which it is and why, takes what is pushed
+    meanwhile, and loads it once it is released."""
+    feed = bench.folder / "feed"
+    feed.write_text("exit now\n")
+    bench.make_another()
+    bench.make_due()
+    assert await until_one_lives(bench, bears, await bears.suspicious(bench.config)) == 5
     async with bench.client as client:
         plugins = {plugin.name: plugin for plugin in await client.plugins()}
         assert plugins["lab"].state == "quarantined"

@@ -119,6 +119,7 @@ class Sync:
     connection_event: ConnectionEvent
     line: Line = field(default_factory=Line)
     trace: Trace = UNTRACED
+    poisoned: Callable[[str], bool] = lambda item: False  #: says of "connection {number}" that its syncs ended the process each time
     _guest_clock: GuestClock = field(init=False)
     _under_way: dict[UnderWay, None] = field(default_factory=dict)
     _watching: asyncio.Task[None] | None = None
@@ -151,11 +152,14 @@ class Sync:
         if connector is None:
             self._end(under_way, plan.Broken(reason=f"the connector {connection.provider} is not loaded: see `oo plugins`"))
             return under_way
+        if self.poisoned(item := f"connection {connection.number}"):
+            self._end(under_way, plan.Broken(reason=_POISONED))
+            return under_way
         self._under_way[under_way] = None
         if self._watching is None:
             self._watching = asyncio.ensure_future(self._watch())
         work = self._fetch(taken, began) if self.trace is UNTRACED else self._traced(taken, began)
-        under_way.stop = self.guests.begin(work, lambda error: self._ended(under_way, error), of=connector)
+        under_way.stop = self.guests.begin(work, lambda error: self._ended(under_way, error), of=connector, item=item)
         return under_way
 
     def _ended(self, run: UnderWay, error: BaseException | None) -> None:
@@ -403,6 +407,7 @@ class Sync:
         run.over()
 
 
+_POISONED = "the daemon ended each time that it was synced: update the connector, then `oo plugins release` it"
 _NO_PUSHES = Pushes(heard=False, announced=False, stretch=1)
 
 

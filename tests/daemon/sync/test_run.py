@@ -791,6 +791,23 @@ async def test_an_end_that_the_store_does_not_take(hub: Hub) -> None:
     assert [(await hub.schedule(number)).outcome for number in (1, 2, 3)] == ["done", None, "done"]
 
 
+@pytest.mark.rows("H10")
+async def test_a_connection_that_ended_the_process_each_time(hub: Hub) -> None:
+    """It is not given to its connector again, and says why; others are."""
+    for name in ("c1", "c2"):
+        await hub.connect(name, user=name)
+    connector = Scripted([Checkpoint({"at": 1})])
+    sync = hub.sync(connector, poisoned=lambda item: item == "connection 1")
+    now = hub.clock.now()
+    claimed = await hub.storage.write(schedule.claim, "me", now, now + int(hub.limits.lease * SECOND), 10)
+    await asyncio.gather(*map(sync.run, claimed))
+    assert len(connector.asked) == 1
+    planned = await hub.schedule()
+    assert (planned.outcome, (await hub.schedule(2)).outcome) == ("failed", "done")
+    assert planned.detail is not None
+    assert planned.detail.startswith("the daemon ended each time that it was synced")
+
+
 async def test_a_heartbeat_that_cannot_be_stored(hub: Hub) -> None:
     """A run whose lease cannot be held longer ends, and is tried again later."""
     await hub.connect()
