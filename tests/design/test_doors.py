@@ -22,7 +22,7 @@ DOORS = {
     "jinja2": {"daemon/oo_daemon/ingress/pages.py"},
     "structlog": {"daemon/oo_daemon/ops/log.py"},
     "opentelemetry": {"daemon/oo_daemon/ops/traces.py"},
-    "prometheus_client": {"daemon/oo_daemon/ops/metrics.py"},
+    "prometheus_client": {"daemon/oo_daemon/ops/exposition.py"},
     "tomllib": {"config/oo_config/"},
     "rich": {"daemon/oo_daemon/cli/terminal.py"},
     "jmespath": {"plugins/oo_webhook/expression.py"},
