@@ -312,6 +312,7 @@ def test_uploads(book: Book) -> None:
         assert claimed is not None
         assert uploads.put_back(database, "u1")
         assert uploads.claim(database, "here", NOW, 1) is not None
+        uploads.adopt(database, "there")  # it has a place already
         assert uploads.rescue(database, "there") == 0
         assert uploads.rescue(database, "here") == 1
         assert uploads.claim(database, "here", NOW, 1) is not None
