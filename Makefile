@@ -143,7 +143,7 @@ safeguards: $(VENV)/installed-dev ## switch each safeguard off in turn: its test
 
 coverage: $(VENV)/installed-dev build/npm/installed build/google/installed build/authorization-server/installed build/browser/installed build/promtool/promtool ## run every test and count the branches that were taken, room by room
 	rm -rf build/coverage && mkdir -p build/coverage
-	red=0; $(BIN)/coverage run -m pytest -q --timeout 600 || red=$$?
+	red=0; $(BIN)/coverage run -m pytest -q --timeout 600 $(TWO_AT_ONCE) || red=$$?
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report > build/coverage/report.txt
 	$(BIN)/coverage json -q -o build/coverage/figures.json
