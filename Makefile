@@ -123,6 +123,7 @@ test-long: $(VENV)/installed-long build/npm/installed build/google/installed bui
 	$(MAKE) --no-print-directory audit
 	$(MAKE) --no-print-directory safeguards
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run --gate
+	OO_TEST_IMPORT_MB=3000 PYTHONPATH=tests $(BIN)/python -m benchmarks.run import --size gate --out build/bench-3000-mb
 	cd tests && ../$(BIN)/python -m simulation.run --minutes $(MINUTES)
 
 .PHONY: crash kills chaos safeguards coverage

@@ -8,6 +8,7 @@ database is asked.
 from __future__ import annotations
 
 import fcntl
+import gc
 import io
 import os
 import sys
@@ -220,6 +221,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a plugin prints
     with suppress(OSError):  # a hardened unit may forbid it
         os.nice(NICENESS)
+    gc.set_threshold(50_000)  # what is made of a record goes with it, and is in no circle
     with suppress(OSError):  # as large as it may be: we need not wait for the daemon after each piece of a frame
         fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, PIPE)
     with suppress(BrokenPipeError):  # the daemon is gone: the next one begins at the last checkpoint

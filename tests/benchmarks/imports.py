@@ -13,6 +13,7 @@ import re
 import resource
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,6 +100,9 @@ def bench(size: Size, tell: Callable[[str], None]) -> Results:
     interleaved(results, [Side("oO, webhooks beside it", partial(_webhooks, path, size))], 1, warm=False, tell=tell)
     results.aim("wall time of apple-health-export-mcp, times as fast", results.ratio("wall_s", MCP, OO), 1.5, "more")
     results.aim("wall time of healthkit-to-sqlite, times as fast", results.ratio("wall_s", SQLITE, OO), 5, "more")
+    theirs, ours_ = results.median(MCP, "cpu_s"), results.median(OO, "busier_s")
+    # On a machine that does other work, wall time tells of that: of two processes on two processors, the busier one is what counts.
+    results.aim("CPU of apple-health-export-mcp, of oO's busier process", theirs / ours_ if theirs and ours_ else None, 1.5, "more")
     results.aim("CPU of the bare pipeline", results.ratio("cpu_us", OO, BARE), 1.5, "less", stable=True)
     results.aim("peak memory, MB", results.median(OO, "peak_mb"), 120, "less", stable=True)
     results.aim("events of the second import", results.median(OO, "second_events"), 0, "less", stable=True)
@@ -151,21 +155,24 @@ async def run_oo(path: str, records: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="oo-bench-") as folder:
         async with daemon(Path(folder), {}) as app, Client(app.settings.places.socket) as client:
             with _peak() as peak:
-                first = await _import(client, Path(path), "ada", records)
-                second = await _import(client, Path(path), "ada", records)
+                first = await _import(client, Path(path), "ada", records, peak)
+                second = await _import(client, Path(path), "ada", records, peak)
     assert first["events"] > records * 0.95, "records that are equal are one; more than a few are not"
     return {**first, **{f"second_{name}": value for name, value in second.items()}, "peak_mb": peak["mb"]}
 
 
-async def _import(client: Any, path: Path, user: str, records: int) -> dict[str, float]:
+async def _import(client: Any, path: Path, user: str, records: int, peak: dict[str, float]) -> dict[str, float]:
     figures: dict[str, float] = {}
-    children = _children()
+    children, looking = _children(), peak["cpu_s"]
     with timed(figures, records):
         id_ = await _hand_in(client, path, user)
         while (found := await client.upload(id_, wait=20)).state in {"awaited", "queued", "running"}:
             pass
     assert found.state == "done", found
-    figures["cpu_s"] += _children() - children
+    reader = _children() - children
+    figures["cpu_s"] -= peak["cpu_s"] - looking  # looking at the memory is no part of it
+    figures["busier_s"] = max(figures["cpu_s"], reader)
+    figures["cpu_s"] += reader
     figures["cpu_us"] = figures["cpu_s"] / records * 1e6
     return {**figures, "events": found.events}
 
@@ -186,11 +193,12 @@ def _children() -> float:
 
 @contextmanager
 def _peak() -> Iterator[dict[str, float]]:
-    """The most memory that this process and its children had together while the block ran, looked at ten times a second."""
-    peak, over = {"mb": 0.0}, threading.Event()
+    """The most memory that this process and its children had together while the block ran, and what looking at it took of the processor."""
+    peak, over = {"mb": 0.0, "cpu_s": 0.0}, threading.Event()
 
     def look() -> None:
-        while not over.wait(0.1):
+        while not over.wait(0.2):
+            peak["cpu_s"] = time.thread_time()
             children = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
             peak["mb"] = max(peak["mb"], sum(map(_proportional, ["self", *children])))
 

@@ -138,6 +138,7 @@ async def test_a_phone_pushes(house: House) -> None:
     (*_, grown) = await told(3)
     assert grown.payload is not None
     assert (grown.revision, grown.payload["value"], grown.account) == (2, 4000, "phone")
+    assert grown.payload["metadata"] == {"aggregation": "days"}
     assert await push(4000) == 200
     async with house.client as client:
         while await client.deliveries(state="received"):
