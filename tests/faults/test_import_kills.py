@@ -74,6 +74,7 @@ async def reader(here: Stage, id_: str) -> int | None:
                     return None
 
 
+@pytest.mark.rows("A2")
 @pytest.mark.timeout(7200)
 async def test_killed_at_any_moment_of_an_import(here: Stage, tmp_path: Path) -> None:
     """Daemon and reader by turns: each file is whole in the end, told once, and its numbers are those of one that nothing disturbed."""

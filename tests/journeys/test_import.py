@@ -114,6 +114,7 @@ async def test_by_the_script(house: House, export: bytes) -> None:
     assert (await get(f"{house.app.public.address if house.app and house.app.public else ''}/import.js"))[0] == 200
 
 
+@pytest.mark.rows("A4", "B6")
 async def test_a_phone_pushes(house: House) -> None:
     """Health Auto Export, at an address of its own: a day that is pushed again is told only where it changed; a stranger is refused."""
     async with house.client as client:

@@ -168,6 +168,7 @@ async def whole(world: World) -> list[tuple[str, str]]:
     return world.told()
 
 
+@pytest.mark.rows("B6")
 async def test_everything_comes_in_and_once(world: World) -> None:
     """Each entry is one event; the same file again gives none, and the numbers say so; the file is gone, and was ours alone."""
     upload = await world.hand_in()
@@ -210,6 +211,7 @@ async def test_the_reader_dies_anywhere(world: World, frame: int) -> None:
     assert (done.state, done.records, done.events) == ("done", len(expected) + TWICE, len(expected))
 
 
+@pytest.mark.rows("B4")
 @pytest.mark.parametrize("write", [1, 2, 3, 6, 11])
 async def test_the_daemon_dies_anywhere(world: World, write: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before or after any of its commits: the next one goes on, and everything is there once."""
@@ -313,6 +315,7 @@ async def test_cancelled(world: World) -> None:
     assert not list(world.folder.iterdir())
 
 
+@pytest.mark.rows("F1")
 async def test_erasing_stops_it(world: World) -> None:
     """A connection that is being erased takes nothing more, and its files go."""
     second = asyncio.Event()
