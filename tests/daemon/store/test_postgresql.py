@@ -89,6 +89,7 @@ class Readers:
         reader.join()
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.rows("B18")
 def test_no_reader_passes_what_is_not_committed(shared: PostgresqlDatabase) -> None:
     """However long writers take, positions become visible in order: a reader misses none, and meets none twice."""
@@ -98,6 +99,7 @@ def test_no_reader_passes_what_is_not_committed(shared: PostgresqlDatabase) -> N
     assert len(readers.wrote) >= WRITERS * COMMITS
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.rows("B18")
 def test_without_the_lock_events_are_missed(shared: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """The harness sees what the lock is for: with positions from a sequence, a reader passes what commits later."""
