@@ -68,7 +68,7 @@ def run_lease_ignored(patch: Patch) -> None:
     honest = schedule.claim
 
     def claim(database: Any, owner: str, now: int, until: int, *more: Any) -> Any:
-        return honest(database, owner, now + 120 * SECOND, until + 120 * SECOND, *more)
+        return honest(database, owner, now + 120 * SECOND, until, *more)
 
     patch.setattr(schedule, "claim", claim)
 
