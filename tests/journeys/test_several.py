@@ -51,7 +51,7 @@ def at(house: House, url: str) -> str:
     return house.app.public_url + url[url.index("/webhooks/") :]
 
 
-@pytest.mark.rows("C10", "E2", "E13", "E7")
+@pytest.mark.rows("C10", "E13")
 async def test_two_daemons(houses: list[House]) -> None:
     """One refresh for all, one run for all who ask at once, one row for a delivery at both doors, one erasure; and readers are woken."""
     one, two = houses
