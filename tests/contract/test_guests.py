@@ -6,11 +6,11 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
+from apple_health.generator import Phone
 from oo_apple_health import AppleHealth
 from oo_google_calendar import GoogleCalendar
 from oo_google_calendar.sandbox import GoogleCalendarSandbox
@@ -24,7 +24,7 @@ from oo_todoist import Todoist
 from oo_webhook.connector import Webhook
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SAMPLE = (Path(__file__).parents[1] / "apple_health" / "samples" / "tdda.xml").read_bytes()
+SAMPLE = "".join(Phone(records=40, days=20).lines()).encode()
 PUSH = b'{"data": {"metrics": [{"name": "step_count", "units": "count", "data": [{"date": "2026-11-21 00:00:00 +0100", "qty": 7}]}]}}'
 GOOGLE = "https://google.example"
 ADA, GRACE = "ada@example.com", "grace@example.com"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
@@ -321,7 +321,7 @@ class House:
 
     async def post(self, address: str, headers: Mapping[str, str]) -> int:
         """Post what has no body; gives the status."""
-        request = Post(CIMultiDict(headers), {"token": urlsplit(address).path.removeprefix("/webhooks/")})
+        request = Post(CIMultiDict(headers), urlsplit(address).path)
         try:
             return (await self.webhooks.hear(cast(Any, request))).status
         except Refused as refusal:
@@ -417,7 +417,7 @@ class Post:
     """As much of a request without a body as the door looks at."""
 
     headers: CIMultiDict[str]
-    match_info: Mapping[str, str]
+    path: str
     method: str = "POST"
     content_length: int = 0
 
@@ -426,9 +426,13 @@ class Post:
         """Its body."""
         return self
 
-    async def iter_any(self) -> AsyncIterator[bytes]:
+    def is_eof(self) -> bool:
+        """All of it is here."""
+        return True
+
+    def read_nowait(self) -> bytes:
         """Nothing."""
-        yield b""
+        return b""
 
 
 def payload(event: NormalizedEvent) -> CalendarEntry:
