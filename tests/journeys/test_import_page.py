@@ -142,7 +142,7 @@ async def test_a_dropped_file_is_gone_on_with_and_cancelled(
     await seen(page, "import go on")
     await page.locator("input[type=file]").set_input_files(tmp_path / "export.zip")
     await page.get_by_role("button", name="Import it").click()
-    await page.get_by_role("button", name="Cancel the import").click()
+    await page.get_by_role("button", name="Cancel the import").click(timeout=LONGEST)
     await expect(page.get_by_role("heading", name="The import was cancelled")).to_be_visible(timeout=LONGEST)
     await seen(page, "import cancelled")
     assert not list((house.folder / "uploads").iterdir())

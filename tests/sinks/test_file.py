@@ -127,7 +127,7 @@ async def test_standard_output_after_a_cut(monkeypatch: pytest.MonkeyPatch) -> N
     cut.cancel()
     await asyncio.gather(cut, return_exceptions=True)
     lines, got = asyncio.ensure_future(sink.deliver([event(7)])), b""
-    while b"n7" not in got.rpartition(b"\n")[0] or not lines.done():
+    while b'"n7"' not in got.rpartition(b"\n")[0] or not lines.done():
         got += await asyncio.to_thread(os.read, reading, 65536)
     assert json.loads(got.splitlines()[-1])["subject"] == "n7"
     os.close(reading)
