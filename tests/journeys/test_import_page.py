@@ -26,8 +26,29 @@ LONGEST = 60_000
 PHONE = Phone(records=900, days=200)
 
 
+class Door:
+    """Readers begin while it is open."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened = asyncio.Event()
+        self.opened.set()
+        real = Process.open
+
+        async def open_(order: Order) -> Process:
+            await self.opened.wait()
+            return await real(order)
+
+        monkeypatch.setattr(Process, "open", open_)
+
+
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+def door(monkeypatch: pytest.MonkeyPatch) -> Door:
+    """It is there before the daemon is built."""
+    return Door(monkeypatch)
+
+
+@pytest.fixture
+async def house(tmp_path: Path, door: Door) -> AsyncIterator[House]:
     """A daemon that is at the same address after a restart."""
     create_key_file(tmp_path / "root.key")
     sandbox = TodoistSandbox()
@@ -45,20 +66,6 @@ async def chromium() -> AsyncIterator[Browser]:
     """The browser."""
     async with launched() as browser:
         yield browser
-
-
-class Door:
-    """Readers begin when it is opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.opened = asyncio.Event()
-        real = Process.open
-
-        async def open_(order: Order) -> Process:
-            await self.opened.wait()
-            return await real(order)
-
-        monkeypatch.setattr(Process, "open", open_)
 
 
 def export(folder: Path, *, beside: int = 0) -> Path:
@@ -79,9 +86,9 @@ async def handed_out(house: House, chromium: Browser) -> Page:
     return page
 
 
-async def test_from_the_file_to_the_summary(house: House, chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_from_the_file_to_the_summary(house: House, chromium: Browser, tmp_path: Path, door: Door) -> None:
     """The daemon goes away in the middle of sending and comes back: it is gone on with, read while one watches, and summed up."""
-    door = Door(monkeypatch)
+    door.opened.clear()
     page = await handed_out(house, chromium)
     await seen(page, "import hand in")
     offsets: list[str] = []
@@ -113,11 +120,9 @@ async def test_from_the_file_to_the_summary(house: House, chromium: Browser, tmp
     await seen(page, "import summary")
 
 
-async def test_a_dropped_file_is_gone_on_with_and_cancelled(
-    house: House, chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dropped_file_is_gone_on_with_and_cancelled(house: House, chromium: Browser, tmp_path: Path, door: Door) -> None:
     """Closed in the middle, the page says how much is here and takes the same file again; an import that began can be cancelled."""
-    Door(monkeypatch)
+    door.opened.clear()
     page = await handed_out(house, chromium)
     stuck = asyncio.Event()
 

@@ -126,9 +126,10 @@ async def test_standard_output_after_a_cut(monkeypatch: pytest.MonkeyPatch) -> N
         await asyncio.sleep(0)
     cut.cancel()
     await asyncio.gather(cut, return_exceptions=True)
-    lines, got = asyncio.ensure_future(sink.deliver([event(7)])), b""
-    while b'"n7"' not in got.rpartition(b"\n")[0] or not lines.done():
+    lines, got = asyncio.ensure_future(sink.deliver([event(1007)])), b""
+    while b'"n1007"' not in got.rpartition(b"\n")[0]:
         got += await asyncio.to_thread(os.read, reading, 65536)
-    assert json.loads(got.splitlines()[-1])["subject"] == "n7"
+    await lines
+    assert json.loads(got.splitlines()[-1])["subject"] == "n1007"
     os.close(reading)
     os.close(writing)
