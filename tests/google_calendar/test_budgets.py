@@ -16,7 +16,6 @@ PERSON, PROJECT = 60, 90
 
 
 @pytest.mark.rows("E7")
-@pytest.mark.timeout(500)
 async def test_google_never_has_to_refuse(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two people with many calendars ask for a sync all the time: nothing is refused, the allowance is used, and both get on."""
     monkeypatch.setattr(world, "PER_USER", PERSON)

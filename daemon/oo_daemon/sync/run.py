@@ -39,6 +39,8 @@ from oo_sdk import (
     SignInAgain,
 )
 
+#: Shortest wait between two looks at the runs under way (seconds).
+BLINK = 0.001
 #: (connection, what, at, fields) → an event of ours about a connection.
 ConnectionEvent = Callable[..., Draft]
 
@@ -186,7 +188,8 @@ class Sync:
         beat, limit = self.limits.heartbeat, self.limits.run_limit
         while going := [run for run in self._under_way if run.cut is None]:
             now = self.clock.monotonic()
-            await self.clock.sleep(max(0.0, min(min(run.beat, run.began + limit) for run in going) - now))
+            # Never less than a blink: a clock that rounds could wake us just before the time, again and again.
+            await self.clock.sleep(max(BLINK, min(min(run.beat, run.began + limit) for run in going) - now))
             now = self.clock.monotonic()
             for run in [run for run in self._under_way if now >= run.began + limit]:
                 self._cut(run, TimeUp())

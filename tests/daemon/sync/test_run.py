@@ -634,6 +634,26 @@ async def test_the_lease_is_held(hub: Hub) -> None:
     assert (await hub.schedule()).outcome == "done"
 
 
+async def test_the_watch_does_not_spin(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a clock wakes it a rounding too early, it waits again, and does not go round and round until the time has come."""
+    await hub.connect()
+    beat = hub.limits.heartbeat
+    early = next(at for at in range(1, 1_000_000) if at / SECOND + beat > (at + beat * SECOND) / SECOND)
+    await hub.clock.advance(early / SECOND)
+    sleep, waits = hub.clock.sleep, 0
+
+    async def counted(seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        assert waits < 100
+        await sleep(seconds)
+
+    monkeypatch.setattr(hub.clock, "sleep", counted)
+    await hub.clock.until(hub.sync(Scripted([nap(4 * beat), Checkpoint({})])).run(await hub.claim()))
+    assert (await hub.schedule()).outcome == "done"
+    assert waits < 20
+
+
 @pytest.mark.rows("E2")
 async def test_a_lost_lease(hub: Hub) -> None:
     """A run that stood still past its lease writes nothing more; the run that took over is not disturbed."""
