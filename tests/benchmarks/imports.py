@@ -260,7 +260,7 @@ async def keep_on(socket: str, path: str) -> dict[str, float]:
             for number in count():
                 id_ = await _hand_in(client, Path(path), f"user-{number}")
                 while (found := await client.upload(id_)).state in {"awaited", "queued"}:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # its end can be waited for, its beginning only asked about
                 if not number:
                     print(json.dumps({"upload": id_}), flush=True)
                 while found.state == "running":

@@ -105,13 +105,13 @@ async def test_a_connection_that_ends_the_process(bench: Bench, bears: Nursery) 
 @pytest.mark.rows("E12", "H10")
 @pytest.mark.timeout(120)
 async def test_a_connector_that_ends_the_process(bench: Bench, bears: Nursery) -> None:
-    """It ends it with one connection, and with another: the sixth start lives without it, says which it is and why, takes what is pushed
-    meanwhile, and loads it once it is released."""
+    """It ends it with one connection, and with another: a start after the third to the fifth end lives without it (which of the two
+    connections is first each time is chance), says which it is and why, takes what is pushed meanwhile, and loads it once released."""
     feed = bench.folder / "feed"
     feed.write_text("exit now\n")
     bench.make_another()
     bench.make_due()
-    assert await until_one_lives(bench, bears, await bears.suspicious(bench.config)) == 5
+    assert await until_one_lives(bench, bears, await bears.suspicious(bench.config)) in {3, 4, 5}
     async with bench.client as client:
         plugins = {plugin.name: plugin for plugin in await client.plugins()}
         assert plugins["lab"].state == "quarantined"

@@ -289,7 +289,7 @@ async def test_signed_in_and_encrypted(tmp_path: Path, how: str) -> None:
         more += f'\ntls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.pem" }}'
         settings |= {"ca_file": str(tmp_path / "ca.pem")}
     with broker(more) as server:
-        server._ports["nats"] = [f"tls://127.0.0.1:{server.port}" if how == "tls" else server.url]
+        server.scheme = "tls" if how == "tls" else "nats"
         sink = await opened(server, tmp_path, **settings)
         assert (await sink.deliver([event(1)])).events == 1
         await sink.close()

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import aiohttp
 import pytest
 from browser.chromium import a_page, launched, seen
 from daemon.identity.world import a_key
 from joserfc import jwt
 from journeys.house import House
 from playwright.async_api import Browser, expect
+from tab import Tab
 
 from oo_client import Client
 from oo_todoist import Todoist
@@ -25,23 +25,12 @@ from oo_todoist import Todoist
 COOKIE = "oo-visit"
 
 
-class Tab:
-    """A browser of a person's, with its own cookies."""
+class Person(Tab):
+    """A browser of a person's."""
 
     def __init__(self, house: House) -> None:
         assert house.app is not None
-        self.url = house.app.public_url
-        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
-        self.page = ""
-        self.headers: dict[str, str] = {}
-
-    async def get(self, path: str, **headers: str) -> int:
-        return await self._ask("GET", path, None, headers)
-
-    async def send(self, path: str, form: dict[str, str] | None = None, **headers: str) -> int:
-        """Send a form; a `csrf` given here is sent in place of the page's."""
-        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self.page)
-        return await self._ask("POST", path, {"csrf": found[1] if found else "", **(form or {})}, headers)
+        super().__init__(house.app.public_url, COOKIE)
 
     async def visit(self, client: Client, user: str = "ada") -> None:
         """Open the page of a user."""
@@ -51,22 +40,10 @@ class Tab:
         assert await self.send(path) == 303
         assert await self.get("/person") == 200
 
-    @property
-    def cookie(self) -> str:
-        return next((each.value for each in self.session.cookie_jar if each.key == COOKIE), "")
-
-    async def _ask(self, method: str, path: str, form: dict[str, str] | None, headers: dict[str, str]) -> int:
-        async with self.session.request(method, self.url + path, data=form, headers=headers, allow_redirects=False) as answer:
-            self.headers = {**answer.headers}
-            body = await answer.read()
-            self.page = body.decode() if answer.content_type == "text/html" else self.page
-            self.body = body
-            return answer.status
-
 
 @pytest.fixture
-async def tab(house: House) -> AsyncIterator[Tab]:
-    tab = Tab(house)
+async def tab(house: House) -> AsyncIterator[Person]:
+    tab = Person(house)
     yield tab
     await tab.session.close()
 
@@ -86,7 +63,7 @@ async def end_of(house: House, connection: str) -> None:
 
 
 @pytest.mark.rows("F1", "F12", "F13")
-async def test_a_person_sees_and_ends_what_is_theirs(house: House, tab: Tab) -> None:
+async def test_a_person_sees_and_ends_what_is_theirs(house: House, tab: Person) -> None:
     """Connections in words, disconnecting with what became of the access, the download, the erasure with its receipt; all is noted."""
     mine = await house.connect(write=True)
     assert mine is not None
@@ -130,8 +107,8 @@ async def test_a_person_sees_and_ends_what_is_theirs(house: House, tab: Tab) -> 
         await _erases(house, tab, client)
 
 
-async def _erases(house: House, tab: Tab, client: Client) -> None:
-    other = Tab(house)
+async def _erases(house: House, tab: Person, client: Client) -> None:
+    other = Person(house)
     await other.visit(client)
     await tab.get("/person/erase")
     assert await tab.send("/person/erase", {"name": "eve"}) == 409
@@ -160,7 +137,7 @@ async def _erases(house: House, tab: Tab, client: Client) -> None:
 
 
 @pytest.mark.rows("D3", "D6")
-async def test_nobody_elses_things_are_reached(house: House, tab: Tab) -> None:
+async def test_nobody_elses_things_are_reached(house: House, tab: Person) -> None:
     """Over all routes: without a visit each is closed, and with ada's nothing of grace's is shown, changed or handed out."""
     mine, hers = await house.connect(), await house.connect(user="grace")
     assert mine is not None
@@ -175,7 +152,7 @@ async def test_nobody_elses_things_are_reached(house: House, tab: Tab) -> None:
     assert len(routes) == 8
     async with house.client as client:
         for method, path in routes:
-            assert await tab._ask(method, path.replace("{id}", mine.id), {}, {}) == 403, (method, path)
+            assert await tab.ask(method, path.replace("{id}", mine.id), data={}) == 403, (method, path)
         await tab.visit(client)
         told = {"provider": "todoist", "account": "grace", "user": "grace", "name": "grace", "id": hers.id, "connection": hers.id}
         for method, path in sorted(routes, key=lambda each: each[1].endswith("leave")):
@@ -196,7 +173,7 @@ async def test_nobody_elses_things_are_reached(house: House, tab: Tab) -> None:
 
 
 @pytest.mark.rows("D3")
-async def test_the_page_is_the_persons_browsers_alone(house: House, tab: Tab) -> None:
+async def test_the_page_is_the_persons_browsers_alone(house: House, tab: Person) -> None:
     """No planted cookie, no form of a stranger, no frame, no script: each is tried, and nothing is done."""
     mine = await house.connect()
     assert mine is not None
@@ -207,12 +184,12 @@ async def test_the_page_is_the_persons_browsers_alone(house: House, tab: Tab) ->
         assert await tab.get(link) == 200
         planted = "p" * 43
         assert await tab.send(link, None, **{"Cookie": f"{COOKIE}={planted}; oo-browser=mine", "Sec-Purpose": "prefetch"}) == 503
-        assert await tab._ask("HEAD", link, None, {}) == 200
+        assert await tab.ask("HEAD", link) == 200
         assert await tab.send(link) == 303
         kept = {part.strip() for part in tab.headers["Set-Cookie"].split(";")}
         assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= kept
         assert tab.cookie not in {planted, ""}
-        other = Tab(house)
+        other = Person(house)
         assert await other.get("/person", Cookie=f"{COOKIE}={planted}") == 403
         assert await other.get(link) == 404, "the link is used up"
         await tab.get("/person")
@@ -251,7 +228,7 @@ async def test_a_ticket_opens_the_page_and_vouches_for_what_begins_there(house: 
     (house.folder / "ticket-keys.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
     house.settings |= {"identity": {"connect": ["ticket"]}}
     await house.start()
-    tab = Tab(house)
+    tab = Person(house)
     async with house.client as client:
         await client.register(provider="todoist", client_id=house.sandbox.client_id, client_secrets=[house.sandbox.client_secret])
         made, other = await client.visit("ada"), await client.visit("ada")

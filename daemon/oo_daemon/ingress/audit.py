@@ -58,19 +58,24 @@ def audited(notes: Notes) -> Middleware:
     async def noting(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.match_info.http_exception is not None or not is_noted(request.match_info.handler, request.method):
             return await handler(request)
-        status = 500
-        try:
-            response = await handler(request)
-            status = response.status
-            return response
-        except Refused as refused:
-            status = refused.status
-            raise
-        finally:
-            route = request.match_info.route.resource
-            await notes.note(caller(request), f"{request.method} {route.canonical if route else '?'}", _about(request), status)
+        return await noted(notes, request, handler, who=caller(request), about=_about(request))
 
     return noting
+
+
+async def noted(notes: Notes, request: web.Request, handler: Handler, *, who: str, about: str) -> web.StreamResponse:
+    """Do it, and note what came of it: an answer, a refusal, or a fault of ours."""
+    status = 500
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    except Refused as refused:
+        status = refused.status
+        raise
+    finally:
+        route = request.match_info.route.resource
+        await notes.note(who, f"{request.method} {route.canonical if route else '?'}", about, status)
 
 
 def _about(request: web.Request) -> str:

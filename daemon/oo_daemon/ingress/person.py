@@ -22,11 +22,11 @@ from oo_daemon.connections.kept import sentences
 from oo_daemon.connections.visits import Invitation
 from oo_daemon.ingress import pages
 from oo_daemon.ingress.asking import form_of
-from oo_daemon.ingress.audit import Notes
+from oo_daemon.ingress.audit import Notes, noted
 from oo_daemon.ingress.privacy import Erases, sent
 from oo_daemon.ingress.proving import Proving, address, refuse_guesses, see_other, shown
 from oo_daemon.ingress.rate import Rate
-from oo_daemon.ingress.server import Refused, refused
+from oo_daemon.ingress.server import refused
 from oo_daemon.ingress.uploads import Takes
 from oo_daemon.ports import Clock, moment
 from oo_daemon.registry import Registry
@@ -330,17 +330,8 @@ class PersonPages:
     async def _noted(self, request: web.Request, handler: Handler, user: str | None) -> web.StreamResponse:
         if user is None:
             return await handler(request)
-        status, route = 500, request.match_info.route.resource
         about = f"connection {request.match_info['id']}" if "id" in request.match_info else f"user {user}"
-        try:
-            response = await handler(request)
-            status = response.status
-            return response
-        except Refused as refusal:
-            status = refusal.status
-            raise
-        finally:
-            await self.notes.note(f"user {user}", f"POST {route.canonical if route else '?'}", about, status)
+        return await noted(self.notes, request, handler, who=f"user {user}", about=about)
 
     def _csrf(self, request: web.Request) -> str:
         """What a form of this browser carries: only the page that was made for its cookie knows it."""

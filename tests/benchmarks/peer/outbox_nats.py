@@ -20,7 +20,7 @@ async def main(folder: str) -> dict[str, float]:
     for _ in range(200):
         if ports := list(Path(folder).glob("*.ports")):
             break
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # before anything is measured
     client = await nats.connect(json.loads(ports[0].read_text())["nats"][0])
     stream = client.jetstream()
     await stream.add_stream(name="events", subjects=["events"])

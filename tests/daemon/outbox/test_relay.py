@@ -542,12 +542,8 @@ async def test_where_it_begins_and_what_it_wants(world: World) -> None:
     assert {line["error"] for line in world.log.said("sink_waits")} == {"Declined"}
 
 
-async def test_one_process_serves_it(world: World) -> None:
-    """Of two relays one delivers; when that one stops the other goes on, and each event is given once."""
-    one, two = Scripted(), Scripted()
-    first = world.start(one)
-    await settle()
-    world.chance.part = 0.0
+def another(world: World, sink: Sink) -> Relay:
+    """The relay of another process, for the same sink."""
     other = Relay(
         storage=world.storage,
         reader=Tail(world.storage, world.clock),
@@ -559,7 +555,17 @@ async def test_one_process_serves_it(world: World) -> None:
         outlet=outlet,
     )
     world.relays.append(other)
-    other.start([Placed(name="acme", sink=two)])
+    other.start([Placed(name="acme", sink=sink)])
+    return other
+
+
+async def test_one_process_serves_it(world: World) -> None:
+    """Of two relays one delivers; when that one stops the other goes on, and each event is given once."""
+    one, two = Scripted(), Scripted()
+    first = world.start(one)
+    await settle()
+    world.chance.part = 0.0
+    another(world, two)
     names = await world.write(2)
     assert (one.taken, two.taken) == (names, [])
     await _settled_and_stopped(first)
@@ -575,18 +581,7 @@ async def test_a_slow_delivery_is_not_given_to_another(world: World) -> None:
     first = world.start(one)
     await world.write()
     assert len(one.given) == 1
-    other = Relay(
-        storage=world.storage,
-        reader=Tail(world.storage, world.clock),
-        guests=SameLoop(),
-        clock=world.clock,
-        chance=Other(),
-        metrics=MemoryMetrics(),
-        log=world.log,
-        outlet=outlet,
-    )
-    world.relays.append(other)
-    other.start([Placed(name="acme", sink=two)])
+    another(world, two)
     await world.clock.advance(2 * LIMIT - 2)
     assert (len(one.given), two.given) == (2, [])
     for task in first._tasks:  # it dies: nothing is let go of
