@@ -73,6 +73,7 @@ async def _to_the_public(
     settings: Settings, door: socket.socket | None, routes: Sequence[web.AbstractRouteDef], straight: Straight, out: Log
 ) -> Listening:
     app = server.public_application(log=out)
+    app.middlewares.append(in_its_words)
     app.add_routes(routes)
     limits = server.Limits(
         headers_within=settings.public.header_timeout,

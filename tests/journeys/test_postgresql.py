@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from journeys.house import House, served
 from journeys.test_erase import connected
-from journeys.test_webhooks import address, post, push, signed
+from journeys.test_webhooks import address, post, push, sender, signed
 
 from oo_client import Refused
 from oo_daemon.cli import oo
@@ -76,7 +76,10 @@ async def test_a_server_that_goes_away(house: House, lasting: postgresql.Server)
     assert await post(url, push(house), signed(house, push(house), "before")) == 200
     await done(house, "before")
     lasting.kill()
+    assert house.app is not None
     assert await post(url, push(house), signed(house, push(house), "meanwhile")) == 503
+    async with sender() as person, person.get(f"{house.app.public_url}/connect/somebodys") as page:
+        assert page.status == 503, "a page says so, too"
     async with house.client as client:
         health = await client.health()
         assert health.status == "not_ready"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -15,6 +17,7 @@ from journeys.test_erase import connected
 from journeys.test_webhooks import post, push, signed
 
 from oo_client import ClientError
+from oo_daemon.connections.sources import Sources
 from oo_daemon.store import credentials
 from oo_daemon.sync.duties import Duties
 from oo_todoist.sandbox import TodoistSandbox
@@ -82,6 +85,32 @@ async def test_two_daemons(houses: list[House]) -> None:
         assert [event.type for event in await one.events()] == ["user.erased"]
         assert (await here.audit_verdict()).whole
         assert (await there.audit_verdict()).whole
+
+
+@pytest.mark.rows("A13", "F2")
+async def test_what_another_has_just_erased(houses: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A door that has not heard of an erasure refuses what is posted to a source of then, as it refuses what never was."""
+    one, two = houses
+    first = b'{"verification_token":"secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce"}'
+    proof = hmac.digest(b"secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce", first, hashlib.sha256).hex()
+    async with one.client as client:
+        notion = (await client.add_source("notion", user="ada", scheme="notion")).url
+        bell = (await client.add_source("bell", user="ada", scheme="none")).url
+        async with asyncio.timeout(10):
+            while await post(at(two, bell), b"{}", {}) != 200:  # until it has heard of both addresses
+                pass
+
+        async def deaf(_: Sources) -> None:
+            """Nothing is opened anew."""
+
+        monkeypatch.setattr(Sources, "load", deaf)
+        begun = await client.erase_user("ada")
+        async with asyncio.timeout(20):
+            while (await client.erasure(begun.id, wait=5)).state != "done":
+                pass
+        assert [await post(at(door, bell), b"[]", {}) for door in houses] == [404, 404]
+        assert [await post(at(door, notion), first, {"X-Notion-Signature": f"sha256={proof}"}) for door in houses] == [404, 404]
+        assert await client.deliveries() == ()
 
 
 async def test_a_duty_is_one_daemons(houses: list[House]) -> None:

@@ -26,6 +26,7 @@ from oo_daemon.store import connections, schedule, sources, subscriptions
 from oo_daemon.store.accept import Batch, Draft
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.database import Database
+from oo_daemon.store.errors import Erased
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.sources import Source
 from oo_daemon.store.storage import Lane, Storage
@@ -354,11 +355,11 @@ class Sources:
         return Given(source=self.named(id_), secret=told)
 
     async def take_first(self, source: OpenSource, text: str) -> None:
-        """Keep the secret that a sender's first body brought, unless there is one."""
+        """Keep the secret that a sender's first body brought, unless there is one. Raises `Erased`."""
         async with self._changing:
             known = await self._storage.read(sources.by_id, source.id)
             if known is None:
-                return
+                raise Erased("the source is gone")
             kept = self._unseal(known)
             if kept.secrets:
                 return

@@ -21,6 +21,7 @@ from oo_daemon.registry import Registry
 from oo_daemon.store import connections, schedule, subscriptions
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
+from oo_daemon.store.errors import Erased
 from oo_daemon.store.storage import Storage
 from oo_daemon.store.subscriptions import Subscriber, SubscriptionRow
 from oo_sdk import Address, Connector, ConnectorBug, ConnectorError, Context, Hears, Log, SignInAgain, Subscribes, Subscription
@@ -91,6 +92,8 @@ class Subscriptions:
         try:
             async with asyncio.timeout(WITHIN):
                 reason, next_at = "", await self._reconciled(connector, connection)
+        except Erased:
+            return
         except Exception as error:
             reason = str(error) if isinstance(error, Declined) else sentence(error)
             tries = before.tries + 1 if before else 1

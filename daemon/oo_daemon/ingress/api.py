@@ -28,7 +28,7 @@ from oo_daemon.ports import SECOND, Clock
 from oo_daemon.registry import Plugin, Registry
 from oo_daemon.store import connections, inbox, jobs, runs, schedule, subscriptions
 from oo_daemon.store.connections import Connection
-from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.errors import CannotStore, Erased
 from oo_daemon.store.inbox import Which
 from oo_daemon.store.jobs import Job
 from oo_daemon.store.registrations import Registration
@@ -761,6 +761,8 @@ async def in_its_words(request: web.Request, handler: Callable[[web.Request], An
         raise Refused(STATUS_OF.get(declined.code, 400), declined.code, declined.message, declined.remedy) from None
     except VaultError as fault:
         raise Refused(409, _word(type(fault).__name__), fault.sentence, fault.remedy) from None
+    except Erased:
+        raise Refused(404, "not_found", "What this is about was erased meanwhile.", "See `oo erasures`.") from None
     except CannotStore as fault:
         raise Refused(503, "cannot_store", f"The database refused: {fault}.", "Try again in a while; see the daemon's log.") from None
     return response

@@ -21,7 +21,7 @@ from oo_daemon.ingress.server import Refused, Straight, Taken, refused
 from oo_daemon.patience import Patience
 from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Metrics, Trace
 from oo_daemon.store import inbox
-from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.errors import CannotStore, Erased
 from oo_daemon.store.inbox import Arrival
 from oo_daemon.store.storage import Storage
 from oo_sdk import FirstSecret, Log
@@ -154,8 +154,7 @@ class Webhooks:
         if source.absent:
             raise self._not_now(503, source, "not_loaded")
         if source.closed or verdict is not Verdict.GOOD or body.plain is None:
-            self._count(source, "refused" if verdict is not Verdict.OUT_OF_TIME else verdict.value)
-            raise refused(404)
+            raise self._refused(source, verdict.value if verdict is Verdict.OUT_OF_TIME else "refused")
         if held and (answer := handshake.to_body(source.scheme, held[0], body.plain)) is not None:
             self._count(source, "handshake")
             return answer
@@ -184,6 +183,8 @@ class Webhooks:
         try:
             with self.patience:
                 await self.sources.take_first(source, text)
+        except Erased:
+            raise self._refused(source) from None
         except (CannotStore, TimeoutError):
             raise self._not_now(503, source, "not_stored") from None
         self._count(source, "handshake")
@@ -196,6 +197,8 @@ class Webhooks:
         try:
             with self.patience:
                 return await self.storage.write(inbox.put, arrival)
+        except Erased:  # by another daemon, just now: from here on it is an address that there never was
+            raise self._refused(source) from None
         except (CannotStore, TimeoutError):  # the sender comes again; if it was stored after all, that is known by its id
             raise self._not_now(503, source, "not_stored") from None
         finally:
@@ -215,6 +218,10 @@ class Webhooks:
         if bucket.left < 1:
             raise self._not_now(429, source, "too_many")
         bucket.left -= 1
+
+    def _refused(self, source: OpenSource, outcome: str = "refused") -> Refused:
+        self._count(source, outcome)
+        return refused(404)
 
     def _not_now(self, status: int, source: OpenSource, outcome: str) -> Refused:
         self._count(source, outcome)

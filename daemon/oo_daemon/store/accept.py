@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from oo_daemon.store.database import Database
-from oo_daemon.store.errors import LeaseLost
+from oo_daemon.store.errors import Erased
 from oo_daemon.store.values import (
     DAY_KEY,
     DELETED,
@@ -126,7 +126,7 @@ _INTO_OUTBOX = 'INSERT INTO outbox (position, stream, connection, "user", type, 
 def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
     """Write the events that say something new, and the marks. Run it inside a transaction.
 
-    Raises `LeaseLost` when a mark refuses, or the connection is gone.
+    Raises `LeaseLost` when a mark refuses, `Erased` when the connection is gone or going.
     """
     number = batch.connection.number
     _hold(database, batch)
@@ -146,9 +146,9 @@ def _hold(database: Database, batch: Batch) -> None:
     """Keep other batches of this connection waiting until the commit: they decide by what this one writes."""
     rows = database.rows(f"SELECT state FROM connection WHERE number = ? {database.locking('FOR UPDATE')}", (batch.connection.number,))
     if not rows:
-        raise LeaseLost("the connection is gone")
+        raise Erased("the connection is gone")
     if rows[0][0] == "erasing" and not batch.erasing and (batch.drafts or batch.days or batch.sweep):
-        raise LeaseLost("the connection is being erased")
+        raise Erased("the connection is being erased")
 
 
 def _generation(database: Database, number: int) -> int:

@@ -59,8 +59,9 @@ def _value(row: Row) -> Entry:
 
 def subject(database: Database, name: str, new: str) -> str:
     """The random id that stands for a name; `new` becomes it where there is none yet."""
-    database.rows("INSERT INTO audit_subject (name, id) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (name, new))
-    ((id_,),) = database.rows("SELECT id FROM audit_subject WHERE name = ?", (name,))
+    # In one statement: what another daemon forgets between two would be there for neither.
+    sql = "INSERT INTO audit_subject (name, id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id"
+    ((id_,),) = database.rows(sql, (name, new))
     return str(id_)
 
 

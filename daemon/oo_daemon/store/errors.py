@@ -25,3 +25,7 @@ class AlreadyRunning(CannotOpen):
 
 class LeaseLost(Exception):
     """Somebody else has taken over: whatever was being done must not go on."""
+
+
+class Erased(LeaseLost):
+    """What this belongs to was erased meanwhile: whatever was being done must not go on, and nothing is to be sent again."""

@@ -14,7 +14,7 @@ import msgspec
 
 from oo_daemon.store.accept import Draft, Mark
 from oo_daemon.store.database import Database, Row
-from oo_daemon.store.errors import LeaseLost
+from oo_daemon.store.errors import Erased, LeaseLost
 
 Kind = Literal["act", "revoke"]
 Outcome = Literal["done", "failed"]
@@ -102,7 +102,7 @@ def put(database: Database, *, id_: str, kind: Kind, connection: int, key: str, 
     )
     found = by_key(database, kind, connection, key)
     if found is None:
-        raise AssertionError("a job that was just written is there")
+        raise Erased("the connection is gone, and with it the job that was there")
     return found
 
 

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from oo_daemon.store.database import Database, Row
-from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt
+from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
 from oo_daemon.store.migrations import migrate
 
 #: A writer holds the stream's row until its commit: one that has died in the middle must not stop the others for long.
@@ -219,6 +219,8 @@ def explain(error: BaseException) -> BaseException:
             return CannotStore("the disk of PostgreSQL is full: free some space there and try again")
         case errors.LockNotAvailable() | errors.QueryCanceled() | errors.DeadlockDetected() | errors.SerializationFailure():
             return CannotStore("another transaction holds what is needed: try again")
+        case errors.ForeignKeyViolation():
+            return Erased("what this belongs to was erased")
         case errors.ReadOnlySqlTransaction():
             return CannotStore("PostgreSQL is read-only now: let places.database name the primary")
         case psycopg.OperationalError() | psycopg.InterfaceError() | psycopg.InternalError() as refusal:

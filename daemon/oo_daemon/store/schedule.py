@@ -16,7 +16,7 @@ import msgspec
 from oo_daemon.store import connections, runs
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
-from oo_daemon.store.errors import LeaseLost
+from oo_daemon.store.errors import Erased, LeaseLost
 from oo_daemon.store.runs import Tally
 
 #: Of what is due, how much is looked through for whose turn it is.
@@ -421,8 +421,14 @@ TRAIL = 10
 
 
 def place_of(database: Database, run: Run, overlap: int) -> Mapping[str, Any] | None:
-    """Where a run begins that goes over the last while (microseconds) before its cursor again; at the earliest the oldest place known."""
-    ((text, moved_at),) = database.rows("SELECT trail, moved_at FROM schedule WHERE connection = ?", (run.connection,))
+    """Where a run begins that goes over the last while (microseconds) before its cursor again; at the earliest the oldest place known.
+
+    Raises `Erased`.
+    """
+    rows = database.rows("SELECT trail, moved_at FROM schedule WHERE connection = ?", (run.connection,))
+    if not rows:
+        raise Erased("the connection is gone")
+    ((text, moved_at),) = rows
     trail = [step for step in _trail(text) if step.shape == run.shape]
     old = [step for step in trail if step.at <= (moved_at or 0) - overlap]
     return old[-1].cursor if old else trail[0].cursor if trail else run.cursor

@@ -28,7 +28,7 @@ from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
 from oo_daemon.store import migrations
 from oo_daemon.store.database import Database, ForMany, SqliteDatabase, refuse_affected, refuse_network
-from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt
+from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -124,6 +124,8 @@ def explain(error: BaseException) -> BaseException:
             return CannotStore("a question to the database took too long and was cut off: ask for less at once")
         case apsw.BusyError() | apsw.LockedError():
             return CannotStore("another program holds the database: try again")
+        case apsw.ConstraintError() as broken if getattr(broken, "extendedresult", 0) == apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
+            return Erased("what this belongs to was erased")
         case apsw.Error() as refusal if not isinstance(refusal, OUR_FAULTS):
             return CannotStore(f"the database cannot be used now ({type(refusal).__name__}): see the disk and the log")
         case CannotOpen():  # an open daemon opens its file again after a fault

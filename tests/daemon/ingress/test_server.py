@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from daemon.ingress.wire import PATIENCE, QUICK, Dial, Notebook, Open, Wire
 
+from oo_daemon.ingress.api import in_its_words
 from oo_daemon.ingress.server import (
     CannotListen,
     DoorTaken,
@@ -30,6 +31,7 @@ from oo_daemon.ingress.server import (
     public_application,
     require_aiohttp,
 )
+from oo_daemon.store.errors import CannotStore, Erased
 
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
 SECRET = "s3cr3t-canary"
@@ -380,6 +382,30 @@ async def test_a_wrong_method_looks_like_a_wrong_address(open_door: Open, dial: 
         headers.pop("date")
     assert answers[0][0] == 404
     assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.rows("A12")
+@pytest.mark.parametrize(
+    ("fault", "status", "words"),
+    [
+        (CannotStore("the disk is full"), 503, "The database refused: the disk is full."),
+        (Erased("what this belongs to was erased"), 404, "What this is about was erased meanwhile."),
+    ],
+)
+async def test_what_the_hub_cannot_do_is_said_at_both_doors(
+    open_door: Open, dial: Dial, notebook: Notebook, fault: Exception, status: int, words: str
+) -> None:
+    """The database refuses, or another daemon has just erased it: both have their own answers, and the public is told no details."""
+
+    async def fail(_: web.Request) -> web.Response:
+        raise fault
+
+    for app in (private_application(log=notebook), public_application(log=notebook)):
+        app.middlewares.append(in_its_words)
+        app.add_routes([web.get("/fail", fail)])
+        got, headers, body = await ask(await dial(await open_door(app)), "/fail", "GET")
+        assert got == status
+        assert (words.encode() in body) is headers["content-type"].startswith("application/json")
 
 
 @pytest.mark.parametrize(

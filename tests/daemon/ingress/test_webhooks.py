@@ -34,7 +34,7 @@ from oo_daemon.patience import Patience
 from oo_daemon.ports import micros
 from oo_daemon.registry import Registry
 from oo_daemon.store import inbox
-from oo_daemon.store.errors import CannotStore
+from oo_daemon.store.errors import CannotStore, Erased
 from oo_daemon.store.inbox import Claimed, Entry
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
 from oo_sdk import Connector, Delivery, HmacScheme, News, OAuth2, Scheme, Stamp
@@ -477,6 +477,15 @@ class Refusing:
         if self.fault is not None:
             raise self.fault
         await asyncio.Event().wait()
+
+
+@pytest.mark.rows("A12", "A13")
+async def test_what_was_erased_meanwhile_is_refused(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that another daemon has just erased is like one that there never was, to the last byte; its sender need not come again."""
+    never = await ask(path="/webhooks/nobody")
+    monkeypatch.setattr(door.hooks, "storage", Refusing(Erased("what this belongs to was erased")))
+    assert await ask() == never
+    assert never[0] == 404
 
 
 @pytest.mark.rows("A12", "A17", "A18")

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
-from daemon.store.inbox_contract import InboxContract
+from daemon.store.inbox_contract import InboxContract, arrival, source
 from daemon.store.world import LEASE, NOW, SECOND, Told, batch_of, connect, decode, delete, identity, occur, on_day, signed_in, upsert
 from daemon.virtual import Stopped
 
-from oo_daemon.store import budgets, connections, credentials, flows, outbox, registrations, schedule, vault_keys
+from oo_daemon.store import (
+    budgets,
+    connections,
+    credentials,
+    erasures,
+    flows,
+    inbox,
+    jobs,
+    outbox,
+    registrations,
+    schedule,
+    sources,
+    subscriptions,
+    uploads,
+    vault_keys,
+)
 from oo_daemon.store.accept import Accepted, Batch, Day, Draft, Sweep
 from oo_daemon.store.budgets import Bucket, Level
 from oo_daemon.store.connections import Connection, StateChanged
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.database import Database
-from oo_daemon.store.errors import CannotStore, LeaseLost
+from oo_daemon.store.errors import CannotStore, Erased, LeaseLost
 from oo_daemon.store.flows import SignIn
 from oo_daemon.store.leases import taking
 from oo_daemon.store.outbox import Filter
@@ -26,6 +42,7 @@ from oo_daemon.store.registrations import Registration
 from oo_daemon.store.runs import Tally
 from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, RunEnded, Schedule, Trailed
 from oo_daemon.store.storage import Storage
+from oo_daemon.store.subscriptions import SubscriptionRow
 from oo_vault import CredentialGone, Intent, Sealed, VersionMoved
 from oo_vault import LeaseLost as CredentialLeaseLost
 
@@ -50,6 +67,30 @@ SIGN_IN = SignIn(
     expires_at=NOW + 900 * SECOND,
 )
 FIRST, SECOND_GRANT = Sealed(key_id="k1", blob=b"\x00first"), Sealed(key_id="k2", blob=b"\xffsecond")
+#: What may be in hand when another process erases a connection, and what would be written of it.
+OF_WHAT_IS_GONE: Mapping[str, Callable[[Connection, Run], Batch | Callable[[Database], object]]] = {
+    "a webhook": lambda _, __: lambda database: inbox.put(database, arrival(to="bell")),
+    "a sender's first secret": lambda of, _: (
+        lambda database: sources.put(database, source("bell", registration=None, connection=of.number, scheme=""))
+    ),
+    "a sign-in": lambda of, _: lambda database: credentials.put(database, of.number, 1, FIRST, None),
+    "a timetable": lambda of, _: lambda database: schedule.create(database, of.number, NOW),
+    "an action": lambda of, _: lambda database: jobs.put(database, id_="j1", kind="act", connection=of.number, key="k", body={}, now=NOW),
+    "a subscription": lambda of, _: (
+        lambda database: subscriptions.put(
+            database, SubscriptionRow(id="s1", connection=of.number, topic="all", state="making", changed_at=NOW)
+        )
+    ),
+    "a ticket": lambda of, _: (
+        lambda database: uploads.add(
+            database, id_="u1", connection=of.number, ticket_hash=b"t", expires_at=NOW, name="", size=None, now=NOW
+        )
+    ),
+    "the beginning of a run": lambda _, run: lambda database: schedule.place_of(database, run, 1),
+    "a page of a run": lambda of, _: batch_of(of, upsert("n1")),
+    "a checkpoint": lambda of, run: batch_of(of, marks=(CursorMoved(run=run, cursor={}, now=NOW),)),
+    "days of an import": lambda of, _: batch_of(of, on_day(of, 1, "a")),
+}
 
 
 class StoreContract(InboxContract):
@@ -102,6 +143,24 @@ class StoreContract(InboxContract):
         with pytest.raises(ZeroDivisionError):
             await storage.accept(fail)
         assert [known.id for known in await storage.read(connections.listed)] == ["c1"]
+
+    # --- what was erased meanwhile -------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("what", [*OF_WHAT_IS_GONE])
+    async def test_what_was_erased_meanwhile_gets_nothing_more(self, storage: Storage, what: str) -> None:
+        """Whoever still holds a connection, its run or its source in hand hears that it was erased, and writes nothing."""
+
+        def furnished(database: Database) -> tuple[Connection, Run]:
+            known = connect(database)
+            sources.give(database, source("bell", registration=None, connection=known.number, scheme=""))
+            (run,) = schedule.claim(database, "w", NOW, NOW + LEASE, 1)
+            return known, run
+
+        connection, run = await storage.write(furnished)
+        await storage.write(erasures.end_connection, connection.number)
+        work = OF_WHAT_IS_GONE[what](connection, run)
+        with pytest.raises(Erased):
+            await (storage.accept(work) if isinstance(work, Batch) else storage.write(work))
 
     # --- connections -------------------------------------------------------------------------------------------------
 
