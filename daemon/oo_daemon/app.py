@@ -533,6 +533,7 @@ async def build(
             metrics=metrics,
             log=out,
             outlet=lambda placed: guests.run(outlets.of(placed.name, placed.terms.reach)),
+            suspects=strikes,
             trace=trace,
         )
         stack.push_async_callback(relay.stop)

@@ -2,8 +2,9 @@
 
 A plugin's code runs in our process: one that ends it ends everything, again after each start. So whose code is at work stands in a page of
 memory that is also a file: it outlives the process, however that ends. The next start reads there who it was, and counts a strike; a plugin
-with three within a day is set aside until the operator releases it. Where it was the same delivery, action or connection each time, that is
-set aside, and the plugin goes on. Who is killed from outside is at something else each time: that alone says nothing against a plugin.
+with three within a day is set aside until the operator releases it. Where it was the same delivery, action, connection or event for a sink
+each time, that is set aside, and the plugin goes on. Who is killed from outside is at something else each time: that alone says nothing
+against a plugin.
 
 This is of the process and not of the data, so it lies beside the database and not in it: plugins are asked before that is opened.
 """
@@ -176,6 +177,17 @@ class Strikes:
         """Say whether this ended the process each time it was worked on, within a day."""
         known = self._kept.items.get(item)
         return known is not None and abs(self._clock.now() - known.at) < DAY
+
+    def suspected(self, item: str) -> bool:
+        """Say whether the process ended within a day while this was worked on, and nobody knows yet whose fault that was."""
+        return any(strike.item == item for strike in self._kept.strikes) and any(strike.item == item for strike in self._recent())
+
+    def acquit(self, item: str) -> None:
+        """It was worked on again, and the process lived: whoever ended that, this did not."""
+        left = [strike for strike in self._kept.strikes if strike.item != item or strike.what != "ended"]
+        if len(left) < len(self._kept.strikes):
+            with suppress(OSError):  # as below
+                self._keep(Kept(strikes=left, aside=self._kept.aside, items=self._kept.items))
 
     def give(self, plugin: str, what: What, item: str = "") -> None:
         """Count one, and set aside what has too many."""

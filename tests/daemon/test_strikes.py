@@ -116,6 +116,27 @@ def test_something_else_each_time(tmp_path: Path, clock: VirtualClock) -> None:
 
 
 @pytest.mark.rows("H10")
+def test_what_went_well_meanwhile_is_acquitted(tmp_path: Path, clock: VirtualClock) -> None:
+    """What ended the process, was worked on again and did not, has no strike left; what held it up, or is set aside, stays so."""
+    for _ in range(6):
+        strikes = died(tmp_path, clock, (1, ACME, "sink crm 7"))
+        assert strikes.suspected("sink crm 7")
+        assert not strikes.suspected("sink crm 8")
+        strikes.acquit("sink crm 7")
+        assert not Strikes(tmp_path, clock).suspected("sink crm 7")
+    assert (strikes.aside, strikes.counted()) == ({}, {})
+    for _ in range(3):
+        strikes = died(tmp_path, clock, (1, ACME, "sink crm 7"))
+    strikes.give(ACME, "blocked", "sink crm 8")
+    for item in ("sink crm 7", "sink crm 8"):
+        strikes.acquit(item)
+    assert strikes.poisoned("sink crm 7")
+    assert strikes.suspected("sink crm 8")
+    clock.shift(25 * HOUR)
+    assert not strikes.suspected("sink crm 8")
+
+
+@pytest.mark.rows("H10")
 def test_a_connection_is_set_aside_before_its_connector(tmp_path: Path, clock: VirtualClock) -> None:
     """Three times with one connection: for a day, or until the plugin is released, that is left alone; with another, it is the plugin."""
     for _ in range(3):

@@ -6,13 +6,14 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from faults.load import Bench, free_port
 from faults.nursery import LAB, Borne, Nursery, nursery
 
-from oo_client import DaemonNotRunning
+from oo_client import Client, DaemonNotRunning
 
 PATIENCE = 20.0
 #: Starts that the mightiest of faults may take; each is a tenth of a second.
@@ -100,6 +101,32 @@ async def test_a_connection_that_ends_the_process(bench: Bench, bears: Nursery) 
         assert (await client.sync("c" * 32, wait=PATIENCE)).outcome == "failed"
         await client.release_plugin("lab")
         assert (await client.sync("c" * 32, wait=PATIENCE)).outcome == "done"
+
+
+@pytest.mark.rows("B7", "H10")
+@pytest.mark.timeout(60)
+async def test_an_event_that_ends_the_process_in_a_sink(bench: Bench, bears: Nursery) -> None:
+    """The fifth start lives: that event is a dead letter, what came with it is taken, and the sink goes on."""
+    with bench.config.open("a") as settings:
+        settings.write("\n[sinks.lab_sink]\nbatch = 10\n")
+    (bench.folder / "feed").write_text("".join(f"n-{name} tea\n" for name in ("a", "b", "deadly", "c")))
+    bench.make_due()
+    daemon, starts = await bears.suspicious(bench.config), 1
+    async with asyncio.timeout(PATIENCE), bench.client as client:
+        while not (await _sinks(client) == {"lab_sink": ("running", 0, 1)} and not daemon.ended):
+            if daemon.ended:
+                daemon, starts = await bears.suspicious(bench.config), starts + 1
+            await asyncio.sleep(0.01)
+        assert starts == 5
+        (letter,) = await client.dead_letters("sink:lab_sink")
+        assert letter.reason.startswith("the daemon ended each time that this was given to the sink")
+        assert {plugin.name: plugin.state for plugin in await client.plugins()}["lab"] == "loaded"
+
+
+async def _sinks(client: Client) -> dict[str, tuple[str, int, int]]:
+    with suppress(DaemonNotRunning):
+        return {each.name: (each.state, each.lag, each.dead_letters) for each in await client.sinks()}
+    return {}
 
 
 @pytest.mark.rows("E12", "H10")

@@ -28,6 +28,7 @@ from oo_daemon.outbox.tail import Tail
 from oo_daemon.registry import Placed, Terms
 from oo_daemon.store import consumers, outbox
 from oo_daemon.store.storage import InlineStorage, Query, open_database
+from oo_daemon.strikes import Strikes
 from oo_sdk import Outlet
 
 __all__ = ["_server", "main", "relaying"]
@@ -66,6 +67,7 @@ def relaying(storage: InlineStorage, settings: dict[str, Any], notes: Notes, bat
         metrics=MemoryMetrics(),
         log=notes,
         outlet=outlet,
+        suspects=Strikes(storage.database.path.parent, clock),
     )
     it.start([Placed(name="nats", sink=sink, terms=Terms(batch=batch))])
     return it

@@ -101,6 +101,7 @@ def first_times(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+@pytest.mark.timeout(120 + 20 * KILLS)
 @pytest.mark.rows("B7", "B8", "A24")
 async def test_killed_between_delivery_and_mark(tmp_path: Path) -> None:
     """Whenever the daemon dies, every event arrives, in order, signed; some twice, none never; and a dead sink holds up no other."""

@@ -307,9 +307,9 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "a sink moves on after it has taken what lies before",
         "B7",
         "daemon/oo_daemon/outbox/relay.py",
-        "taken = await self._deliver(served, page.events)\n",
+        "taken = await self._deliver(served, page.events, item)\n",
         "await self._move(served, known, page.reached)\n            known = served.known or known\n"
-        "            taken = await self._deliver(served, page.events)\n",
+        "            taken = await self._deliver(served, page.events, item)\n",
         "tests/daemon/outbox/test_relay.py::test_a_stop_in_the_middle_of_a_delivery",
     ),
     _(
@@ -319,6 +319,22 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "isinstance(error, RetryLater | CannotStore",
         "isinstance(error, CannotStore",
         "tests/daemon/outbox/test_relay.py::test_what_is_not_about_the_event_only_waits",
+    ),
+    _(
+        "an event over which the process ends each time is given to a sink no more",
+        "H10",
+        "daemon/oo_daemon/outbox/relay.py",
+        "if self.suspects.poisoned(item):\n            await",
+        "if False:\n            await",
+        "tests/daemon/outbox/test_relay.py::test_what_the_process_ends_over_each_time_is_a_dead_letter",
+    ),
+    _(
+        "who kills the process from outside sets no sink aside",
+        "H10",
+        "daemon/oo_daemon/outbox/relay.py",
+        "self.suspects.acquit(item)",
+        "pass",
+        "tests/daemon/outbox/test_relay.py::test_who_kills_the_process_from_outside_sets_no_sink_aside",
     ),
     _(
         "a sink is asked whether it still has what it took",

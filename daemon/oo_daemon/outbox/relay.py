@@ -2,7 +2,8 @@
 
 Each sink is a consumer `sink:{name}` and has a task of its own: one that is slow, fails or never answers holds up nobody else. It is held
 under a token that ends by itself, so that of several processes one serves it. A position moves only after the sink has taken what lies
-before it. Where a sink cannot take an event, it is found out which, and that one goes to the dead letters after some tries.
+before it. Where a sink cannot take an event, or the process ends over it, it is found out which, and that one goes to the dead letters
+after some tries.
 
 A sink whose receiver can lose what it has taken leaves tracks. It is asked for the newest of them whenever it was made ready, and while
 nothing comes; where that is gone, the sink is put back to the newest one that is still there, and given the rest again.
@@ -49,6 +50,28 @@ class Reader(Protocol):
         """A page of events after a position; an empty one only after `wait` seconds."""
 
 
+class Suspects(Protocol):
+    """Knows over what the process has ended."""
+
+    def poisoned(self, item: str) -> bool:
+        """Say whether it ended each time that this was worked on."""
+
+    def suspected(self, item: str) -> bool:
+        """Say whether it ended when this was worked on last."""
+
+    def acquit(self, item: str) -> None:
+        """Something was worked on again, and the process lived."""
+
+
+class EndsProcess(Exception):
+    """The process ended each time that this was given to the sink."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the daemon ended each time that this was given to the sink: update the sink's plugin, then `oo plugins release` it"
+        )
+
+
 class PositionTaken(Exception):
     """Another process serves the sink, or somebody has put it elsewhere: look again where it is."""
 
@@ -88,6 +111,7 @@ class Relay:
     metrics: Metrics
     log: Log
     outlet: Callable[[Placed], Awaitable[Outlet]]
+    suspects: Suspects
     trace: Trace = UNTRACED
     _served: dict[str, _Served] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -134,6 +158,8 @@ class Relay:
                 served.known = None
                 return
         if not served.ready:
+            if self.suspects.poisoned(_item(served)):
+                raise EndsProcess
             outlet = await self.outlet(served.placed)
             await self._ask(served, served.placed.sink.open(outlet))
             served.ready = True
@@ -155,6 +181,7 @@ class Relay:
 
     async def _next(self, served: _Served, known: Consumer) -> None:
         """Deliver what comes next, and note how far it is."""
+        item = _item(served, known.position)
         many = 1 if known.position < served.alone_until or known.tries else served.placed.terms.batch or served.placed.sink.batch
         page = await self._news(served, known, many)
         if page is None:
@@ -166,9 +193,15 @@ class Relay:
             if self.clock.monotonic() - served.asked_at >= LOOK:
                 await self._look_back(served, known)
             return
+        if len(page.events) > 1 and self.suspects.suspected(item):
+            served.alone_until = page.events[-1].position
+            return
+        if self.suspects.poisoned(item):
+            await self._give_up(served, known, page.events[0], EndsProcess(), known.tries)
+            return
         began = self.clock.monotonic()
         try:
-            taken = await self._deliver(served, page.events)
+            taken = await self._deliver(served, page.events, item)
         except Exception as error:
             if is_about_the_event(error) and len(page.events) > 1:
                 served.alone_until = page.events[-1].position
@@ -220,10 +253,10 @@ class Relay:
             raise PositionTaken
         served.known = moved
 
-    async def _deliver(self, served: _Served, events: list[Stored]) -> Taken:
+    async def _deliver(self, served: _Served, events: list[Stored], item: str) -> Taken:
         decoded = [wire.decode(stored.body) for stored in events]
         with self.trace.span("deliver", "", sink=served.placed.name, events=len(events)):
-            taken = await self._ask(served, served.placed.sink.deliver(decoded))
+            taken = await self._ask(served, served.placed.sink.deliver(decoded), item=item)
         if taken is None:
             taken = len(events)
         if isinstance(taken, int):
@@ -238,11 +271,14 @@ class Relay:
         served.known = None
         if tries < served.placed.terms.tries:
             return False
-        now = self.clock.now()
-        await self.storage.write(consumers.give_up, served.consumer, known.position, event.position, _words(error), now)
+        await self._give_up(served, known, event, error, tries)
+        return True
+
+    async def _give_up(self, served: _Served, known: Consumer, event: Stored, error: Exception, tries: int) -> None:
+        served.known = None
+        await self.storage.write(consumers.give_up, served.consumer, known.position, event.position, _words(error), self.clock.now())
         self.metrics.count("dead_letters", consumer=served.consumer)
         self.log.warning("sink_gave_up", sink=served.placed.name, error=type(error).__name__, tries=tries)
-        return True
 
     async def _again(self, served: _Served) -> bool:
         """Give the next dead letter again that somebody wants to be; False: there is none."""
@@ -254,8 +290,11 @@ class Relay:
         if body is None:
             await self.storage.write(consumers.keep_dead, served.consumer, position, "the event is no longer kept")
             return True
+        item = _item(served, position, "letter ")
         try:
-            await self._deliver(served, [Stored(position=position, body=body)])
+            if self.suspects.poisoned(item):
+                raise EndsProcess
+            await self._deliver(served, [Stored(position=position, body=body)], item)
         except Exception as error:
             if not is_about_the_event(error):
                 raise
@@ -307,9 +346,10 @@ class Relay:
         with suppress(CannotStore):  # the hold ends by itself
             await self.storage.write(consumers.let_go, served.consumer, served.token)
 
-    async def _ask(self, served: _Served, work: Coroutine[Any, Any, T], seconds: float = LIMIT) -> T:
+    async def _ask(self, served: _Served, work: Coroutine[Any, Any, T], seconds: float = LIMIT, *, item: str = "") -> T:
         """What a sink does, in its time."""
-        asked = asyncio.ensure_future(self.guests.run(work, of=served.placed.sink))
+        item = item or _item(served)
+        asked = asyncio.ensure_future(self.guests.run(work, of=served.placed.sink, item=item))
         limit, holding = asyncio.ensure_future(self.clock.sleep(seconds)), asyncio.ensure_future(self._hold_on(served))
         try:
             await asyncio.wait({asked, limit}, return_when=asyncio.FIRST_COMPLETED)
@@ -320,6 +360,7 @@ class Relay:
             return asked.result()
         finally:
             await _cancelled(asked, limit, holding)
+            self.suspects.acquit(item)
 
     async def _hold_on(self, served: _Served) -> None:
         """Hold a sink for longer, again and again."""
@@ -334,9 +375,14 @@ class Relay:
         return max(self.chance.uniform(0.0, window), min(asked, LONGEST))
 
 
+def _item(served: _Served, position: int | None = None, what: str = "") -> str:
+    """What a sink works on: all by itself, or what lies after a position."""
+    return f"sink {served.placed.name}" + ("" if position is None else f" {what}{position}")
+
+
 def _words(error: Exception) -> str:
     """Only errors of the contract have words that are meant for the operator."""
-    return str(error) if isinstance(error, ConnectorError | CannotStore | PositionTaken | Declined) else type(error).__name__
+    return str(error) if isinstance(error, ConnectorError | CannotStore | PositionTaken | EndsProcess | Declined) else type(error).__name__
 
 
 async def _cancelled(*tasks: asyncio.Future[Any]) -> None:

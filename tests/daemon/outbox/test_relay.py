@@ -27,6 +27,7 @@ from oo_daemon.store.consumers import Consumer, Start
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import InlineStorage, Query, open_database
+from oo_daemon.strikes import MOST, Strikes
 from oo_sdk import Change, Event, Outlet, Response, RetryLater, Sink, Taken, Unreadable
 from oo_sdk.events import NormalizedEvent
 from oo_sdk.vocabulary import Document
@@ -90,6 +91,7 @@ class World:
     refuse: dict[object, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.strikes = Strikes(self.database.path.parent, self.clock)
         self.storage = Forgetful(self.database, wire.encode)
         self.storage.refuse = self.refuse
 
@@ -122,6 +124,7 @@ class World:
             metrics=MemoryMetrics(),
             log=self.log,
             outlet=outlet,
+            suspects=self.strikes,
         )
         it.start(Placed(name=sink.id, sink=sink, terms=Terms(**terms)) for sink in sinks)
         self.relays.append(it)
@@ -553,10 +556,89 @@ def another(world: World, sink: Sink) -> Relay:
         metrics=MemoryMetrics(),
         log=world.log,
         outlet=outlet,
+        suspects=world.strikes,
     )
     world.relays.append(other)
     other.start([Placed(name="acme", sink=sink)])
     return other
+
+
+def ended_over(world: World, item: str, times: int = 1) -> None:
+    """The process ended while a sink worked on this."""
+    for _ in range(times):
+        world.strikes.give("acme-oo/acme", "ended", item)
+
+
+@pytest.mark.rows("B7", "H10")
+async def test_what_the_process_ended_over_once_is_given_one_by_one(world: World) -> None:
+    """After one end each event of that delivery comes alone; when all are taken nothing is left against any of them."""
+    ended_over(world, "sink acme 0")
+    names = await world.write(3)
+    sink = Scripted()
+    world.start(sink)
+    await settle()
+    assert sink.given == [[name] for name in names]
+    assert world.strikes.counted() == {}
+    more = await world.write(3)
+    assert sink.given[3:] == [more]
+
+
+@pytest.mark.rows("B7", "H10")
+async def test_what_the_process_ends_over_each_time_is_a_dead_letter(world: World) -> None:
+    """It is not given again, says why, and holds up nothing; a replay waits for the plugin to be released."""
+    sink, names = Scripted(), await world.write()
+    await _settled_and_stopped(world.start(sink))
+    ended_over(world, "sink acme 1", times=3)
+    names += await world.write(2)
+    it = world.start(sink)
+    await settle()
+    assert sink.taken == [names[0], names[2]]
+    (letter,) = await world.storage.read(consumers.dead_letters, "sink:acme", 10)
+    assert letter.reason.startswith("the daemon ended each time that this was given to the sink: update the sink's plugin")
+    world.strikes.release("acme")
+    ended_over(world, f"sink acme letter {letter.position}", times=3)
+    await world.storage.write(consumers.give_again, "sink:acme", None)
+    it.call("acme")
+    await settle()
+    assert (await world.consumer()).dead_letters == 1
+    world.strikes.release("acme")
+    await world.storage.write(consumers.give_again, "sink:acme", None)
+    it.call("acme")
+    await settle()
+    assert sink.taken == [names[0], names[2], names[1]]
+    assert (await world.consumer()).dead_letters == 0
+
+
+@pytest.mark.rows("H10")
+async def test_a_sink_that_ends_the_process_when_it_is_opened(world: World) -> None:
+    """It is not opened again and waits with its reason until its plugin is released; others go on."""
+    ended_over(world, "sink acme", times=3)
+    names = await world.write()
+    sink, other = Scripted(), Scripted(id="other")
+    it = world.start(sink, other)
+    await settle()
+    assert (sink.taken, other.taken) == ([], names)
+    assert (await world.consumer()).reason.startswith("the daemon ended each time")
+    world.strikes.release("acme")
+    it.call("acme")
+    await settle()
+    assert sink.taken == names
+
+
+@pytest.mark.rows("H10")
+async def test_who_kills_the_process_from_outside_sets_no_sink_aside(world: World) -> None:
+    """A kill over each of many deliveries, with the sink well in between, is nobody's fault, however often that happens."""
+    sink = Scripted()
+    world.start(sink)
+    for number in range(2 * MOST):
+        ended_over(world, f"sink acme {number}")
+        ended_over(world, "sink acme")
+        await world.write()
+        await _settled_and_stopped(world.relays[-1])
+        world.start(sink)
+        await settle()
+    assert len(sink.taken) == 2 * MOST
+    assert (world.strikes.aside, world.strikes.counted()) == ({}, {})
 
 
 async def test_one_process_serves_it(world: World) -> None:

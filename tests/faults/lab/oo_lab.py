@@ -1,4 +1,4 @@
-"""Lab: a provider that is one growing file, and pushes of messages. A line of the file says what a note is from now on.
+"""Lab: a provider that is one growing file, and pushes of messages. A line of the file says what a note is from now on. And a sink.
 
 Some notes and messages do what no plugin should: `exit` ends the process, `sleep` keeps it from everything else for some seconds.
 """
@@ -22,11 +22,13 @@ from oo_sdk import (
     OAuth2,
     Scope,
     Signal,
+    Sink,
     Stored,
     Struct,
     decode,
     hookimpl,
 )
+from oo_sdk.events import NormalizedEvent
 from oo_sdk.vocabulary import Document
 
 #: Lines between two checkpoints.
@@ -81,6 +83,18 @@ class Lab(Connector):
         return [Event("message", message, Change.OCCURRED, payload=Document(title=message)), Nudge()]
 
 
+class LabSink(Sink):
+    """Takes everything but one note, over which it ends the process."""
+
+    id = "lab_sink"
+
+    async def deliver(self, events: Sequence[NormalizedEvent]) -> None:
+        """Take them."""
+        for event in events:
+            if event.subject == "n-deadly":
+                os._exit(1)
+
+
 def _misbehave(word: str) -> None:
     what, _, seconds = word.partition("-")
     if what == "exit":
@@ -93,3 +107,9 @@ def _misbehave(word: str) -> None:
 def oo_connectors() -> list[Connector]:
     """Offer it."""
     return [Lab()]
+
+
+@hookimpl
+def oo_sinks() -> list[Sink]:
+    """Offer it."""
+    return [LabSink()]
