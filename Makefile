@@ -10,12 +10,16 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+SOURCES := config daemon plugins systemd vault
 PROTO := plugins/oo_sdk/_schema
 UNIT := systemd/oo_systemd/oo-integrations.service
 
 .PHONY: help
 help: ## explain the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# Each start of a daemon in the tests would compile all that it imports where the surroundings keep Python from writing that down.
+export UV_COMPILE_BYTECODE := 1
 
 # --- set-up ----------------------------------------------------------------------------------------------------------
 
@@ -28,6 +32,7 @@ $(VENV)/installed-uv: requirements/installer.lock
 $(VENV)/installed-runtime: $(VENV)/installed-uv requirements/runtime.lock setup.cfg pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/python -m compileall -q $(SOURCES)
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-runtime requirements/dev.lock
