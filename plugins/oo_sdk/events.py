@@ -52,7 +52,8 @@ class Checkpoint:
 
     `listed` ends a full listing of those names: what the daemon knew of them and the listing did not show is gone, and
     becomes DELETED events. Where only a part of them was listed, such as one calendar's, `within` names it: subjects that
-    begin with none of these texts are left alone.
+    begin with none of these texts are left alone. After a listing that was no part, a push that tells of a change (`Event.at`)
+    from before its `Listing` tells nothing new: what it tells of may be gone since.
     """
 
     cursor: Cursor

@@ -421,6 +421,22 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{T_STORE}/test_accept.py::test_a_lower_order_is_dropped_after_a_tombstone_too",
     ),
     _(
+        "a late push does not bring back what a listing did not show",
+        "A21",
+        f"{STORE}/accept.py",
+        "if not _before(draft, known.of.get(draft.type))]",
+        "]",
+        f"{T_STORE}/test_accept.py::test_a_late_push_does_not_bring_back_what_a_listing_did_not_show",
+    ),
+    _(
+        "a late push is not shown by the listing under way",
+        "A21",
+        f"{STORE}/accept.py",
+        "shown = generation if not _before(draft, listing) else",
+        "shown = generation if True else",
+        f"{T_STORE}/test_accept.py::test_a_late_push_is_not_shown_by_the_listing_under_way",
+    ),
+    _(
         "an equal digest is no change",
         "B6",
         f"{STORE}/accept.py",

@@ -8,6 +8,7 @@ from datetime import timedelta
 from declared import everything
 from simulation.provider import GRACE, Provider
 
+from oo_daemon.ports import moment
 from oo_sdk import (
     Action,
     ActionKind,
@@ -50,6 +51,7 @@ class Shown(Struct):
 
     id: str
     seq: int
+    at: int
     deleted: bool
     title: str | None = None
 
@@ -146,10 +148,10 @@ class Simulated(Connector):
             shown = decode(raw, Shown)
         except ConnectorBug as wrong:
             return Unreadable(str(wrong), subject=decode(raw, Spoilt).id)
-        order, version = (shown.seq, "") if self.ordered else (None, f"v{shown.seq}")
+        order, version, at = (shown.seq, "", moment(shown.at)) if self.ordered else (None, f"v{shown.seq}", None)
         if shown.deleted:
-            return Event("thing", shown.id, Change.DELETED, order=order, version=version)
-        return Event("thing", shown.id, Change.UPSERTED, order=order, version=version, payload=Task(title=shown.title or ""))
+            return Event("thing", shown.id, Change.DELETED, at=at, order=order, version=version)
+        return Event("thing", shown.id, Change.UPSERTED, at=at, order=order, version=version, payload=Task(title=shown.title or ""))
 
     async def act(self, ctx: Context, action: Action) -> ActionResult:
         """Make a thing; the provider knows the key again."""

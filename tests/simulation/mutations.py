@@ -30,11 +30,11 @@ def cursor_apart_from_events(patch: Patch) -> None:
     """The cursor moves in a transaction of its own, before the events that lie before it."""
     whole = Taken._commit
 
-    async def apart(self: Taken, mark: Any, sweep: Any = None) -> Any:
+    async def apart(self: Taken, mark: Any, *more: Any, sweep: Any = None) -> Any:
         if isinstance(mark, schedule.CursorMoved) and self.drafts:
             await self.storage.accept(Batch(connection=self.connection, observed_at=self.clock.now(), marks=[mark]))
             mark = schedule.Held(run=self.run)
-        return await whole(self, mark, sweep)
+        return await whole(self, mark, *more, sweep=sweep)
 
     patch.setattr(Taken, "_commit", apart)
 

@@ -37,6 +37,7 @@ class Thing:
     id: str
     title: str
     seq: int
+    at: int  #: when that was
     deleted: bool = False
     wished: str = ""  #: the title with which an action made it
 
@@ -76,7 +77,7 @@ class Provider:
     name: str
     rotates: bool
     now: Callable[[], float]  #: virtual seconds, the provider's own clock
-    wall: Callable[[], int]  #: microseconds, for dates in headers
+    wall: Callable[[], int]  #: microseconds, for dates
     chance: random.Random
     trouble: float = 0.15  #: how often a request meets a behaviour
     accounts: dict[str, Account] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class Provider:
         if not live or roll < 0.35:
             return self._make(account, f"new {account.seq}")
         thing = self.chance.choice(live)
-        thing.seq = account.seq
+        thing.seq, thing.at = account.seq, self.wall()
         if roll < 0.55:
             thing.deleted = True
         elif roll < 0.7:
@@ -115,7 +116,7 @@ class Provider:
 
     def _make(self, account: Account, title: str) -> Thing:
         self.numbers += 1
-        made = account.things[f"t{self.numbers}"] = Thing(f"t{self.numbers}", title, account.seq)
+        made = account.things[f"t{self.numbers}"] = Thing(f"t{self.numbers}", title, account.seq, self.wall())
         return made
 
     def consent(self, account: str) -> str:
@@ -367,7 +368,7 @@ class Provider:
                 spoilt["seq"] = "not a number"
                 # A provider that shows it broken once shows it whole when it changes again.
                 owner.seq += 1
-                thing.seq = owner.seq
+                thing.seq, thing.at = owner.seq, self.wall()
             case "truncated":
                 text = json.dumps(body).encode()
                 return Response(status=200, headers={"content-type": "application/json"}, body=text[: len(text) * 2 // 3])
@@ -380,7 +381,7 @@ class Provider:
 
 def shown(thing: Thing) -> Json:
     """One object as the API and the webhooks show it."""
-    return {"id": thing.id, "title": thing.title, "seq": thing.seq, "deleted": thing.deleted}
+    return {"id": thing.id, "title": thing.title, "seq": thing.seq, "at": thing.at, "deleted": thing.deleted}
 
 
 #: Every way to be difficult, by where it applies. Adding one: its name here, what it does above.

@@ -6,5 +6,6 @@ REGRESSIONS = {
     "small-34": "after a lost cursor, one unreadable item in a listing kept everything that was gone from being noticed, for good",
     "small-12": "two daemons worked on one erasure, and the slower one ended its round with an error",
     "full-3": "an erasure took deliveries of somebody else, whose account id holds the one of the person erased",
+    "small-385": "a push that was older than its connection came late, and brought back what had been deleted before the first listing",
     "full-1": "two daemons worked on one erasure, and the slower one erased the tombstone of the quicker",
 }

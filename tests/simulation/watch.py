@@ -151,14 +151,15 @@ class Watch:
         ((provider,),) = self._database.rows("SELECT provider FROM source WHERE id = ?", (source,))
         told = json.loads(body)
         sql = (
-            "SELECT s.tries, coalesce(s.lease_until, 0), s.nudged_at, o.ordinal "
+            "SELECT s.tries, coalesce(s.lease_until, 0), s.nudged_at, o.ordinal, s.listed "
             "FROM connection c JOIN schedule s ON s.connection = c.number "
             'LEFT JOIN object o ON o.connection = c.number AND o."key" = ? '
             "WHERE c.provider = ? AND c.provider_account = ? AND c.state = 'active'"
         )
-        for tries, until, nudged_at, order in self._database.rows(sql, (told["thing"]["id"], provider, told["account"])):
+        for tries, until, nudged_at, order, listed in self._database.rows(sql, (told["thing"]["id"], provider, told["account"])):
             if provider in self.ordered:
-                if order is None or order < told["thing"]["seq"]:
+                listed_since = told["thing"]["at"] < max(json.loads(listed or "{}").values(), default=0)
+                if not listed_since and (order is None or order < told["thing"]["seq"]):
                     self.broken.append("a webhook is done, and what it said is not in the index")
             elif (until > done_at or tries == 0) and (nudged_at or 0) < done_at:  # else it is due by itself
                 self.broken.append("a webhook is done, and nobody will look what it was about")

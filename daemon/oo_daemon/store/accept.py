@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import Erased
+from oo_daemon.store.schedule import Listings, listings
 from oo_daemon.store.values import (
     DAY_KEY,
     DELETED,
@@ -87,6 +88,7 @@ class Batch:
     days: Sequence[Day] = ()
     marks: Sequence[Mark] = ()
     sweep: Sweep | None = None
+    pushed: bool = False  #: by the provider, perhaps late
     erasing: bool = False  #: by the erasure itself, which alone may still speak of a connection that is being erased
 
 
@@ -136,9 +138,11 @@ def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
     if not batch.drafts and batch.sweep is None:
         return Accepted(events=len(happened), last_position=happened[-1] if happened else None)
     generation = _generation(database, number)
-    positions = [*happened, *_emit(database, batch, batch.drafts, generation, encode)]
+    known = listings(database, number) if batch.pushed else Listings()
+    drafts = [draft for draft in batch.drafts if not _before(draft, known.of.get(draft.type))] if known.of else batch.drafts
+    positions = [*happened, *_emit(database, batch, drafts, generation, known.begun_at, encode)]
     swept = _gone(database, number, batch.sweep, generation) if batch.sweep else []  # the batch's own drafts show objects, too
-    positions += _emit(database, batch, swept, generation, encode)
+    positions += _emit(database, batch, swept, generation, None, encode)
     return Accepted(events=len(positions), last_position=positions[-1] if positions else None, swept=len(swept))
 
 
@@ -156,10 +160,15 @@ def _generation(database: Database, number: int) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation: int, encode: Encode) -> range:
+def _before(draft: Draft, listing: int | None) -> bool:
+    """It changed before a listing began, which shows what became of it."""
+    return listing is not None and draft.at is not None and draft.at < listing and draft.change != OCCURRED
+
+
+def _emit(database: Database, batch: Batch, drafts: Sequence[Draft], generation: int, listing: int | None, encode: Encode) -> range:
     """Write the drafts that say something new to the outbox, and all that they say to the index; gives the new positions."""
     number = batch.connection.number
-    outcome, of = _decide(database, number, generation, drafts), batch.connection.id
+    outcome, of = _decide(database, number, generation, listing, drafts), batch.connection.id
     encoded = encode(batch.connection, batch.observed_at)
     bodies = [encoded(draft, event_id(of, draft.type, draft.key, revision), revision) for draft, revision in outcome.events]
     positions = _take_positions(database, len(bodies), sum(map(len, bodies))) if bodies else range(0)
@@ -228,8 +237,11 @@ def _take_positions(database: Database, count: int, size: int) -> range:
     return range(last - count + 1, last + 1)
 
 
-def _decide(database: Database, number: int, generation: int, drafts: Sequence[Draft]) -> _Outcome:
-    """Hold each draft against the index; a later draft of the same object sees what an earlier one of the batch did."""
+def _decide(database: Database, number: int, generation: int, listing: int | None, drafts: Sequence[Draft]) -> _Outcome:
+    """Hold each draft against the index; a later draft of the same object sees what an earlier one of the batch did.
+
+    What is from before the `listing` under way is not shown by it: if it does not come there, too, it is gone.
+    """
     outcome = _Outcome()
     known = _look_up(database, number, [draft for draft in drafts if draft.change != OCCURRED])
     met = _met_before(database, number, [draft for draft in drafts if draft.change == OCCURRED])
@@ -243,7 +255,8 @@ def _decide(database: Database, number: int, generation: int, drafts: Sequence[D
             continue
         place = (draft.type, draft.key)
         before = known.get(place)
-        after = _next(before, draft, generation)
+        shown = generation if not _before(draft, listing) else before.generation if before else generation - 1
+        after = _next(before, draft, shown)
         if after is None or (before is not None and after == before):
             continue
         if after.revision > (before.revision if before else 0):

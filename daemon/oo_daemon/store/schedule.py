@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
@@ -391,14 +391,48 @@ class ListingBegun:
     """Mark: a full listing begins; what it shows carries a new generation."""
 
     run: Run
+    now: int
 
     def apply(self, database: Database) -> None:
         """Write it."""
         _fenced(
             database,
-            "UPDATE schedule SET generation = generation + 1 WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
+            "UPDATE schedule SET generation = generation + 1, listing_at = ? "
+            "WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
             self.run,
+            self.now,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """Mark: the listing under way has shown all that there is of these types."""
+
+    run: Run
+    types: Sequence[str]
+
+    def apply(self, database: Database) -> None:
+        """Write it. Another mark of the batch insists on the fence."""
+        known = listings(database, self.run.connection)
+        if known.begun_at is not None:
+            listed = {**known.of, **dict.fromkeys(self.types, known.begun_at)}
+            sql = "UPDATE schedule SET listed = ? WHERE connection = ?"
+            database.rows(sql, (msgspec.json.encode(listed).decode(), self.run.connection))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listings:
+    """When the full listings of a connection began."""
+
+    begun_at: int | None = None  #: the last of them, whether it has come to its end or not
+    of: Mapping[str, int] = field(default_factory=dict)  #: type → the last one that has shown all of it
+
+
+def listings(database: Database, connection: int) -> Listings:
+    """The listings of a connection; of one without a schedule, none."""
+    for begun_at, listed in database.rows("SELECT listing_at, listed FROM schedule WHERE connection = ?", (connection,)):
+        return Listings(begun_at=begun_at, of={} if listed is None else msgspec.json.decode(listed, type=dict[str, int]))
+    return Listings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

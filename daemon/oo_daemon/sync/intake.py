@@ -418,7 +418,7 @@ class Intake:
                     marks.append(Nudged(connection=connection.number, now=now, traceparent=self.trace.here()))
                 if whole and place == len(active) and number == len(groups):
                     marks.append(DeliveryDone(delivery=delivery, now=now))
-                batch = Batch(connection=connection, observed_at=now, drafts=group, marks=marks)
+                batch = Batch(connection=connection, observed_at=now, drafts=group, marks=marks, pushed=True)
                 accepted = await self.storage.accept(batch, Lane.INGEST)
                 if accepted.events:
                     self.metrics.count("events_accepted", accepted.events, provider=delivery.provider)

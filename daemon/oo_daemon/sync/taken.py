@@ -18,7 +18,7 @@ from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.store.accept import Accepted, Batch, Draft, Mark, Sweep
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.runs import Tally
-from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, SetAside, Trailed
+from oo_daemon.store.schedule import CursorMoved, Held, Listed, ListingBegun, Run, SetAside, Trailed
 from oo_daemon.store.storage import Storage
 from oo_sdk import Checkpoint, Connector, ConnectorBug, Cursor, Event, Listing, Log, Signal, Unreadable
 
@@ -87,7 +87,7 @@ class Taken:
                 await self._take_checkpoint(signal)
             case Listing():
                 await self.keep()  # what came before it is no part of it
-                await self._commit(ListingBegun(run=self.run))
+                await self._commit(ListingBegun(run=self.run, now=self.clock.now()))
                 self.listing, self.unclear = True, False
                 self.shown.clear()
             case Unreadable(subject=subject):
@@ -103,9 +103,13 @@ class Taken:
     async def _take_checkpoint(self, checkpoint: Checkpoint) -> None:
         place = _plain(checkpoint.cursor)
         self._refuse_going_back(place)
-        if checkpoint.listed:
-            await self._sweep(checkpoint.listed, checkpoint.within)
-        await self._commit(CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now()))
+        marks: list[Mark] = [CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now())]
+        if checkpoint.listed and await self._sweep(checkpoint.listed, checkpoint.within) and not checkpoint.within:
+            marks.append(Listed(run=self.run, types=tuple(map(self._type, checkpoint.listed))))
+        if overlap := overlap_of(self.connector):
+            shape = self.connector.cursor_shape
+            marks.append(Trailed(run=self.run, cursor=place, shape=shape, now=self.clock.now(), overlap=overlap))
+        await self._commit(*marks)
         self.cursor, self.open_end = place, False
         self.pages += 1
 
@@ -137,8 +141,11 @@ class Taken:
             self.reasons.append(sentence(item))
             self.log.warning("item_unreadable", reason=sentence(item))
 
-    async def _sweep(self, listed: tuple[str, ...], within: tuple[str, ...]) -> None:
-        """End a listing: what it did not show is gone. What it showed and could not be read is there, and stays as it was told last."""
+    async def _sweep(self, listed: tuple[str, ...], within: tuple[str, ...]) -> bool:
+        """End a listing: what it did not show is gone. What it showed and could not be read is there, and stays as it was told last.
+
+        False: nobody can say what it did not show.
+        """
         if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
             raise ConnectorBug("a checkpoint's `listed` must be a tuple of names")
         if isinstance(within, str) or not all(isinstance(text, str) and text for text in within) or len(within) > MOST_PARTS:
@@ -147,15 +154,15 @@ class Taken:
             raise ConnectorBug("a checkpoint says what was listed, but no Listing() came before it")
         await self.keep()
         if self.unclear:
-            return
+            return False
         sweep = Sweep(types=tuple(map(self._type, listed)), within=tuple(within), limit=self.batch)
-        while (await self._commit(Held(run=self.run), sweep)).swept == sweep.limit:
+        while (await self._commit(Held(run=self.run), sweep=sweep)).swept == sweep.limit:
             pass
+        return True
 
-    async def _commit(self, mark: Mark, sweep: Sweep | None = None) -> Accepted:
-        marks = [mark, SetAside(run=self.run, subjects=tuple(self.shown))] if self.shown else [mark]
-        if isinstance(mark, CursorMoved) and mark.cursor is not None and (overlap := overlap_of(self.connector)):
-            marks.append(Trailed(run=self.run, cursor=mark.cursor, shape=mark.shape, now=self.clock.now(), overlap=overlap))
+    async def _commit(self, *marks: Mark, sweep: Sweep | None = None) -> Accepted:
+        if self.shown:
+            marks = (*marks, SetAside(run=self.run, subjects=tuple(self.shown)))
         batch = Batch(connection=self.connection, observed_at=self.clock.now(), drafts=tuple(self.drafts), marks=marks, sweep=sweep)
         accepted = await self.storage.accept(batch)
         self.drafts.clear()

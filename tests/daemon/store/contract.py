@@ -40,7 +40,7 @@ from oo_daemon.store.leases import taking
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.registrations import Registration
 from oo_daemon.store.runs import Tally
-from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, RunEnded, Schedule, Trailed
+from oo_daemon.store.schedule import CursorMoved, Held, Listed, ListingBegun, Run, RunEnded, Schedule, Trailed
 from oo_daemon.store.storage import Storage
 from oo_daemon.store.subscriptions import SubscriptionRow
 from oo_vault import CredentialGone, Intent, Sealed, VersionMoved
@@ -279,7 +279,7 @@ class StoreContract(InboxContract):
         assert await storage.write(schedule.claim, "you", NOW + LEASE + 4, NOW + 2 * LEASE, 1) == []
         (new,) = await storage.write(schedule.claim, "you", NOW + LEASE + 5, NOW + 2 * LEASE + 5, 1)
         assert (new.fence, new.tries) == (old.fence + 1, 2)
-        for mark in (Held(run=old), CursorMoved(run=old, cursor={"a": 1}), ListingBegun(run=old), _ended(old)):
+        for mark in (Held(run=old), CursorMoved(run=old, cursor={"a": 1}), ListingBegun(run=old, now=NOW), _ended(old)):
             with pytest.raises(LeaseLost):
                 await storage.accept(batch_of(connection, upsert("n1"), marks=(mark,)))
         assert await storage.write(schedule.heartbeat, [old, new], NOW + 2 * LEASE + 5) == {new.place}
@@ -741,18 +741,37 @@ class StoreContract(InboxContract):
         connection = await storage.write(connect)
         run = await _claim(storage)
         await storage.accept(batch_of(connection, upsert("n1"), upsert("n2"), upsert("l1", type_="acme.list")))
-        await storage.accept(batch_of(connection, marks=(ListingBegun(run=run),)))
+        await storage.accept(batch_of(connection, marks=(ListingBegun(run=run, now=NOW),)))
         await storage.accept(batch_of(connection, upsert("n2")))
         sweep = Batch(connection=connection, observed_at=NOW, marks=(Held(run=run),), sweep=Sweep(types=("acme.note", "acme.task")))
         assert await storage.accept(sweep) == Accepted(events=1, last_position=4, swept=1)
         assert [(event.subject, event.revision) for event in (await _told(storage))[3:]] == [("n1", 2)]
+
+    async def test_a_late_push_says_nothing_that_a_listing_did_not(self, storage: Storage) -> None:
+        """What changed before the last whole listing of its type began is known from that, and what came of it since."""
+        connection = await storage.write(connect)
+        run = await _claim(storage)
+        await storage.accept(batch_of(connection, marks=(ListingBegun(run=run, now=NOW),)))
+        await storage.accept(batch_of(connection, upsert("n1"), marks=(Held(run=run), Listed(run=run, types=("acme.note", "acme.list")))))
+        late = (
+            upsert("n1", "old", at=NOW - 1),
+            delete("n1", at=NOW - 1),
+            upsert("gone", at=NOW - 1),
+            upsert("t1", type_="acme.task", at=1),
+        )
+        pushed = Batch(connection=connection, observed_at=NOW, drafts=(*late, upsert("n2", at=NOW), upsert("n3")), pushed=True)
+        assert (await storage.accept(pushed)).events == 3
+        assert [event.subject for event in await _told(storage)] == ["n1", "t1", "n2", "n3"]
+        await storage.accept(batch_of(connection, marks=(ListingBegun(run=run, now=NOW + 1), Listed(run=run, types=("acme.list",)))))
+        listed = schedule.Listings(begun_at=NOW + 1, of={"acme.note": NOW, "acme.list": NOW + 1})
+        assert await storage.read(schedule.listings, connection.number) == listed
 
     async def test_a_sweep_within_a_part(self, storage: Storage) -> None:
         """Only objects whose key begins as the sweep says become tombstones; % and _ stand for themselves, and case counts."""
         connection = await storage.write(connect)
         run = await _claim(storage)
         await storage.accept(batch_of(connection, *map(upsert, ("a_%/1", "a_%/2", "A_%/3", "ab%/4", "é/5", "c/6"))))
-        await storage.accept(batch_of(connection, marks=(ListingBegun(run=run),)))
+        await storage.accept(batch_of(connection, marks=(ListingBegun(run=run, now=NOW),)))
         await storage.accept(batch_of(connection, upsert("a_%/2")))
         sweep = Sweep(types=("acme.note",), within=("a_%/", "é/"))
         assert (await storage.accept(Batch(connection=connection, observed_at=NOW, marks=(Held(run=run),), sweep=sweep))).swept == 2

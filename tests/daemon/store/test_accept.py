@@ -21,7 +21,7 @@ from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.runs import Tally
-from oo_daemon.store.schedule import CursorMoved, Held, ListingBegun, Run, RunEnded
+from oo_daemon.store.schedule import CursorMoved, Held, Listed, ListingBegun, Run, RunEnded
 
 #: States of one thing that come in all orders: 8 in 40,320.
 STATES = int(os.environ.get("OO_TEST_ORDERED", "5"))
@@ -340,7 +340,7 @@ def test_a_lost_lease_writes_nothing(book: Book, kind: str) -> None:
     marks: dict[str, Mark] = {
         "held": Held(run=old),
         "cursor": CursorMoved(run=old, cursor=None),
-        "listing": ListingBegun(run=old),
+        "listing": ListingBegun(run=old, now=NOW),
         "end": _end(old),
     }
     with pytest.raises(LeaseLost):
@@ -361,7 +361,7 @@ def _everything(book: Book) -> list[object]:
 
 
 def _listing(book: Book, connection: Connection, run: Run, *drafts: Draft) -> None:
-    book.take(connection, marks=[ListingBegun(run=run)])
+    book.take(connection, marks=[ListingBegun(run=run, now=NOW)])
     book.take(connection, *drafts)
 
 
@@ -413,12 +413,59 @@ def test_an_object_that_a_listing_shows_in_an_older_state_is_there(book: Book) -
     assert book.said(2) == [("n2", 2, "")]
 
 
+@pytest.mark.rows("A21")
+def test_a_late_push_does_not_bring_back_what_a_listing_did_not_show(book: Book) -> None:
+    """Nor undo what it showed; what occurred is told, however old, and what a sync says is believed."""
+    connection = book.connect()
+    run = book.claim()
+    book.take(connection, upsert("swept"))
+    _listing(book, connection, run, upsert("n1"))
+    _sweep(book, connection)
+    book.take(connection, marks=[Listed(run=run, types=("acme.note",))])
+    before = _everything(book)
+    for drafts in (
+        (upsert("gone", at=NOW - 1), upsert("swept", at=NOW - 1)),
+        (upsert("n1", "old", at=NOW - 1),),
+        (delete("n1", at=NOW - 1),),
+    ):
+        assert book.push(connection, *drafts) == Accepted(events=0, last_position=None)
+    assert _everything(book) == before
+    assert book.push(connection, occur("o1", at=NOW - 1), upsert("l1", type_="acme.list", at=NOW - 1)).events == 2
+    assert book.take(connection, upsert("gone", at=NOW - 1)).events == 1
+
+
+def test_a_push_may_tell_what_a_listing_could_not_show(book: Book) -> None:
+    """What changed when it had begun, and of what nobody says when it changed."""
+    connection = book.connect()
+    run = book.claim()
+    _listing(book, connection, run)
+    book.take(connection, marks=[Listed(run=run, types=("acme.note",))])
+    assert book.push(connection, upsert("n1", at=NOW), upsert("n2")).events == 2
+
+
+def test_a_late_push_is_not_shown_by_the_listing_under_way(book: Book) -> None:
+    """What changed before the listing began has to come there, too, or it is gone; what changed since need not."""
+    connection = book.connect()
+    run = book.claim()
+    book.take(connection, upsert("n1"), upsert("n2", order=5), upsert("n3"), upsert("n4"))
+    _listing(book, connection, run, upsert("n3"))
+    late = (
+        upsert("n1", "B", at=NOW - 1),
+        upsert("n2", "old", order=4, at=NOW - 1),
+        upsert("n3", "B", at=NOW - 1),
+        upsert("n5", at=NOW - 1),
+    )
+    book.push(connection, *late, upsert("n4", at=NOW), upsert("n6", at=NOW))
+    _sweep(book, connection)
+    assert book.said(4) == [("n1", 2, "B"), ("n3", 2, "B"), ("n5", 1, "A"), ("n6", 1, "A"), ("n1", 3, ""), ("n2", 2, ""), ("n5", 2, "")]
+
+
 def test_a_batch_that_shows_objects_and_sweeps_keeps_what_it_shows(book: Book) -> None:
     """The last page of a listing may come with its sweep."""
     connection = book.connect()
     run = book.claim()
     book.take(connection, upsert("n1"), upsert("n2"))
-    accepted = book.take(connection, upsert("n1"), upsert("n3"), marks=[ListingBegun(run=run)], sweep=Sweep(types=("acme.note",)))
+    accepted = book.take(connection, upsert("n1"), upsert("n3"), marks=[ListingBegun(run=run, now=NOW)], sweep=Sweep(types=("acme.note",)))
     assert accepted == Accepted(events=2, last_position=4, swept=1)
     assert book.said(2) == [("n3", 1, "A"), ("n2", 2, "")]
 
@@ -513,7 +560,7 @@ class Waist(RuleBasedStateMachine):
     @rule()
     def begin_listing(self) -> None:
         self.listing += 1
-        self.book.take_within(self.book.database, self.connection, marks=[ListingBegun(run=self.claimed)])
+        self.book.take_within(self.book.database, self.connection, marks=[ListingBegun(run=self.claimed, now=NOW)])
 
     @precondition(lambda self: self.listing)
     @rule(limit=st.integers(1, 3))

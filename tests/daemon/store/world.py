@@ -93,7 +93,9 @@ def connect(database: Database, /, name: str = "c1", *, user: str = "ada", provi
     return connection
 
 
-def upsert(key: str, text: str = "A", *, type_: str = "acme.note", version: str = "", order: int | None = None) -> Draft:
+def upsert(
+    key: str, text: str = "A", *, type_: str = "acme.note", version: str = "", order: int | None = None, at: int | None = None
+) -> Draft:
     """An object has this text now."""
     digest = hashlib.sha256(text.encode()).digest()[:16]
     return Draft(
@@ -102,6 +104,7 @@ def upsert(key: str, text: str = "A", *, type_: str = "acme.note", version: str 
         subject=key,
         change=UPSERTED,
         digest=digest,
+        at=at,
         version=version,
         order=order,
         payload=text.encode(),
@@ -109,18 +112,19 @@ def upsert(key: str, text: str = "A", *, type_: str = "acme.note", version: str 
     )
 
 
-def delete(key: str, *, type_: str = "acme.note", version: str = "", order: int | None = None) -> Draft:
+def delete(key: str, *, type_: str = "acme.note", version: str = "", order: int | None = None, at: int | None = None) -> Draft:
     """An object is gone."""
-    return Draft(type=type_, key=key, subject=key, change=DELETED, digest=tombstone_digest(), version=version, order=order)
+    return Draft(type=type_, key=key, subject=key, change=DELETED, digest=tombstone_digest(), at=at, version=version, order=order)
 
 
-def occur(key: str, text: str = "A", *, type_: str = "acme.sample", keep_key_until: int | None = None) -> Draft:
+def occur(key: str, text: str = "A", *, type_: str = "acme.sample", keep_key_until: int | None = None, at: int | None = None) -> Draft:
     """Something took place."""
     return Draft(
         type=type_,
         key=key,
         subject=key,
         change=OCCURRED,
+        at=at,
         digest=hashlib.sha256(text.encode()).digest()[:16],
         payload=text.encode(),
         payload_type="T",
@@ -194,6 +198,11 @@ class Book:
         with self.transaction() as database:
             (run,) = schedule.claim(database, "me", NOW, NOW + LEASE, 1)
         return run
+
+    def push(self, connection: Connection, *drafts: Draft) -> Accepted:
+        """Accept what a push brought."""
+        with self.transaction() as database:
+            return accept(database, Batch(connection=connection, observed_at=NOW, drafts=drafts, pushed=True), encode)
 
     def take(self, connection: Connection, *drafts: Draft | Day, marks: Sequence[Mark] = (), sweep: Sweep | None = None) -> Accepted:
         """Accept in a transaction of its own."""

@@ -45,8 +45,9 @@ CANARY = "canary-of-a-guest"
 STATES = 4
 
 
-def note(subject: str, title: str = "A", order: int | None = None) -> Event:
-    return Event("note", subject, Change.UPSERTED, payload=Document(title=title), order=order)
+def note(subject: str, title: str = "A", order: int | None = None, at: int | None = None) -> Event:
+    changed_at = None if at is None else moment(at)
+    return Event("note", subject, Change.UPSERTED, at=changed_at, payload=Document(title=title), order=order)
 
 
 class Acme(Connector):
@@ -92,7 +93,7 @@ class Acme(Connector):
                 return [note("n1"), Nudge(), Nudge()]
             case "sample":
                 return [Event("sample", "s1", Change.OCCURRED, payload=Document(title="s"))]
-        return [note(subject, title, order) for subject, title, order in asked.get("notes", [["n1", "A", None]])]
+        return [note(*given) for given in asked.get("notes", [["n1", "A", None]])]
 
     @staticmethod
     def _asked(delivery: Delivery) -> dict[str, Any]:
@@ -247,6 +248,19 @@ async def test_a_delivery_becomes_events(world: World) -> None:
     assert seen.received_at.timestamp() * SECOND == world.clock.now()
     assert world.counted("done") == 1
     assert world.nudges == []
+
+
+async def test_a_late_delivery_brings_nothing_back(world: World) -> None:
+    """What changed before a listing that did not show it is gone, whatever a push that was long on its way says."""
+    connection = await world.connect()
+    listed = json.dumps({"acme.note": world.clock.now()})
+    await world.storage.write(
+        lambda database: database.rows("UPDATE schedule SET listed = ? WHERE connection = ?", (listed, connection.number))
+    )
+    await world.receive(notes=[["gone", "A", 7, world.clock.now() - 1], ["n1", "A", 8, world.clock.now()]])
+    await world.work()
+    assert await world.told() == [("c1", "n1", "A")]
+    assert await world.states() == ["done"]
 
 
 async def test_how_long_it_took_is_told(world: World) -> None:

@@ -585,6 +585,28 @@ async def test_a_listing_with_items_that_cannot_be_read(hub: Hub) -> None:
     assert hub.told()[3:] == [("n3", "", 2)]
 
 
+async def test_which_listings_are_whole(hub: Hub) -> None:
+    """What was listed whole is remembered, with the moment at which the listing began; not a part, nor where something is unclear."""
+    connection = await hub.connect()
+    sync = hub.sync(
+        Scripted(
+            [Listing(), note("a/1"), Checkpoint({"at": 1}, listed=("note",), within=("a/",))],
+            [Listing(), Unreadable("no id"), Checkpoint({"at": 2}, listed=("note",))],
+            [Listing(), Checkpoint({"page": 2}), RetryLater()],
+            [note("n1"), Checkpoint({"at": 3}, listed=("note", "task"))],
+        )
+    )
+    for run in (hub.once, hub.when_due, hub.when_due):
+        await run(sync)
+        begun = await hub.storage.read(schedule.listings, connection.number)
+        assert begun == schedule.Listings(begun_at=hub.clock.now())
+    await hub.when_due(sync)
+    assert begun.begun_at is not None
+    listings = schedule.Listings(begun_at=begun.begun_at, of={"acme.note": begun.begun_at, "acme.task": begun.begun_at})
+    assert await hub.storage.read(schedule.listings, connection.number) == listings
+    assert begun.begun_at < hub.clock.now()
+
+
 async def test_a_listing_with_an_event_too_large(hub: Hub) -> None:
     """A listing shows an event that cannot be kept: nothing of its type is taken for gone."""
     task = Event("task", "t1", Change.UPSERTED, payload=Document(title="T"))
