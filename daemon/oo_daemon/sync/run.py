@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import compress
 from typing import NamedTuple
 
@@ -295,10 +296,16 @@ class Sync:
         endings, self._endings = self._endings, []
         alone = [isinstance(ending.outcome, plan.SignedOut | plan.LostPlace) for ending in endings]
         together = [ending for ending, by_itself in zip(endings, alone, strict=True) if not by_itself]
-        for work in [self._write(together), *map(self._write_alone, compress(endings, alone))]:
-            task = asyncio.ensure_future(work)
+        for some in [together, *([ending] for ending in compress(endings, alone))]:
+            task = asyncio.ensure_future(self._write(some) if some is together else self._write_alone(*some))
             self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+            task.add_done_callback(partial(self._written, some))
+
+    def _written(self, endings: Sequence[_Ending], task: asyncio.Task[None]) -> None:
+        self._writing.discard(task)
+        for run in [ending.run for ending in endings if not ending.run.done()]:  # it was cancelled before it began
+            run.left = True
+            run.over()
 
     async def _write(self, endings: Sequence[_Ending]) -> None:
         """Write ends that change nothing but the schedule."""

@@ -656,6 +656,20 @@ async def test_the_lease_is_held(hub: Hub) -> None:
     assert (await hub.schedule()).outcome == "done"
 
 
+async def test_an_end_that_nobody_begins_to_write(hub: Hub) -> None:
+    """Where all is brought down just then, whoever waits for the run does not wait for ever; its lease runs out."""
+    await hub.connect()
+    sync = hub.sync(Scripted([Checkpoint({"at": 1})]))
+    run = sync.run(await hub.claim())
+    while not sync._writing:
+        await asyncio.sleep(0)
+    for task in sync._writing:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(run, 5)
+    assert (await hub.schedule()).running
+
+
 async def test_the_watch_does_not_spin(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a clock wakes it a rounding too early, it waits again, and does not go round and round until the time has come."""
     await hub.connect()
