@@ -456,8 +456,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "a cursor moves with its events, in their transaction",
         "B4",
         f"{SYNC}/taken.py",
-        "        await self._commit(CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now()))\n",
-        "        mark = CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now())\n"
+        "        await self._commit(CursorMoved(run=self.run, cursor=place, shape=shape, now=now), *marks)\n",
+        "        mark = CursorMoved(run=self.run, cursor=place, shape=shape, now=now)\n"
         "        await self.storage.write(lambda database: mark.apply(database))\n"
         "        await self.keep()\n",
         f"{T_SYNC}/test_run.py::test_a_crash_at_every_write",

@@ -103,13 +103,13 @@ class Taken:
     async def _take_checkpoint(self, checkpoint: Checkpoint) -> None:
         place = _plain(checkpoint.cursor)
         self._refuse_going_back(place)
-        marks: list[Mark] = [CursorMoved(run=self.run, cursor=place, shape=self.connector.cursor_shape, now=self.clock.now())]
+        marks = list[Mark]()
         if checkpoint.listed and await self._sweep(checkpoint.listed, checkpoint.within) and not checkpoint.within:
             marks.append(Listed(run=self.run, types=tuple(map(self._type, checkpoint.listed))))
+        shape, now = self.connector.cursor_shape, self.clock.now()
         if overlap := overlap_of(self.connector):
-            shape = self.connector.cursor_shape
-            marks.append(Trailed(run=self.run, cursor=place, shape=shape, now=self.clock.now(), overlap=overlap))
-        await self._commit(*marks)
+            marks.append(Trailed(run=self.run, cursor=place, shape=shape, now=now, overlap=overlap))
+        await self._commit(CursorMoved(run=self.run, cursor=place, shape=shape, now=now), *marks)
         self.cursor, self.open_end = place, False
         self.pages += 1
 
