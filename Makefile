@@ -195,9 +195,10 @@ systemd-test: $(VENV)/installed-dev ## boot a real systemd, and restart the serv
 	OO_TEST_RESTARTS=100 $(BIN)/python -m pytest -s tests/systemd/test_real.py
 
 .PHONY: soak
-soak: $(VENV)/installed-dev ## live under an ordinary load for MINUTES=60: memory, open files and the log must not grow
-	cd tests && ../$(BIN)/python -m soak.soak $(MINUTES)
+soak: $(VENV)/installed-dev ## live under RATE=100 webhooks a second for MINUTES=60: memory, open files and the log must not grow
+	cd tests && ../$(BIN)/python -m soak.soak $(MINUTES) $(RATE)
 soak: MINUTES := 60
+soak: RATE := 100
 
 # The auditor has an environment of its own: it is nothing that the tests need.
 build/audit/installed: $(VENV)/installed-uv requirements/audit.lock

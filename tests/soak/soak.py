@@ -1,7 +1,8 @@
 """A daemon under an ordinary day's load for as long as asked: what it holds must not grow with what it does.
 
-`make soak MINUTES=60`. The daemon and Todoist's sandbox are processes of their own. Webhooks arrive at an even rate; a person changes
-tasks, which are pushed and polled; a consumer reads and acknowledges. Memory, open files and the write-ahead log are read from the system.
+`make soak MINUTES=60 RATE=100`. The daemon and Todoist's sandbox are processes of their own. Webhooks arrive at an even rate; a person
+changes tasks, which are pushed and polled; a consumer reads and acknowledges. Memory, open files and the write-ahead log are read from the
+system.
 """
 
 from __future__ import annotations
@@ -224,10 +225,10 @@ async def _watch(here: Stage, soak: Soak, ended: asyncio.Event, every: float) ->
             continue
 
 
-def main(minutes: float) -> int:
+def main(minutes: float, rate: int = RATE) -> int:
     """Soak, keep the samples, and end with the figures."""
     with tempfile.TemporaryDirectory(prefix="oo-soak-") as folder:
-        soak = asyncio.run(live(Path(folder), minutes * 60))
+        soak = asyncio.run(live(Path(folder), minutes * 60, rate=rate))
     out = ROOT / "build" / "soak.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps([asdict(sample) for sample in soak.samples]) + "\n")
@@ -245,4 +246,4 @@ def main(minutes: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1])))
+    sys.exit(main(float(sys.argv[1]), *map(int, sys.argv[2:])))

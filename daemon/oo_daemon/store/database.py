@@ -34,6 +34,7 @@ PROFILE = {
     "mmap_size": 0,
     "trusted_schema": 0,
     "wal_autocheckpoint": 0,  # checkpoints are taken off the commit path: see Storage.checkpoint
+    "journal_size_limit": 16 * 1024 * 1024,  # what a long read has made it grow to is given back once it is begun anew
 }
 #: From the first on, the WAL-reset corruption bug is repaired; in the older lines of the others, too.
 REPAIRED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))

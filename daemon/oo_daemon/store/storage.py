@@ -27,7 +27,7 @@ import peewee
 from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
 from oo_daemon.store import migrations
-from oo_daemon.store.database import Database, ForMany, SqliteDatabase, refuse_affected, refuse_network
+from oo_daemon.store.database import BUSY_TIMEOUT_MS, Database, ForMany, SqliteDatabase, refuse_affected, refuse_network
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
 
 T = TypeVar("T")
@@ -455,6 +455,9 @@ class ThreadedStorage:
     BULK = 4  #: bulk items in one commit: each may hold 500 events, and somebody may be waiting
     #: Seconds for one read, and at most twice as many: while it lasts, no checkpoint can shorten the write-ahead log.
     LONGEST_READ = 5.0
+    #: Pages in the write-ahead log past which it is begun anew between two commits (4 MiB), and for how many milliseconds the writer then
+    #: waits for those who read from it.
+    LONG_LOG, ASIDE = 1_000, 10
 
     def __init__(self, database: SqliteDatabase, encode: waist.Encode, *, readers: int = 2, trace: Trace = UNTRACED) -> None:
         self.file = database.path
@@ -593,8 +596,29 @@ class ThreadedStorage:
             pages, moved = -1, -1
             try:
                 pages, moved = await self.checkpoint()
+                if pages > self.LONG_LOG:
+                    await self._begin_anew()
             finally:
                 self._grown = self._grown or moved < pages or pages < 0
+
+    async def _begin_anew(self) -> None:
+        """Have the next commit write the log from its beginning.
+
+        SQLite does that by itself where a commit finds all of the log in the file. Where somebody writes all the time none does: there is
+        always one more than the checkpoint beside the writer has moved. So the rest is moved by the writer.
+        """
+
+        def work(database: Database) -> None:
+            connection = _connected(self._database)
+            connection.set_busy_timeout(self.ASIDE)
+            try:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            except apsw.BusyError:
+                pass  # somebody still reads from it: the next one will do
+            finally:
+                connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+
+        await self._submit(work, Lane.BULK, alone=True)
 
     async def close(self) -> None:
         """Commit what waits, empty the write-ahead log, and stop the threads."""

@@ -380,6 +380,67 @@ async def test_the_log_is_tended_where_something_was_written(storage: ThreadedSt
     assert made == 3
 
 
+@pytest.mark.rows("B10", "G7")
+async def test_the_log_stays_short_while_somebody_writes_all_the_time(storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a commit comes before a checkpoint is done, the log is begun anew once it is long."""
+    monkeypatch.setattr(ThreadedStorage, "LONG_LOG", 40)
+    reader = apsw.Connection(str(storage.file))
+
+    async def overtaken() -> tuple[int, int]:
+        with reader:  # it sees no later commit, and the checkpoint moves no later one
+            reader.execute("SELECT count(*) FROM connection").fetchall()
+            await storage.write(_put(f"c{len(names)}"))
+            names.append(f"c{len(names)}")
+            return await ThreadedStorage.checkpoint(storage)
+
+    monkeypatch.setattr(storage, "checkpoint", overtaken)
+    names: list[str] = []
+    for _ in range(100):
+        await storage.tend()
+    reader.close()
+    assert await _names(storage) == names
+    assert _log(storage).stat().st_size < 2 * 40 * PAGE
+
+
+@pytest.mark.rows("B10")
+async def test_what_a_long_read_made_of_the_log_is_given_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody reads, writes are answered and the log grows; soon after, it is as short as before, and so is its file."""
+    assert database.PROFILE["journal_size_limit"] < 64 * 1024 * 1024, "where the alarm begins"
+    monkeypatch.setattr(ThreadedStorage, "LONG_LOG", 40)
+    monkeypatch.setitem(database.PROFILE, "journal_size_limit", 40 * PAGE)
+    storage = ThreadedStorage(open_database(path), encode)
+    looking, looked = threading.Event(), threading.Event()
+
+    def look(database: Database) -> None:
+        connections.listed(database)
+        looking.set()
+        assert looked.wait(PATIENCE)
+
+    try:
+        reading = asyncio.create_task(storage.read(look))
+        assert await asyncio.to_thread(looking.wait, PATIENCE)
+        for number in range(60):
+            await storage.write(_put(f"c{number}"))
+            await storage.tend()
+        assert _log(storage).stat().st_size > 3 * 40 * PAGE
+        looked.set()
+        await reading
+        await storage.tend()
+        await storage.write(_put("last"))
+        assert _log(storage).stat().st_size <= 41 * PAGE
+    finally:
+        looked.set()
+        await storage.close()
+
+
+def _log(storage: ThreadedStorage) -> Path:
+    return storage.file.with_name(storage.file.name + "-wal")
+
+
+#: Bytes that a page takes in the log.
+PAGE = 4096 + 24
+
+
 async def test_a_checkpoint_that_is_in_the_way_is_left_to_the_next(storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A truncating checkpoint beside a transaction of the writer gives up and says so."""
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1)
