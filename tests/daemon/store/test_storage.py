@@ -387,11 +387,12 @@ async def test_the_log_stays_short_while_somebody_writes_all_the_time(storage: T
     reader = apsw.Connection(str(storage.file))
 
     async def overtaken() -> tuple[int, int]:
-        with reader:  # it sees no later commit, and the checkpoint moves no later one
-            reader.execute("SELECT count(*) FROM connection").fetchall()
-            await storage.write(_put(f"c{len(names)}"))
-            names.append(f"c{len(names)}")
-            return await ThreadedStorage.checkpoint(storage)
+        reader.execute("BEGIN; SELECT count(*) FROM connection").fetchall()  # it sees no later commit, and the checkpoint moves none
+        await storage.write(_put(f"c{len(names)}"))
+        names.append(f"c{len(names)}")
+        found = await ThreadedStorage.checkpoint(storage)
+        reader.execute("COMMIT")
+        return found
 
     monkeypatch.setattr(storage, "checkpoint", overtaken)
     names: list[str] = []
@@ -405,7 +406,9 @@ async def test_the_log_stays_short_while_somebody_writes_all_the_time(storage: T
 @pytest.mark.rows("B10")
 async def test_what_a_long_read_made_of_the_log_is_given_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody reads, writes are answered and the log grows; soon after, it is as short as before, and so is its file."""
-    assert database.PROFILE["journal_size_limit"] < 64 * 1024 * 1024, "where the alarm begins"
+    limit = database.PROFILE["journal_size_limit"]
+    assert isinstance(limit, int)
+    assert limit < 64 * 1024 * 1024, "where the alarm begins"
     monkeypatch.setattr(ThreadedStorage, "LONG_LOG", 40)
     monkeypatch.setitem(database.PROFILE, "journal_size_limit", 40 * PAGE)
     storage = ThreadedStorage(open_database(path), encode)
@@ -434,6 +437,7 @@ async def test_what_a_long_read_made_of_the_log_is_given_back(path: Path, monkey
 
 
 def _log(storage: ThreadedStorage) -> Path:
+    assert storage.file is not None
     return storage.file.with_name(storage.file.name + "-wal")
 
 
