@@ -13,6 +13,9 @@ from hypothesis import settings
 settings.register_profile("oo", deadline=None)
 settings.load_profile("oo")
 
+#: How many times as long as it says each test may take: counting branches makes them slow.
+PATIENCE = float(os.environ.get("OO_TEST_PATIENCE", "1"))
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and open the ledger."""
@@ -22,9 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Send the requirements along with each test's report, which may come from another process."""
+    """Send the requirements along with each test's report, which may come from another process; and give each test its time."""
     for item in items:
         item.user_properties += [("row", row) for marker in item.iter_markers("rows") for row in marker.args]
+        if PATIENCE != 1:
+            marker = item.get_closest_marker("timeout")
+            limit = float(item.config.getini("timeout") if marker is None else marker.args[0])
+            item.add_marker(pytest.mark.timeout(limit * PATIENCE), append=False)
 
 
 class Ledger:

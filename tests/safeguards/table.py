@@ -154,6 +154,38 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "",
         f"{T_INLINE}::test_a_delivery_is_kept_once",
     ),
+    _(
+        "on PostgreSQL one migrates while the others wait",
+        "H8",
+        f"{STORE}/migrations/__init__.py",
+        'database.rows("SELECT pg_advisory_xact_lock(?)", (MIGRATING,))',
+        "pass",
+        f"{T_STORE}/test_postgresql.py::test_of_several_one_migrates",
+    ),
+    Safeguard(
+        "on PostgreSQL positions become visible in their order",
+        "B18",
+        (
+            Change(
+                f"{STORE}/accept.py",
+                '    sql = "UPDATE stream SET position',
+                '    if database.dialect == "postgresql":\n'
+                "        sql = \"SELECT nextval('unlocked') FROM generate_series(1, ?)\"\n"
+                "        return [place for (place,) in database.rows(sql, (count,))]\n"
+                '    sql = "UPDATE stream SET position',
+            ),
+            Change(f"{STORE}/migrations/m0001_first.py", "STATEMENTS = (\n", 'STATEMENTS = (\n    "CREATE SEQUENCE unlocked",\n'),
+        ),
+        (f"{T_STORE}/test_postgresql.py::test_no_reader_passes_what_is_not_committed",),
+    ),
+    _(
+        "a PostgreSQL that forgets is refused",
+        "B19",
+        f"{STORE}/postgresql.py",
+        '        if value == "off":\n',
+        "        if not value:\n",
+        f"{T_STORE}/test_postgresql.py::test_a_server_that_forgets_is_refused",
+    ),
     Safeguard(
         "the unique index over source and delivery id",
         "A4",

@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import postgresql as servers
 import pytest
@@ -20,6 +21,7 @@ from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotOpen, CannotStore
+from oo_daemon.store.migrations import MIGRATIONS, migrate
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.pool import PooledStorage
 from oo_daemon.store.postgresql import PostgresqlDatabase
@@ -116,6 +118,24 @@ def test_without_the_lock_events_are_missed(shared: PostgresqlDatabase, monkeypa
         assert len(set(readers.read)) < stored
     finally:
         shared.rows("DROP SEQUENCE unlocked")
+
+
+@pytest.mark.rows("H8")
+def test_of_several_one_migrates(server: servers.Server) -> None:
+    """Daemons that start at once on an empty database all find its schema whole: one makes it while the others wait."""
+    together = threading.Barrier(WRITERS)
+
+    def start(address: str) -> int:
+        database = PostgresqlDatabase(address, forgetful=True)
+        database.connect()
+        try:
+            together.wait()
+            return migrate(database)
+        finally:
+            database.close()
+
+    with server.database() as address, ThreadPoolExecutor(WRITERS) as pool:
+        assert {*pool.map(start, [address] * WRITERS)} == {MIGRATIONS[-1].number}
 
 
 @pytest.mark.rows("B19")
