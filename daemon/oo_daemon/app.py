@@ -108,6 +108,8 @@ GRACE = 10.0
 CHECKPOINT_EVERY, IMPORTS_EVERY = 0.2, 0.6
 #: How often the inbox is looked at; what arrives is worked on at once.
 INTAKE_EVERY = 1.0
+#: How often jobs are looked at that are to be tried again; what is asked for is begun at once.
+JOBS_EVERY = 1.0
 ERASING_EVERY = 1.0
 TIDY_EVERY = 3600.0
 #: Bytes of an answer that a sink may read: it is about the status.
@@ -709,7 +711,7 @@ async def build(
         if role != "ingress":
             jobs_here += [
                 (settings.sync.tick, dispatch, "dispatch"),
-                (settings.sync.tick, worker.tick, "jobs"),
+                (JOBS_EVERY, worker.tick, "jobs"),
                 (INTAKE_EVERY, intake.tick, "intake"),
                 (ERASING_EVERY, alone("erasing", erasing.tick), "erasing"),
                 (RETENTION_EVERY, alone("retention", retention.tick), "retention"),

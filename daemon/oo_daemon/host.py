@@ -14,7 +14,9 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
 
 from oo_daemon.ports import Ended, Guests
 from oo_daemon.strikes import AtWork
@@ -56,8 +58,8 @@ def settle() -> None:
     gc.freeze()
 
 
-class Turn(NamedTuple):
-    """A guest has the loop. A tuple, since one is made thousands of times a second."""
+class Turn(msgspec.Struct, frozen=True):
+    """A guest has the loop. Made in C, since one is made thousands of times a second."""
 
     plugin: str  #: its key; empty for what is ours
     item: str
@@ -159,19 +161,18 @@ class GuestLoop(Guests):
 
     def begin(self, work: Coroutine[Any, Any, None], ended: Ended, *, of: object = None, item: str = "") -> Callable[[], object]:
         """Run it there and go on; cancelled, it gets `patience` to end before it is left behind."""
-        home = asyncio.get_running_loop()
-        errand = _Errand(work, ended, self._owner(of, item), self._way_back(home))
-        self._there.bring_along(lambda: self._queue(errand), home)
+        errand = _Errand(self, work, ended, self._owner(of, item), self._way_back(asyncio.get_running_loop()))
+        self._there.bring_along(errand.arrive, errand.back.loop)
+        return errand.leave
 
-        def cancel() -> None:
-            if not errand.told:
-                home.call_later(self._patience, errand.tell, asyncio.CancelledError())
-                with suppress(RuntimeError):  # the loop is closed, and the guest was left behind
-                    self._there.bring(errand.cancel)
+    def cancel(self, errand: _Errand) -> None:
+        """Cancel one that has not ended."""
+        errand.back.loop.call_later(self._patience, errand.tell, asyncio.CancelledError())
+        with suppress(RuntimeError):  # the loop is closed, and the guest was left behind
+            self._there.bring(errand.cancel)
 
-        return cancel
-
-    def _queue(self, errand: _Errand) -> None:
+    def queue(self, errand: _Errand) -> None:
+        """Have it taken by whoever takes the next. On the guests' loop."""
         self.errands.append(errand)
         if len(self.errands) == 1:
             self.send_a_hand()
@@ -323,11 +324,15 @@ class _Turns(Coroutine[Any, Any, T]):
 
 
 class _Errand:
-    """A coroutine that needs no task of its own unless it has to wait. `tell` is called at home, `cancel` on the guests' loop."""
+    """A coroutine that needs no task of its own unless it has to wait.
 
-    __slots__ = ("_ended", "back", "cancelled", "context", "error", "label", "owner", "task", "told", "work")
+    `leave` and `tell` are called at home, `arrive` and `cancel` on the guests' loop.
+    """
 
-    def __init__(self, work: Coroutine[Any, Any, None], ended: Ended, owner: tuple[str, str], back: _Crossing) -> None:
+    __slots__ = ("_ended", "_loop", "back", "cancelled", "context", "error", "label", "owner", "task", "told", "work")
+
+    def __init__(self, loop: GuestLoop, work: Coroutine[Any, Any, None], ended: Ended, owner: tuple[str, str], back: _Crossing) -> None:
+        self._loop = loop
         self.work, self.owner, self.back = work, owner, back
         self.label = AtWork.label(*owner)
         self.context = copy_context()
@@ -337,6 +342,13 @@ class _Errand:
         self.cancelled = False  #: before it began
         self.told = False
         self._ended = ended
+
+    def arrive(self) -> None:
+        self._loop.queue(self)
+
+    def leave(self) -> None:
+        if not self.told:
+            self._loop.cancel(self)
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -352,8 +364,8 @@ class _Errand:
 class _Hand(Coroutine[Any, Any, None]):
     """What a task does that takes one errand after another. One that has to wait keeps the task, and another task goes on with the rest."""
 
-    #: Errands that are begun in one turn of the loop.
-    MOST: Final = 64
+    #: Seconds after which the loop has its turn, and the rest of the errands the next.
+    LONGEST: Final = 0.005
 
     __slots__ = ("_held", "_loop")
 
@@ -366,8 +378,9 @@ class _Hand(Coroutine[Any, Any, None]):
         if self._held is not None:
             return self._go_on(self._held, self._held.work.send, value)
         errands, over = self._loop.errands, list[_Errand]()
+        until = time.monotonic() + self.LONGEST
         try:
-            while errands and len(over) < self.MOST:
+            while errands and (not over or time.monotonic() < until):
                 errand = errands.popleft()
                 if errand.cancelled:
                     errand.work.close()

@@ -44,8 +44,8 @@ class Metrics(Protocol):
     def count(self, name: str, by: int = 1, **labels: str) -> None:
         """Add to a counter."""
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
-        """Add one measurement to a histogram."""
+    def observe(self, name: str, *values: float, **labels: str) -> None:
+        """Add measurements to a histogram."""
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a level."""

@@ -16,7 +16,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -80,7 +79,6 @@ class AtWork:
             self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
     @staticmethod
-    @lru_cache(maxsize=1024)
     def label(plugin: str, item: str = "") -> bytes:
         """What `mark` is given."""
         text = f"{plugin}\n{item}".encode(errors="replace")[: PLACE - 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def bench(size: Size, tell: Callable[[str], None]) -> Results:
             "workers of oO": WORKERS,
             "seconds": size.seconds,
             "due at once, in a run of its own": size.burst,
-            "durability": "oO and bare: SQLite WAL FULL, the claim and the end of each run. APScheduler: none. procrastinate: PostgreSQL",
+            "durability": "oO and bare: SQLite WAL FULL, claims and ends with the run log. APScheduler: none. procrastinate: PostgreSQL",
         },
     )
     given = {"rows": size.rows, "seconds": size.seconds}
@@ -176,42 +177,85 @@ def _fill(path: Path, rows: int, due: int, burst: int) -> None:
     database.close()
 
 
-def run_bare(rows: int, seconds: float) -> dict[str, float]:
-    """One statement a tick claims what is due, one more ends it: SQLite and nothing around it."""
+async def run_bare(rows: int, seconds: float) -> dict[str, float]:
+    """What one would write by hand for the same promises, and nothing around it: see `Bare`."""
     with tempfile.TemporaryDirectory(prefix="oo-bench-") as folder:
-        database = apsw.Connection(f"{folder}/bare.sqlite3")
-        for pragma in ("journal_mode = wal", "synchronous = full"):
-            database.execute(f"PRAGMA {pragma}")
-        database.execute(
-            "CREATE TABLE schedule (connection INTEGER PRIMARY KEY, due INT NOT NULL, lease INT, fence INT NOT NULL, ended INT)"
-        )
-        database.execute("CREATE INDEX due ON schedule (due)")
-        start = time.time_ns() // 1000
-        step = INTERVAL * MICRO / rows
-        with database:
-            database.executemany("INSERT INTO schedule VALUES (?, ?, NULL, 0, NULL)", ((n, int(start + n * step)) for n in range(rows)))
-        start_at = time.time_ns() // 1000
-        database.execute("UPDATE schedule SET due = due + ?", (start_at - start,)).fetchall()
+        bare = Bare(Path(folder) / "bare.sqlite3")
+        bare.fill(rows)
         waits: list[float] = []
         cpu, began = time.process_time(), time.perf_counter()
         tick = 0
         while time.perf_counter() - began < seconds:
             now = time.time_ns() // 1000
-            with database:
-                claimed: list[Any] = database.execute(
-                    "UPDATE schedule SET lease = ?, fence = fence + 1 WHERE connection IN "
-                    "(SELECT connection FROM schedule WHERE due <= ? AND (lease IS NULL OR lease < ?) ORDER BY due LIMIT 500) "
-                    "RETURNING connection, due, fence",
-                    (now + 60 * MICRO, now, now),
-                ).fetchall()
-            with database:
-                database.executemany(
-                    "UPDATE schedule SET lease = NULL, due = due + ?, ended = ? WHERE connection = ? AND fence = ?",
-                    [(int(INTERVAL * MICRO), now, connection, fence) for connection, _, fence in claimed],
-                )
+            claimed = bare.claim(now)
+            await asyncio.gather(*(bare.call() for _ in claimed))
+            bare.end(claimed, now)
             waits += [(now - due) / MICRO for _, due, _ in claimed]
             tick += 1
-            time.sleep(max(0.0, began + tick * TICK - time.perf_counter()))
+            await asyncio.sleep(max(0.0, began + tick * TICK - time.perf_counter()))
         cpu = time.process_time() - cpu
-        database.close()
+        bare.database.close()
     return {"dispatched": len(waits), "cpu_us": cpu / max(1, len(waits)) * 1e6, **percentiles(waits, "late_")}
+
+
+class Bare:
+    """SQLite, two tables and a loop.
+
+    A claim takes what is due with a lease and a fence, and notes it in the run log, whose index allows one live run of each connection.
+    All that were claimed are called at once, each in a task, since connectors wait for their providers. An end keeps to the fence, plans
+    the next run with the same jitter, and is noted in the log. All of a tick is claimed in one commit, and ended in one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.database = apsw.Connection(str(path))
+        for statement in (
+            "PRAGMA journal_mode = wal",
+            "PRAGMA synchronous = full",
+            "CREATE TABLE schedule (connection INTEGER PRIMARY KEY, due INT NOT NULL, lease INT, fence INT NOT NULL, ended INT)",
+            "CREATE INDEX due ON schedule (due)",
+            "CREATE TABLE run (connection INT NOT NULL, slot INT NOT NULL, fence INT NOT NULL, started INT NOT NULL, ended INT, "
+            "outcome TEXT NOT NULL, PRIMARY KEY (connection, slot)) WITHOUT ROWID",
+            "CREATE UNIQUE INDEX live ON run (connection) WHERE ended IS NULL",
+        ):
+            self.database.execute(statement)
+
+    def fill(self, rows: int) -> None:
+        """Connections, each due a little after the one before, from now on."""
+        start, step = time.time_ns() // 1000, INTERVAL * MICRO / rows
+        with self.database:
+            self.database.executemany(
+                "INSERT INTO schedule VALUES (?, ?, NULL, 0, NULL)", ((n, int(start + n * step)) for n in range(rows))
+            )
+        late = time.time_ns() // 1000 - start
+        self.database.execute("UPDATE schedule SET due = due + ?", (late,)).fetchall()
+
+    def claim(self, now: int) -> list[Any]:
+        """What is due: connection, since when, and fence."""
+        with self.database:
+            claimed: list[Any] = self.database.execute(
+                "UPDATE schedule SET lease = ?, fence = fence + 1 WHERE connection IN "
+                "(SELECT connection FROM schedule WHERE due <= ? AND (lease IS NULL OR lease < ?) ORDER BY due LIMIT 500) "
+                "RETURNING connection, due, fence",
+                (now + 60 * MICRO, now, now),
+            ).fetchall()
+            self.database.executemany(
+                "INSERT INTO run VALUES (?, ?, ?, ?, NULL, 'running') ON CONFLICT (connection, slot) DO UPDATE SET "
+                "fence = excluded.fence, started = excluded.started, ended = NULL, outcome = 'running'",
+                [(connection, fence % 50, fence, now) for connection, _, fence in claimed],
+            )
+        return claimed
+
+    async def call(self) -> None:
+        """The connector that does nothing."""
+
+    def end(self, claimed: list[Any], now: int) -> None:
+        """Plan the next run of each."""
+        with self.database:
+            self.database.executemany(
+                "UPDATE schedule SET lease = NULL, due = ?, ended = ? WHERE connection = ? AND fence = ?",
+                [(now + int(INTERVAL * MICRO * random.uniform(0.95, 1.05)), now, n, fence) for n, _, fence in claimed],
+            )
+            self.database.executemany(
+                "UPDATE run SET ended = ?, outcome = 'done' WHERE connection = ? AND slot = ? AND fence = ?",
+                [(now, connection, fence % 50, fence) for connection, _, fence in claimed],
+            )

@@ -174,7 +174,7 @@ class House:
             metrics=self.metrics,
             log=self.log,
             owner="me",
-            run=lambda run: self.sync.run(run),  # tests give it other limits
+            run=lambda run, told: self.sync.run(run, told),  # tests give it other limits
             workers=4,
             lease=self.limits.lease,
             chance=chance,

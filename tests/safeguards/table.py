@@ -490,7 +490,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{SYNC}/taken.py",
         "        await self._commit(CursorMoved(run=self.run, cursor=place, shape=shape, now=now), *marks)\n",
         "        mark = CursorMoved(run=self.run, cursor=place, shape=shape, now=now)\n"
-        "        await self.storage.write(lambda database: mark.apply(database))\n"
+        "        await self.means.storage.write(lambda database: mark.apply(database))\n"
         "        await self.keep()\n",
         f"{T_SYNC}/test_run.py::test_a_crash_at_every_write",
     ),

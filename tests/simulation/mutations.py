@@ -32,7 +32,7 @@ def cursor_apart_from_events(patch: Patch) -> None:
 
     async def apart(self: Taken, mark: Any, *more: Any, sweep: Any = None) -> Any:
         if isinstance(mark, schedule.CursorMoved) and self.drafts:
-            await self.storage.accept(Batch(connection=self.connection, observed_at=self.clock.now(), marks=[mark]))
+            await self.means.storage.accept(Batch(connection=self.connection, observed_at=self.means.clock.now(), marks=[mark]))
             mark = schedule.Held(run=self.run)
         return await whole(self, mark, *more, sweep=sweep)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from oo_daemon.connections import token_endpoint
 from oo_daemon.connections.breaker import Breakers
@@ -57,6 +58,10 @@ class Credentials:
             return self._session(connector, None, NoCredential(), calls, gate)
         kept = await self._kept(connector.auth, connection)
         return self._session(connector, kept.client, kept, calls, gate, partial(self.used, connection.number))
+
+    def unopened(self, connector: Connector, connection: Connection, calls: Calls) -> Session:
+        """Likewise, opened with its first request, which raises what `session` would."""
+        return _Unopened(lambda: self.session(connector, connection, calls=calls))
 
     async def signing(self, connector: Connector, connection: Connection) -> tuple[Authority, Gate, Callable[[str], None]]:
         """What a request for this connection is signed with, what it passes, and who is told of it. Raises as `session` does."""
@@ -126,6 +131,35 @@ class _Gate:
             self.breakers.heard(self.connector.id, status)
         if self.budgets is not None and (status == 429 or (status is not None and wait is not None and status < 500)):
             await self.budgets.refused(self.connector, self.connection, wait)
+
+
+class _Unopened:
+    """A session that nothing has been asked of. As with `SignedSession`, no attribute leads to a credential."""
+
+    __slots__ = ("_opened",)
+
+    def __init__(self, session: Callable[[], Awaitable[Session]]) -> None:
+        known: Session | None = None
+
+        async def opened() -> Session:
+            nonlocal known
+            if known is None:
+                known = await session()
+            return known
+
+        self._opened = opened
+
+    async def get(self, url: str, **asked: Any) -> Any:
+        """GET."""
+        return await (await self._opened()).get(url, **asked)
+
+    async def post(self, url: str, **asked: Any) -> Any:
+        """POST."""
+        return await (await self._opened()).post(url, **asked)
+
+    async def request(self, method: str, url: str, **asked: Any) -> Any:
+        """Send one request."""
+        return await (await self._opened()).request(method, url, **asked)
 
 
 class NoCredential:

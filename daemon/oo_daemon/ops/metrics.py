@@ -99,13 +99,15 @@ class MemoryMetrics:
         """Add to a counter."""
         self._add(f"{name}_total", by, labels)
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
-        """Add one measurement."""
+    def observe(self, name: str, *values: float, **labels: str) -> None:
+        """Add measurements."""
         with_labels = _series(name, labels)[1]
         with self._lock:
-            self._values[f"{name}_sum", with_labels] += value
-            self._values[f"{name}_count", with_labels] += 1
-            self._buckets[name, with_labels][bisect_left(BOUNDS, value)] += 1
+            self._values[f"{name}_sum", with_labels] += sum(values)
+            self._values[f"{name}_count", with_labels] += len(values)
+            buckets = self._buckets[name, with_labels]
+            for value in values:
+                buckets[bisect_left(BOUNDS, value)] += 1
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a level."""

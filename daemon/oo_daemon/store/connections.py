@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
 
-from oo_daemon.store.database import Database, Row, holding, pattern
+from oo_daemon.store.database import Database, holding, pattern
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.values import Connection as Connection
 from oo_daemon.store.values import State as State
@@ -36,7 +36,13 @@ _COLUMNS = (
 )
 
 
-def _value(row: Row) -> Connection:
+def columns(table: str) -> str:
+    """What `value` takes, where a table is joined under this name."""
+    return ", ".join(f"{table}.{column}" for column in _COLUMNS.split(", "))
+
+
+def value(row: Sequence[Any]) -> Connection:
+    """A connection, from its columns."""
     number, id_, user, provider, account, registration, state, reason, provider_account, label, scopes, meta, created, changed, version = (
         row
     )
@@ -61,7 +67,7 @@ def _value(row: Row) -> Connection:
 
 def _found(database: Database, where: str, *values: str | int) -> list[Connection]:
     rows = database.rows(f"SELECT {_COLUMNS} FROM connection WHERE {where} ORDER BY number", values)
-    return [_value(row) for row in rows]
+    return [value(row) for row in rows]
 
 
 def by_id(database: Database, id_: str) -> Connection | None:
@@ -72,12 +78,6 @@ def by_id(database: Database, id_: str) -> Connection | None:
 def by_number(database: Database, number: int) -> Connection | None:
     """The connection with the store's own number."""
     return next(iter(_found(database, "number = ?", number)), None)
-
-
-def by_numbers(database: Database, numbers: Iterable[int]) -> dict[int, Connection]:
-    """The connections with these numbers, as far as there are some."""
-    rows = database.each(f"SELECT {_COLUMNS} FROM connection WHERE number = ?", ((number,) for number in numbers))
-    return {row[0]: _value(row) for row in rows}
 
 
 def held(database: Database, number: int) -> Connection | None:
@@ -109,7 +109,7 @@ def page(database: Database, *, after: int, limit: int, state: str | None = None
         where.append("(" + " OR ".join(map(holding, columns)) + ")")
         values += [pattern(words)] * len(columns)
     rows = database.rows(f"SELECT {_COLUMNS} FROM connection WHERE {' AND '.join(where)} ORDER BY number LIMIT ?", (*values, limit))
-    return [_value(row) for row in rows]
+    return [value(row) for row in rows]
 
 
 def counted(database: Database) -> dict[str, int]:

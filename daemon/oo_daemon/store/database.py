@@ -111,6 +111,7 @@ class ForMany(Generic[A, T]):
 
 class _Role(threading.local):
     reads_only = False
+    on_log: Callable[[int], None] | None = None
 
 
 class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse has no types
@@ -128,6 +129,10 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
         """Make the calling thread a reader, before it connects."""
         self._role.reads_only = True
 
+    def watch_log(self, listener: Callable[[int], None]) -> None:
+        """Have the listener hear, in the calling thread, of how many pages the write-ahead log has after each commit of this thread."""
+        self._role.on_log = listener
+
     def _connect(self) -> apsw.Connection:
         reading = self._role.reads_only
         flags = apsw.SQLITE_OPEN_READONLY if reading else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -142,6 +147,8 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
                     connection.pragma(name, value)
             if reading:
                 connection.pragma("query_only", True)
+            if (listener := self._role.on_log) is not None:
+                connection.set_wal_hook(lambda _connection, _name, pages: listener(pages) or apsw.SQLITE_OK)
             _read_back(connection)
         except BaseException:
             connection.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,9 +41,8 @@ def live(database: Database) -> int:
     return int(count)
 
 
-def begin(database: Database, runs: Iterable[tuple[int, int]], now: int, kept: int = KEPT) -> None:
+def begin(database: Database, runs: Sequence[tuple[int, int]], now: int, kept: int = KEPT) -> None:
     """Note runs that were just claimed, by connection and fence. What was under way there before is lost, and the oldest is forgotten."""
-    runs = list(runs)
     under_way = {connection for (connection,) in database.rows("SELECT connection FROM run WHERE finished_at IS NULL")}
     if lost := [connection for connection, _ in runs if connection in under_way]:
         lose(database, lost, now, "the daemon ended before it did")
@@ -57,15 +56,19 @@ def begin(database: Database, runs: Iterable[tuple[int, int]], now: int, kept: i
 
 
 class Ended(NamedTuple):
-    """How a run ended."""
+    """How a run ended, as `end` writes it: what the log is told, then which run it is."""
 
-    connection: int
-    fence: int
     now: int
     outcome: str
     detail: str
     next_run_at: int | None
-    tally: Tally
+    calls: int
+    bytes: int
+    pages: int
+    events: int
+    unreadable: int
+    connection: int
+    fence: int
 
 
 def end(database: Database, ended: Iterable[Ended]) -> None:
@@ -73,10 +76,7 @@ def end(database: Database, ended: Iterable[Ended]) -> None:
     database.many(
         "UPDATE run SET finished_at = ?, outcome = ?, detail = ?, next_run_at = ?, calls = ?, bytes = ?, pages = ?, events = ?, "
         "unreadable = ? WHERE connection = ? AND finished_at IS NULL AND fence = ?",
-        [
-            (now, outcome, detail, next_run_at, *tally, connection, fence)
-            for connection, fence, now, outcome, detail, next_run_at, tally in ended
-        ],
+        ended,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -36,7 +37,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Mapping[str, Any] | None
     shape: int = 1  #: of the cursor, as the connector numbers them
     unmoved: int = 0  #: runs in a row that asked the provider and left the cursor where it was
-    of: Connection | None = None  #: the connection as it was at the claim
+    of: Connection  #: as it was at the claim
     traceparent: str = ""  #: of what announced it, among the traces
 
     @property
@@ -138,8 +139,9 @@ def _due(wanted: str, besides: str = "") -> str:
     )
 
 
-#: Both take what `_due` takes.
-_PEOPLE, _ALL = _due('c."user"'), _due("s.connection")
+#: What is claimed, as it is before that, with its connection behind it. This takes what `_due` takes.
+_CLAIMED = "s.next_run_at, s.connection, s.fence, s.tries, s.cursor, s.shape, s.unmoved, s.traceparent"
+_ALL = _due(f"{_CLAIMED}, {connections.columns('c')}")
 _WHOSE = 's.connection, s.next_run_at, c."user" AS person'
 _NOT_CROWDED = 'AND c."user" NOT IN (SELECT person FROM live WHERE runs >= ?) '
 #: Whose turn it is among what is due: takes now and the end of an absurd lease, what `_due` takes, with the most that one user may have
@@ -154,46 +156,51 @@ _TURNS = (
     "FROM due d LEFT JOIN live l ON l.person = d.person) "
     "SELECT connection FROM turns WHERE turn <= ? ORDER BY turn, next_run_at, connection LIMIT ?"
 )
-_IN_TURN = f"SELECT s.connection FROM schedule s WHERE s.connection IN ({_TURNS}) AND {_FREE}"
+_IN_TURN = (
+    f"SELECT {_CLAIMED}, {connections.columns('c')} FROM schedule s CROSS JOIN connection c "
+    f"WHERE s.connection IN ({_TURNS}) AND c.number = s.connection AND {_FREE}"
+)
 
 
 def claim(database: Database, owner: str, now: int, until: int, limit: int, most: int = WINDOW, remembered: int = runs.KEPT) -> list[Run]:
-    """Claim connections that are due and that nobody holds, in one statement, and note their runs.
+    """Claim connections that are due and that nobody holds, all at once, and note their runs.
 
     Users take turns: first comes who has the fewest runs under way, then who is longest due; nobody gets more than `most` at once.
     A lease that ends absurdly late was written before the clock was set back: it does not stand.
     """
     absurd = until + (until - now)
     free = (now, absurd)
-    people = [person for (person,) in database.rows(_PEOPLE, (now, *free, limit + 1))]
-    if not people:
+    found = _claimed(database, _ALL, (now, *free, limit + 1))
+    if not found:
         return []
-    values: tuple[int, ...]
-    if len(people) <= limit and max(Counter(people).values()) + runs.live(database) <= most:
-        chosen, values = _ALL, (now, *free, limit)  # to find out whose turn it is costs several times as much
-    else:
-        chosen, values = _IN_TURN, (now, absurd, now, *free, most, WINDOW, most, limit, *free)
-    rows = database.rows(
-        "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ? "
-        f"WHERE connection IN ({chosen} {database.locking('FOR UPDATE OF s SKIP LOCKED')}) "
-        "RETURNING next_run_at, connection, fence, tries, cursor, shape, unmoved, traceparent",
-        (owner, until, now, *values),
+    users = Counter(run.of.user for run in found)
+    # To find out whose turn it is costs several times as much as to take all.
+    if len(found) > limit or max(users.values()) + runs.live(database) > most:
+        found = _claimed(database, _IN_TURN, (now, absurd, now, *free, most, WINDOW, most, limit, *free))
+    database.many(
+        "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ? WHERE connection = ?",
+        [(owner, until, now, run.connection) for run in found],
     )
-    rows.sort(key=lambda row: row[:2])  # RETURNING keeps no order
-    runs.begin(database, ((row[1], row[2]) for row in rows), now, remembered)
-    of = connections.by_numbers(database, (row[1] for row in rows))
+    runs.begin(database, [run.place for run in found], now, remembered)
+    return found
+
+
+def _claimed(database: Database, chosen: str, values: Sequence[int]) -> list[Run]:
+    """The runs that are claimed, longest due first; nobody else claims them until the commit."""
+    rows = database.rows(f"{chosen} {database.locking('FOR UPDATE OF s SKIP LOCKED')}", values)
+    rows.sort(key=itemgetter(0, 1))  # turns keep no order
     return [
         Run(
             connection=connection,
-            fence=fence,
-            tries=tries,
+            fence=fence + 1,
+            tries=tries + 1,
             cursor=_cursor(cursor),
             shape=shape,
             unmoved=unmoved,
-            of=of.get(connection),
+            of=connections.value(of),
             traceparent=traceparent,
         )
-        for _, connection, fence, tries, cursor, shape, unmoved, traceparent in rows
+        for _, connection, fence, tries, cursor, shape, unmoved, traceparent, *of in rows
     ]
 
 
@@ -296,15 +303,16 @@ class Pushes(msgspec.Struct, frozen=True, kw_only=True):
     timetable: str | None = None  #: when it is synced, where that is said for it alone
 
 
-def pushes(database: Database, connections: Iterable[int]) -> dict[int, Pushes]:
-    """What is known of the pushes of these connections; of one that is gone, nothing."""
-    rows = database.each(
-        "SELECT connection, pushed_at, nudged_at, stretch, timetable FROM schedule WHERE connection = ?",
-        ((connection,) for connection in connections),
+def holding(database: Database, under_way: Iterable[Run]) -> dict[Place, Pushes]:
+    """What is known of the pushes of runs' connections; of a run that has no lease any more, nothing. They keep theirs until the commit."""
+    sql = (
+        "SELECT connection, fence, pushed_at, nudged_at, stretch, timetable FROM schedule "
+        f"WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL {database.locking('FOR UPDATE')}"
     )
+    rows = database.each(sql, [run.place for run in under_way])
     return {
-        connection: Pushes(heard=pushed_at is not None, announced=nudged_at is not None, stretch=stretch, timetable=timetable)
-        for connection, pushed_at, nudged_at, stretch, timetable in rows
+        (connection, fence): Pushes(heard=pushed_at is not None, announced=nudged_at is not None, stretch=stretch, timetable=timetable)
+        for connection, fence, pushed_at, nudged_at, stretch, timetable in rows
     }
 
 
@@ -541,14 +549,14 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, database: Database) -> None:
         """Write it."""
-        if not end(database, [self]):
+        if not holding(database, [self.run]):
             raise LeaseLost("another run has taken over this connection")
+        end(database, [self])
 
 
-def end(database: Database, ended: Sequence[RunEnded]) -> set[Place]:
-    """End many runs at once; gives those that still had their lease. Nothing of the others is written."""
-    held = _held(
-        database,
+def end(database: Database, ended: Sequence[RunEnded]) -> None:
+    """End runs that were found to hold their leases."""
+    database.many(
         # Somebody may have asked for another sync meanwhile: then it is due later than this run began, and that stands.
         "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, finished_at = ?, finished_fence = fence, "
         "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, "
@@ -567,18 +575,12 @@ def end(database: Database, ended: Sequence[RunEnded]) -> set[Place]:
                 mark.not_before,
                 mark.unmoved,
                 mark.stretch,
-                mark.run.connection,
-                mark.run.fence,
+                *mark.run.place,
             )
             for mark in ended
         ],
     )
     runs.end(
         database,
-        [
-            runs.Ended(mark.run.connection, mark.run.fence, mark.now, mark.outcome, mark.detail, mark.next_run_at, mark.tally)
-            for mark in ended
-            if mark.run.place in held
-        ],
+        [runs.Ended(mark.now, mark.outcome, mark.detail, mark.next_run_at, *mark.tally, *mark.run.place) for mark in ended],
     )
-    return held

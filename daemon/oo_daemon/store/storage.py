@@ -458,6 +458,8 @@ class ThreadedStorage:
     #: Pages in the write-ahead log past which it is begun anew between two commits (4 MiB), and for how many milliseconds the writer then
     #: waits for those who read from it.
     LONG_LOG, ASIDE = 1_000, 10
+    #: Looks after which a shorter one is moved, too: most of its pages are written again and again, and moved once.
+    LOOKS = 10
 
     def __init__(self, database: SqliteDatabase, encode: waist.Encode, *, readers: int = 2, trace: Trace = UNTRACED) -> None:
         self.file = database.path
@@ -471,6 +473,7 @@ class ThreadedStorage:
         self._on_damage: Callable[[Corrupt], None] = lambda _: None
         self._on_commit: Callable[[], AbstractContextManager[object]] = nullcontext
         self._grown = True  #: the write-ahead log may hold what is not yet in the file
+        self._log, self._looks = 0, 0  #: its pages, and how often it was looked at since it was moved
         database.close()  # the opener's connection; each thread brings its own
         self._reader_count = readers
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader", initializer=database.read_only)
@@ -557,12 +560,16 @@ class ThreadedStorage:
 
     def _write(self) -> None:
         transactions = Transactions(self._database)
+        self._database.watch_log(self._log_grown)
         while items := self._queue.take(self.MOST, self.BULK):
             with self._on_commit():
                 transactions.run(items)
             self._grown = transactions.changed() or self._grown
             self._tell(items)
         _close(self._database)
+
+    def _log_grown(self, pages: int) -> None:
+        self._log = pages
 
     def _tell(self, items: Sequence[Item]) -> None:
         if any(isinstance(item.result, waist.Accepted) and item.result.events for item in items):
@@ -590,9 +597,10 @@ class ThreadedStorage:
         return await in_pool(self._maintenance, work)
 
     async def tend(self) -> None:
-        """A checkpoint, where something was written since the last one that moved everything."""
-        if self._grown:
-            self._grown = False
+        """A checkpoint, where something was written since the last one that moved everything: at once where that is much."""
+        self._looks += 1
+        if self._grown and (self._log >= self.LONG_LOG or self._looks >= self.LOOKS):
+            self._grown, self._looks = False, 0
             pages, moved = -1, -1
             try:
                 pages, moved = await self.checkpoint()

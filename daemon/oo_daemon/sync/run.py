@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from oo_daemon.store.schedule import CursorMoved, Pushes, Run, RunEnded
 from oo_daemon.store.storage import Storage
 from oo_daemon.sync import plan
 from oo_daemon.sync.schedule import Line
-from oo_daemon.sync.taken import MakeDraft, Taken, overlap_of
+from oo_daemon.sync.taken import MakeDraft, Means, Taken, overlap_of
 from oo_daemon.sync.timetable import Cron, Every, kept, next_time
 from oo_sdk import (
     ApiRetired,
@@ -40,6 +41,8 @@ from oo_sdk import (
     SignInAgain,
 )
 
+#: Hears that a run is over.
+Told = Callable[["asyncio.Future[None]"], object]
 #: Shortest wait between two looks at the runs under way (seconds).
 BLINK = 0.001
 #: (connection, what, at, fields) → an event of ours about a connection.
@@ -66,7 +69,7 @@ class Limits:
 class UnderWay(asyncio.Future[None]):
     """A run under way: done when its end is written. Who cancels it ends it without an outcome; it is done when its connector has ended."""
 
-    def __init__(self, taken: Taken, began: float, beat: float) -> None:
+    def __init__(self, taken: Taken, began: float, beat: float, told: Told) -> None:
         super().__init__()
         self.taken = taken
         self.began = began  #: by the clock that only grows, as the next
@@ -74,6 +77,7 @@ class UnderWay(asyncio.Future[None]):
         self.cut: plan.Outcome | LeaseLost | TimeUp | None = None  #: why we ended it
         self.left = False  #: it was cancelled
         self.stop: Callable[[], object] | None = None  #: cancels its connector; None: that has ended
+        self._told = told
 
     def cancel(self, msg: object = None) -> bool:
         """End it without an outcome; False: its end is being written."""
@@ -83,12 +87,15 @@ class UnderWay(asyncio.Future[None]):
         self.stop()
         return True
 
-    def over(self) -> None:
+    def over(self, fault: BaseException | None = None) -> None:
         """Tell whoever waits."""
         if self.left:
             super().cancel()
+        elif fault is not None:
+            self.set_exception(fault)
         elif not self.done():
             self.set_result(None)
+        self._told(self)
 
 
 class TimeUp:
@@ -124,6 +131,7 @@ class Sync:
     trace: Trace = UNTRACED
     poisoned: Callable[[str], bool] = lambda item: False  #: says of "connection {number}" that its syncs ended the process each time
     _guest_clock: GuestClock = field(init=False)
+    _means: Means = field(init=False)
     _under_way: dict[UnderWay, None] = field(default_factory=dict)
     _watching: asyncio.Task[None] | None = None
     _endings: list[_Ending] = field(default_factory=list)  #: that are written together
@@ -131,27 +139,19 @@ class Sync:
 
     def __post_init__(self) -> None:
         self._guest_clock = GuestClock(self.clock)
-
-    def run(self, run: Run) -> asyncio.Future[None]:
-        """Begin a claimed run: what goes wrong becomes its outcome. What many runs need alike is done for all of them at once."""
-        connection, began = run.of, self.clock.monotonic()
-        if connection is None:  # it was being erased when it was claimed
-            nothing = asyncio.get_running_loop().create_future()
-            nothing.set_result(None)
-            return nothing
-        connector = self.registry.connectors.get(connection.provider)
-        taken = Taken(
-            storage=self.storage,
-            clock=self.clock,
-            metrics=self.metrics,
-            make_draft=self.make_draft,
-            batch=self.limits.batch,
-            run=run,
-            connection=connection,
-            connector=connector or Connector(),
-            log=self.log_for(connection.id, connection.provider),
+        self._means = Means(
+            storage=self.storage, clock=self.clock, metrics=self.metrics, make_draft=self.make_draft, batch=self.limits.batch
         )
-        under_way = UnderWay(taken, began, began + self.limits.heartbeat)
+
+    def run(self, run: Run, told: Told = lambda over: None) -> asyncio.Future[None]:
+        """Begin a claimed run: what goes wrong becomes its outcome. `told` hears at once when it is over, others in the turn after that.
+
+        What many runs need alike is done for all of them at once.
+        """
+        connection, began = run.of, self.clock.monotonic()
+        connector = self.registry.connectors.get(connection.provider)
+        taken = Taken(self._means, run, connector or Connector(), self.log_for(connection.id, connection.provider))
+        under_way = UnderWay(taken, began, began + self.limits.heartbeat, told)
         if connector is None:
             self._end(under_way, plan.Broken(reason=f"the connector {connection.provider} is not loaded: see `oo plugins`"))
             return under_way
@@ -169,14 +169,11 @@ class Sync:
         """The connector has ended."""
         run.stop = None
         del self._under_way[run]
-        if not self._under_way and self._watching is not None:
-            self._watching.cancel()
-            self._watching = None
         match run.cut or error:
             case _ if run.left:
                 run.over()
             case LeaseLost():
-                self._lost(run)
+                self._lost([run])
             case TimeUp():
                 self._end(run, _cut_short(run.taken, self.limits.run_limit))
             case None | BaseException():
@@ -233,7 +230,7 @@ class Sync:
         """Take signals as they come. Runs on the guests' loop. Raises `GaveWay` after a checkpoint."""
         connection, connector, days = taken.connection, taken.connector, self.limits.first_fetch_days
         context = Context(
-            http=await self.credentials.session(connector, connection, calls=taken.calls),
+            http=self.credentials.unopened(connector, connection, taken.calls),
             meta=connection.meta,
             scopes=frozenset(connection.scopes),
             # From when it was connected: a listing years later must still know what was told before.
@@ -241,10 +238,12 @@ class Sync:
             clock=self._guest_clock,
             log=taken.log,
         )
-        taken.begin(await self._since(connector, taken.run))
+        if taken.run.cursor is not None:
+            taken.begin(await self._since(connector, taken.run, taken.run.cursor))
+        page = self._page if self.trace is UNTRACED else self._traced_page
         signals = aiter(connector.fetch_signals(context, taken.since))
         try:
-            while await self._page(taken, signals):
+            while await page(taken, signals):
                 if self.line.waiting and self.clock.monotonic() - began >= self.limits.turn:
                     raise GaveWay
         finally:
@@ -257,24 +256,28 @@ class Sync:
 
     async def _page(self, taken: Taken, signals: AsyncIterator[Signal]) -> bool:
         """Take signals up to the next checkpoint; False: there are no more."""
-        with self.trace.span("page", provider=taken.connection.provider):
-            async for signal in signals:
-                if isinstance(signal, Event):  # as almost all are: a coroutine for each would cost as much as its bytes
-                    if taken.is_full_with(signal):
-                        await taken.keep()
-                    continue
-                await taken.take(signal)
-                if isinstance(signal, Checkpoint):
-                    return True
-            return False
+        async for signal in signals:
+            if isinstance(signal, Event):  # as almost all are: a coroutine for each would cost as much as its bytes
+                if taken.is_full_with(signal):
+                    await taken.keep()
+                continue
+            await taken.take(signal)
+            if isinstance(signal, Checkpoint):
+                return True
+        return False
 
-    async def _since(self, connector: Connector, run: Run) -> Cursor | None:
+    async def _traced_page(self, taken: Taken, signals: AsyncIterator[Signal]) -> bool:
+        """Likewise, as one stretch of the traces."""
+        with self.trace.span("page", provider=taken.connection.provider):
+            return await self._page(taken, signals)
+
+    async def _since(self, connector: Connector, run: Run, cursor: Cursor) -> Cursor | None:
         """Where to go on from, in the shape that the connector has today; a while before that, where the connector would have it so."""
-        if run.cursor is not None and run.shape != connector.cursor_shape:
-            return connector.migrate_cursor(run.cursor, run.shape)
-        if run.cursor is not None and (overlap := overlap_of(connector)):
+        if run.shape != connector.cursor_shape:
+            return connector.migrate_cursor(cursor, run.shape)
+        if overlap := overlap_of(connector):
             return await self.storage.read(schedule.place_of, run, overlap)
-        return run.cursor
+        return cursor
 
     def _end(self, run: UnderWay, outcome: plan.Outcome) -> None:
         """Write how a run ended, together with others that end in the same turn of the loop."""
@@ -311,33 +314,32 @@ class Sync:
         """Write ends that change nothing but the schedule."""
 
         def write(database: Database) -> list[plan.Step | None]:
-            known = schedule.pushes(database, (ending.run.taken.run.connection for ending in endings))
-            marks, steps = list[RunEnded](), list[plan.Step]()
+            known = schedule.holding(database, [ending.run.taken.run for ending in endings])
+            steps, marks = list[plan.Step | None](), list[RunEnded]()
             for ending in endings:
-                step, stretch = self._step(ending, known.get(ending.run.taken.run.connection, _NO_PUSHES))
+                if (pushes := known.get(ending.run.taken.run.place)) is None:
+                    steps.append(None)
+                    continue
+                step, stretch = self._step(ending, pushes)
                 steps.append(step)
                 marks.append(_mark(ending, step, stretch))
-            held = schedule.end(database, marks)
-            return [step if mark.run.place in held else None for mark, step in zip(marks, steps, strict=True)]
+            schedule.end(database, marks)
+            return steps
 
         try:
             steps = await self.storage.write(write)
         except CannotStore as fault:
-            for ending in endings:
-                self._not_stored(ending.run, fault)
+            self._not_stored([ending.run for ending in endings], fault)
         except BaseException as fault:
             if isinstance(fault, Exception) and len(endings) > 1:  # what the store does not take of one must not keep it from the others
                 for ending in endings:
                     await self._write([ending])
             else:
                 for ending in endings:
-                    ending.run.set_exception(fault)
+                    ending.run.over(fault)
         else:
-            for ending, step in zip(endings, steps, strict=True):
-                if step is None:
-                    self._lost(ending.run)
-                else:
-                    self._stored(ending.run, step)
+            self._stored([(ending.run, step) for ending, step in zip(endings, steps, strict=True) if step is not None])
+            self._lost([ending.run for ending, step in zip(endings, steps, strict=True) if step is None])
 
     async def _write_alone(self, ending: _Ending) -> None:
         """Write an end that changes more."""
@@ -346,7 +348,7 @@ class Sync:
         def last(database: Database) -> Batch:
             nonlocal planned
             connection = ending.run.taken.connection
-            pushes = schedule.pushes(database, [connection.number]).get(connection.number, _NO_PUSHES)
+            pushes = schedule.holding(database, [ending.run.taken.run]).get(ending.run.taken.run.place, _NO_PUSHES)
             planned, stretch = self._step(ending, pushes)
             if planned.sign_in and _changed(database, connection):
                 # Its owner has signed in again, or is leaving: what this run says is of the grant before.
@@ -357,13 +359,13 @@ class Sync:
         try:
             await self.storage.accept(last)
         except LeaseLost:
-            self._lost(ending.run)
+            self._lost([ending.run])
         except CannotStore as fault:
-            self._not_stored(ending.run, fault)
+            self._not_stored([ending.run], fault)
         except BaseException as fault:
-            ending.run.set_exception(fault)
+            ending.run.over(fault)
         else:
-            self._stored(ending.run, planned)
+            self._stored([(ending.run, planned)])
 
     def _step(self, ending: _Ending, pushes: Pushes) -> tuple[plan.Step, int]:
         """What happens to the connection now, and by how much its interval is longer."""
@@ -397,27 +399,37 @@ class Sync:
             drafts = (self.connection_event(connection, "needs_sign_in", ending.now, reason=step.detail),)
         return Batch(connection=connection, observed_at=ending.now, drafts=drafts, marks=tuple(marks))
 
-    def _stored(self, run: UnderWay, step: plan.Step) -> None:
-        taken = run.taken
-        self.metrics.count("syncs", provider=taken.connection.provider, outcome=step.outcome)
-        if taken.events or step.detail or step.outcome != "done":  # else it is no news, and in the run log
-            taken.log.info("sync_ended", outcome=step.outcome, events=taken.events, detail=_detail(taken, step))
-        self._over(run)
+    def _stored(self, ended: Sequence[tuple[UnderWay, plan.Step]]) -> None:
+        outcomes = Counter((run.taken.connection.provider, step.outcome) for run, step in ended)
+        for (provider, outcome), count in outcomes.items():
+            self.metrics.count("syncs", count, provider=provider, outcome=outcome)
+        for run, step in ended:
+            if run.taken.events or step.detail or step.outcome != "done":  # else it is no news, and in the run log
+                run.taken.log.info("sync_ended", outcome=step.outcome, events=run.taken.events, detail=_detail(run.taken, step))
+        self._over([run for run, _ in ended])
 
-    def _lost(self, run: UnderWay) -> None:
-        run.taken.log.warning("sync_lost_lease")
-        self._over(run)
+    def _lost(self, runs: Sequence[UnderWay]) -> None:
+        for run in runs:
+            run.taken.log.warning("sync_lost_lease")
+        self._over(runs)
 
-    def _not_stored(self, run: UnderWay, fault: CannotStore) -> None:
-        run.taken.log.warning("sync_end_not_stored", reason=str(fault))  # the lease runs out and the run is claimed again
-        self._over(run)
+    def _not_stored(self, runs: Sequence[UnderWay], fault: CannotStore) -> None:
+        for run in runs:
+            run.taken.log.warning("sync_end_not_stored", reason=str(fault))  # the lease runs out and the run is claimed again
+        self._over(runs)
 
-    def _over(self, run: UnderWay) -> None:
-        self.metrics.observe("sync_seconds", self.clock.monotonic() - run.began, provider=run.taken.connection.provider)
-        run.over()
+    def _over(self, runs: Sequence[UnderWay]) -> None:
+        now, took = self.clock.monotonic(), dict[str, list[float]]()
+        for run in runs:
+            took.setdefault(run.taken.connection.provider, []).append(now - run.began)
+        for provider, seconds in took.items():
+            self.metrics.observe("sync_seconds", *seconds, provider=provider)
+        for run in runs:
+            run.over()
 
 
 _POISONED = "the daemon ended each time that it was synced: update the connector, then `oo plugins release` it"
+_DONE = plan.Done()
 _NO_PUSHES = Pushes(heard=False, announced=False, stretch=1)
 
 
@@ -462,7 +474,7 @@ def _meaning(error: BaseException | None) -> plan.Outcome:
     """An ended run's outcome, from the error's name."""
     match error:
         case None:
-            return plan.Done()
+            return _DONE
         case asyncio.CancelledError():
             return plan.Later(reason="the sync was cancelled")
         case GaveWay():

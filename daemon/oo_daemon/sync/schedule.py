@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -58,6 +59,7 @@ class SchedulerTicker:
         calls = self._jobs.setdefault(seconds, [])
         calls.append(call)
         if len(calls) == 1:
+            self._scheduler.shortest = min(self._scheduler.shortest, seconds)
             self._scheduler.add_job(lambda: _call(calls), _Every(seconds), coalesce=True, misfire_grace_time=None)
 
     def _ended(self, name: str, work: asyncio.Future[None]) -> None:
@@ -108,12 +110,20 @@ class _Every(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
 class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler has no types
     """An APScheduler that goes on when the clock is set back: it plans by the wall clock, and would stand still for as long."""
 
+    shortest = math.inf  #: interval of its jobs, in seconds
+
     def _start_timer(self, wait_seconds: float | None) -> None:
-        super()._start_timer(wait_seconds)
-        jobs = self.get_jobs()
-        if wait_seconds is not None and jobs and wait_seconds > min(job.trigger.length for job in jobs).total_seconds() + 1.0:
-            for job in jobs:
+        self._stop_timer()
+        if wait_seconds is None:
+            return
+        self._timeout = self._eventloop.call_later(wait_seconds, self._due)
+        if wait_seconds > self.shortest + 1.0:
+            for job in self.get_jobs():
                 job.reschedule(job.trigger)
+
+    def _due(self) -> None:
+        """What `wakeup` does, without waking the loop in which this is called already."""
+        self._start_timer(self._process_jobs())
 
 
 @dataclass(slots=True)
@@ -123,6 +133,8 @@ class Line:
     waiting: bool = False
 
 
+#: Begins a claimed run, and tells its end at once to the function.
+Begin = Callable[[Run, Callable[["asyncio.Future[None]"], None]], "asyncio.Future[None]"]
 #: What is overdue by more than this (seconds) was missed while the daemon was down or the host asleep, or the clock was set.
 MISSED = 10.0
 #: What was missed is made up for within this, or sooner where it is little (seconds).
@@ -144,7 +156,7 @@ class Dispatcher:
     metrics: Metrics
     log: Log
     owner: str  #: names this process in leases
-    run: Callable[[Run], Awaitable[None]]
+    run: Begin
     workers: int
     lease: float  #: seconds
     chance: Chance
@@ -183,9 +195,9 @@ class Dispatcher:
             for place, run in enumerate(claimed):
                 if self._stopping:
                     break  # `stop` gives the rest back
-                work = asyncio.ensure_future(self.run(run))
-                self._running.add(work)
-                work.add_done_callback(self._ended)
+                work = self.run(run, self._ended)
+                if not work.done():
+                    self._running.add(work)
                 if place % AT_ONCE == AT_ONCE - 1:
                     await _Turn()
             self.metrics.gauge("syncs_running", len(self._running))

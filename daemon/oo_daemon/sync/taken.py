@@ -36,17 +36,23 @@ NAMED = 5
 MakeDraft = Callable[[Connector, Event], Draft]
 
 
-@dataclass(slots=True, kw_only=True)
-class Taken:
-    """What one run has taken so far."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What all runs take with."""
 
     storage: Storage
     clock: Clock
     metrics: Metrics
     make_draft: MakeDraft
     batch: int  #: events in one commit
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one run has taken so far."""
+
+    means: Means
     run: Run
-    connection: Connection
     connector: Connector
     log: Log
     calls: Calls = field(default_factory=Calls)
@@ -63,6 +69,11 @@ class Taken:
     shown: list[str] = field(default_factory=list)  #: subjects that were there, and could not be read or kept
     unclear: bool = False  #: the listing showed something of which not even the subject could be read
 
+    @property
+    def connection(self) -> Connection:
+        """Whose run it is."""
+        return self.run.of
+
     def begin(self, since: Cursor | None) -> None:
         """Say where the run begins."""
         self.since = self.cursor = since
@@ -75,7 +86,7 @@ class Taken:
     @property
     def tally(self) -> Tally:
         """The run in numbers."""
-        return Tally(calls=self.calls.made, bytes=self.calls.bytes, pages=self.pages, events=self.events, unreadable=self.unreadable)
+        return Tally(self.calls.made, self.calls.bytes, self.pages, self.events, self.unreadable)
 
     async def take(self, signal: Signal) -> None:
         """Take one signal. Raises `ConnectorBug`, `LeaseLost` and `CannotStore`."""
@@ -87,7 +98,7 @@ class Taken:
                 await self._take_checkpoint(signal)
             case Listing():
                 await self.keep()  # what came before it is no part of it
-                await self._commit(ListingBegun(run=self.run, now=self.clock.now()))
+                await self._commit(ListingBegun(run=self.run, now=self.means.clock.now()))
                 self.listing, self.unclear = True, False
                 self.shown.clear()
             case Unreadable(subject=subject):
@@ -106,7 +117,7 @@ class Taken:
         marks = list[Mark]()
         if checkpoint.listed and await self._sweep(checkpoint.listed, checkpoint.within) and not checkpoint.within:
             marks.append(Listed(run=self.run, types=tuple(map(self._type, checkpoint.listed))))
-        shape, now = self.connector.cursor_shape, self.clock.now()
+        shape, now = self.connector.cursor_shape, self.means.clock.now()
         if overlap := overlap_of(self.connector):
             marks.append(Trailed(run=self.run, cursor=place, shape=shape, now=now, overlap=overlap))
         await self._commit(CursorMoved(run=self.run, cursor=place, shape=shape, now=now), *marks)
@@ -123,20 +134,20 @@ class Taken:
         """Take an event; say whether it is time to `keep`. Raises `ConnectorBug`."""
         self.open_end = True
         try:
-            draft = self.make_draft(self.connector, event)
+            draft = self.means.make_draft(self.connector, event)
         except Unreadable as item:
             self._set_aside(item, event.subject)
             return False
         self.drafts.append(draft)
         self.weight += len(draft.payload)
-        return len(self.drafts) >= self.batch or self.weight >= HEAVY
+        return len(self.drafts) >= self.means.batch or self.weight >= HEAVY
 
     def _set_aside(self, item: Unreadable, subject: str) -> None:
         self.unreadable += 1
         if subject:
             self.shown.append(subject)
         self.unclear = self.unclear or not subject
-        self.metrics.count("items_unreadable", provider=self.connection.provider)
+        self.means.metrics.count("items_unreadable", provider=self.connection.provider)
         if self.unreadable <= NAMED:
             self.reasons.append(sentence(item))
             self.log.warning("item_unreadable", reason=sentence(item))
@@ -155,7 +166,7 @@ class Taken:
         await self.keep()
         if self.unclear:
             return False
-        sweep = Sweep(types=tuple(map(self._type, listed)), within=tuple(within), limit=self.batch)
+        sweep = Sweep(types=tuple(map(self._type, listed)), within=tuple(within), limit=self.means.batch)
         while (await self._commit(Held(run=self.run), sweep=sweep)).swept == sweep.limit:
             pass
         return True
@@ -163,14 +174,14 @@ class Taken:
     async def _commit(self, *marks: Mark, sweep: Sweep | None = None) -> Accepted:
         if self.shown:
             marks = (*marks, SetAside(run=self.run, subjects=tuple(self.shown)))
-        batch = Batch(connection=self.connection, observed_at=self.clock.now(), drafts=tuple(self.drafts), marks=marks, sweep=sweep)
-        accepted = await self.storage.accept(batch)
+        batch = Batch(connection=self.connection, observed_at=self.means.clock.now(), drafts=tuple(self.drafts), marks=marks, sweep=sweep)
+        accepted = await self.means.storage.accept(batch)
         self.drafts.clear()
         self.shown.clear()
         self.weight = 0
         self.events += accepted.events
         if accepted.events:
-            self.metrics.count("events_accepted", accepted.events, provider=self.connection.provider)
+            self.means.metrics.count("events_accepted", accepted.events, provider=self.connection.provider)
         return accepted
 
     def _type(self, name: str) -> str:

@@ -17,6 +17,7 @@ from daemon.connections.world import CANARIES, NOW, PATIENCE, REFRESH, SECRET, T
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.keep_alive import KeepAlive
 from oo_daemon.connections.registration import Registrations
+from oo_daemon.connections.session import Calls, Client
 from oo_daemon.connections.token_endpoint import basic
 from oo_daemon.connections.transport import AiohttpTransport
 from oo_daemon.connections.uses import Uses
@@ -420,6 +421,29 @@ async def test_uses_of_a_connection_that_is_gone(world: World) -> None:
     assert await world.storage.read(lambda database: database.rows("SELECT connection, uses FROM credential_use")) == [
         (world.connection.number, 2)
     ]
+
+
+async def test_a_session_that_is_opened_with_its_first_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync that asks nothing costs no look at its registration; one that asks looks once, and its calls are counted."""
+    looks = 0
+    real = world.credentials.registrations.client
+
+    async def client(registration: str) -> Client:
+        nonlocal looks
+        looks += 1
+        return await real(registration)
+
+    calls = Calls()
+    async with asyncio.timeout(PATIENCE):
+        monkeypatch.setattr(Registrations, "client", lambda _, registration: client(registration))
+        session = world.credentials.unopened(world.connector, world.connection, calls)
+        assert looks == 0
+        await session.get(f"{world.url}/notes")
+        await session.request("GET", f"{world.url}/notes")
+    assert (calls.made, looks) == (2, 1)
+    gone = world.credentials.unopened(world.connector, msgspec.structs.replace(world.connection, registration=None), calls)
+    with pytest.raises(ConnectorBug, match="no registration"):
+        await gone.get(f"{world.url}/notes")
 
 
 @pytest.mark.rows("C13")

@@ -228,8 +228,7 @@ async def test_a_renewal_that_fails_alarms_and_polls_stand_in(world: World) -> N
     assert world.hub.log.said("subscription_failed")[0]["reason"] == "not now"
     assert world.hub.metrics.values()["subscription_failures_total", (("provider", "acme"),)] >= 1
     assert await world.says() == "connections without pushes, polled in their place: 1 at acme"
-    pushes = (await world.hub.storage.read(schedule.pushes, [connection.number]))[connection.number]
-    assert (pushes.heard, pushes.stretch) == (False, 1)
+    assert world.hub.database.rows("SELECT pushed_at, stretch FROM schedule") == [(None, 1)]
     planned = await world.hub.schedule(connection.number)
     assert planned.next_run_at is not None
     assert planned.next_run_at <= world.hub.clock.now() + 300 * SECOND

@@ -58,8 +58,7 @@ def test_what_prometheus_reads() -> None:
     metrics = MemoryMetrics()
     metrics.count("syncs", provider="acme", outcome="done")
     metrics.gauge("inbox_depth", 4)
-    metrics.observe("sync_seconds", 0.3, provider="acme")
-    metrics.observe("sync_seconds", 400, provider="acme")
+    metrics.observe("sync_seconds", 0.3, 400, provider="acme")
     lines = exposition(metrics).decode().splitlines()
     assert 'oo_integrations_syncs_total{outcome="done",provider="acme"} 1.0' in lines
     assert "oo_integrations_inbox_depth 4.0" in lines

@@ -286,7 +286,8 @@ class StoreContract(InboxContract):
         assert await _told(storage) == []
         await storage.accept(batch_of(connection, upsert("n1"), marks=(Held(run=new),)))
         assert len(await _told(storage)) == 1
-        assert await storage.write(schedule.end, [_ended(old, next_run_at=1), _ended(new)]) == {new.place}
+        assert (await storage.write(schedule.holding, [old, new])).keys() == {new.place}
+        await storage.write(schedule.end, [_ended(old, next_run_at=1), _ended(new)])
         assert (await _schedule(storage, connection)).next_run_at == NOW
 
     @pytest.mark.rows("E10")
@@ -351,12 +352,12 @@ class StoreContract(InboxContract):
         assert planned is not None
         assert (planned.timetable, planned.next_run_at) == ("x", NOW + 5 * 60 * SECOND)
         await storage.write(schedule.set_timetable, number, None, NOW)
-        await _claim(storage)
+        run = await _claim(storage)
         await storage.write(schedule.set_timetable, number, "y", NOW + 9 * 60 * SECOND)
         planned = await storage.read(schedule.of, number, NOW)
         assert planned is not None
         assert (planned.timetable, planned.next_run_at) == ("y", NOW)
-        assert (await storage.read(schedule.pushes, [number]))[number].timetable == "y"
+        assert (await storage.write(schedule.holding, [run]))[run.place].timetable == "y"
 
     async def test_what_a_bucket_holds(self, storage: Storage) -> None:
         """Full before the first draw; then what is left and fills in; nothing while it is closed."""
@@ -818,7 +819,7 @@ def _begun(state: bytes = b"state", browser: bytes = b"browser") -> dict[str, An
 
 
 def _run(connection: Connection, fence: int) -> Run:
-    return Run(connection=connection.number, fence=fence, tries=1, cursor=None)
+    return Run(connection=connection.number, fence=fence, tries=1, cursor=None, of=connection)
 
 
 def _ended(run: Run, *, next_run_at: int | None = NOW, keep_tries: bool = False) -> RunEnded:

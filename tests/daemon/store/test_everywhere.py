@@ -184,12 +184,13 @@ def test_the_schedule(book: Book) -> None:
         assert schedule.set_back(database, NOW - HOUR, HOUR, 0, 9) == other.number
         assert schedule.set_back(database, NOW - HOUR, HOUR, other.number, 9) is None
         schedule.pushed(database, one.number, NOW)
-        assert schedule.pushes(database, [one.number])[one.number].heard
-        schedule.poll_again(database, one.number, NOW)
-        assert not schedule.pushes(database, [one.number])[one.number].heard
-        schedule.set_timetable(database, one.number, "0 6 * * *", NOW + SECOND)
-        assert schedule.pushes(database, [one.number])[one.number].timetable == "0 6 * * *"
         claimed = schedule.claim(database, "me", NOW + HOUR, NOW + HOUR + LEASE, 9)
+        place = (one.number, 1)
+        assert schedule.holding(database, claimed)[place].heard
+        schedule.poll_again(database, one.number, NOW)
+        assert not schedule.holding(database, claimed)[place].heard
+        schedule.set_timetable(database, one.number, "0 6 * * *", NOW + SECOND)
+        assert schedule.holding(database, claimed)[place].timetable == "0 6 * * *"
         assert [schedule.place_of(database, run, HOUR) for run in claimed] == [None, None]
         schedule.begin_anew(database, one.number)
         assert schedule.rescue(database, NOW) == 1

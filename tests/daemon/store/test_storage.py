@@ -359,9 +359,10 @@ async def test_a_checkpoint_empties_the_log(storage: ThreadedStorage, path: Path
 
 
 async def test_the_log_is_tended_where_something_was_written(storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint is made after something was written, again while something was in its way, and not for nothing."""
+    """A checkpoint is made after something was written, again while something was in its way, and not for nothing: now and then."""
     await storage.write(lambda database: database.rows("SELECT 1"))
-    await storage.tend()
+    for _ in range(storage.LOOKS):
+        await storage.tend()
     made, found = 0, [(-1, -1), (9, 4), (9, 9)]
 
     async def checkpoint() -> tuple[int, int]:
@@ -370,12 +371,13 @@ async def test_the_log_is_tended_where_something_was_written(storage: ThreadedSt
         return found[made - 1]
 
     monkeypatch.setattr(storage, "checkpoint", checkpoint)
-    for _ in range(2):
+    for _ in range(2 * storage.LOOKS):
         await storage.write(lambda database: database.rows("SELECT 1"))
         await storage.tend()
     assert made == 0
     await storage.write(lambda database: database.rows("UPDATE stream SET epoch = epoch + 1"))
-    for _ in range(6):
+    await storage.tend()
+    for _ in range(6 * storage.LOOKS):
         await storage.tend()
     assert made == 3
 
@@ -443,6 +445,32 @@ def _log(storage: ThreadedStorage) -> Path:
 
 #: Bytes that a page takes in the log.
 PAGE = 4096 + 24
+
+
+async def test_a_log_that_grows_long_is_not_waited_for(storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Much that was written is moved with the next look, also where the file was opened again after a fault."""
+    monkeypatch.setattr(storage, "LONG_LOG", 50)
+    real, made = storage.checkpoint, list[tuple[int, int]]()
+
+    async def checkpoint() -> tuple[int, int]:
+        made.append(await real())
+        return made[-1]
+
+    def much(database: Database) -> None:
+        database.rows("CREATE TABLE IF NOT EXISTS much (bytes BLOB)")
+        database.rows("INSERT INTO much VALUES (zeroblob(?))", (50 * 4096,))
+
+    def refused(database: Database) -> None:
+        raise apsw.IOError
+
+    await storage.tend()
+    monkeypatch.setattr(storage, "checkpoint", checkpoint)
+    for _ in range(2):
+        await storage.write(much)
+        await storage.tend()
+        with pytest.raises(CannotStore):
+            await storage.write(refused)
+    assert [moved >= 50 for _, moved in made] == [True, True]
 
 
 async def test_a_checkpoint_that_is_in_the_way_is_left_to_the_next(storage: ThreadedStorage, monkeypatch: pytest.MonkeyPatch) -> None:

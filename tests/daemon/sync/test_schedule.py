@@ -29,13 +29,18 @@ PATIENCE = 10.0
 def dispatcher(
     hub: Hub, run: Callable[[Run], Awaitable[None]], *, workers: int = 3, storage: Storage | None = None, line: Line | None = None
 ) -> Dispatcher:
+    def begin(claimed: Run, told: Callable[[asyncio.Future[None]], None]) -> asyncio.Future[None]:
+        work = asyncio.ensure_future(run(claimed))
+        work.add_done_callback(told)
+        return work
+
     return Dispatcher(
         storage=storage or hub.storage,
         clock=hub.clock,
         metrics=hub.metrics,
         log=hub.log,
         owner=OWNER,
-        run=run,
+        run=begin,
         workers=workers,
         lease=hub.limits.lease,
         chance=hub.chance,

@@ -101,6 +101,9 @@ class Feed(Connector):
 class Sessions:
     """Gives no session: the connectors of these tests call nobody."""
 
+    def unopened(self, connector: Connector, connection: Connection, calls: object) -> Session:
+        return cast(Session, None)
+
     async def session(self, connector: Connector, connection: Connection, **more: Any) -> Session:
         return cast(Session, None)
 
