@@ -185,6 +185,30 @@ async def test_who_opens_a_link_signs_in_first(house: House, chromium: Browser) 
 
 
 @pytest.mark.rows("D3")
+async def test_who_visits_their_page_signs_in_first(house: House, chromium: Browser) -> None:
+    """At a real server: the page opens for its own person only, who is not asked again for what begins on it."""
+    async with signing_in(house, connect=["sign_in"]):
+        async with house.client as client:
+            await client.register(provider="todoist", client_id=house.sandbox.client_id, client_secrets=[house.sandbox.client_secret])
+            link = (await client.visit("ada")).url
+        other, page = await a_page(chromium), await a_page(chromium)
+        await other.goto(link)
+        await expect(other.get_by_role("heading", level=1)).to_have_text("Who are you?")
+        await other.get_by_role("button", name="Sign in at").click()
+        await at_the_issuer(other, "grace")
+        await expect(other.get_by_role("heading", level=1)).to_have_text("This link is for somebody else")
+        await page.goto(link)
+        await page.get_by_role("button", name="Sign in at").click()
+        await at_the_issuer(page, "ada")
+        await page.get_by_role("button", name="Open it").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("What oO reads of yours")
+        await page.get_by_role("button", name="Connect it").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Connect Todoist to oO")
+        await other.goto(link)
+        await expect(other.get_by_role("heading", level=1)).to_have_text("This link no longer works")
+
+
+@pytest.mark.rows("D3")
 async def test_a_ticket_of_the_product(house: House, chromium: Browser) -> None:
     """The product sends its user with a ticket: the link opens in that browser only, and the ticket is not in the address any more."""
     await house.stop()
