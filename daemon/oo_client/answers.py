@@ -138,6 +138,13 @@ class Backup(Struct, frozen=True, kw_only=True):
     position: str  #: where the outbox ended
 
 
+class BackupMaking(Struct, frozen=True, kw_only=True):
+    """How far the backup is that is being made, in bytes; each is gone through several times."""
+
+    done: int
+    total: int
+
+
 class Scope(Struct, frozen=True, kw_only=True):
     """One permission; its sentence continues "oO can"."""
 

@@ -23,6 +23,7 @@ from oo_client.answers import (
     AuditVerdict,
     AwaitedUpload,
     Backup,
+    BackupMaking,
     Batch,
     Code,
     Connection,
@@ -188,6 +189,10 @@ class Client:
     async def backups(self) -> tuple[Backup, ...]:
         """List the backups there are, newest first."""
         return (await self._ask("GET", "/v1/backups", into=_Backups)).backups
+
+    async def backup_making(self) -> BackupMaking | None:
+        """Say how far the backup is that is being made; None: none is."""
+        return (await self._ask("GET", "/v1/backups", into=_Backups)).making
 
     async def make_backup(self, *, patience: float = 3600) -> Backup:
         """Make a backup; the answer comes once it was restored beside and checked, within `patience` seconds."""
@@ -867,6 +872,7 @@ class _Audit(msgspec.Struct, frozen=True):
 
 class _Backups(msgspec.Struct, frozen=True):
     backups: tuple[Backup, ...]
+    making: BackupMaking | None = None
 
 
 class _Consumers(msgspec.Struct, frozen=True):

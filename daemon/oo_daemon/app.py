@@ -211,8 +211,11 @@ async def build(
         kept = given or key_keeping.chosen(settings.vault.keys_from, settings.vault.key_file, registry.key_sources, guests, environ)
         keyring = await kept.load()
         backups = _backups(settings, keyring, clock, metrics, out)
-        if (upgrade := upgrade_of(settings.places.database)) and isinstance(backups, Backups):
-            await backups.make()  # the only way back: no older program lives on what a newer one has changed
+        if upgrade := upgrade_of(settings.places.database):  # no older program lives on what a newer one has changed
+            if isinstance(backups, Backups):
+                await backups.make()
+            else:
+                out.warning("schema_not_backed_up", before=upgrade[0])
         storage = open_storage(settings.places.database, wire.encode, trace=trace)
         stack.push_async_callback(storage.close)
         if upgrade:

@@ -82,6 +82,9 @@ class FakeDaemon:
             "state": "done", "done": 5, "records": 1200, "events": 3, "kinds": {"apple_health.step_count": {"records": 1200, "events": 3}},
         }
     )  # fmt: skip
+    #: How far a backup is that is being made, in turn: bytes done, and of how many; after the last one it is made.
+    making: list[tuple[int, int]] = field(default_factory=list)
+    made: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -261,9 +264,14 @@ class FakeDaemon:
         return _json(found)
 
     async def _backups(self, request: web.Request) -> web.Response:
-        return _json({"backups": [BACKUP]})
+        if not self.making:
+            self.made.set()
+            return _json({"backups": [BACKUP]})
+        done, total = self.making.pop(0)
+        return _json({"backups": [BACKUP], "making": {"done": done, "total": total}})
 
     async def _make_backup(self, request: web.Request) -> web.Response:
+        await self.made.wait()
         return _json(BACKUP, status=201)
 
     async def _status(self, request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ from journeys.test_webhooks import address, post, push, sender, signed
 
 from oo_client import Refused
 from oo_daemon.cli import oo
+from oo_daemon.store import migrations
 from oo_todoist.sandbox import TodoistSandbox
 from oo_vault import create_key_file
 
@@ -67,6 +68,23 @@ async def test_the_main_job(house: House) -> None:
             await client.make_backup()
     assert [event.type for event in await house.events()] == ["user.erased"]
     assert not (house.folder / "oo.sqlite3").exists()
+
+
+@pytest.mark.rows("H8", "H12")
+async def test_an_upgrade_says_that_nobody_made_a_backup(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that changes the tables of a server says so, and that the way back is the server's own; one that does not, says nothing."""
+    await house.stop()
+    await house.start()
+    await house.stop()
+    assert "schema_" not in house.log.getvalue()
+    newer = migrations.Migration(number=2, name="next", statements=("ALTER TABLE stream ADD COLUMN next {int}",))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, newer))
+    await house.start()
+    said = [line for line in map(json.loads, house.log.getvalue().splitlines()) if line["event"].startswith("schema_")]
+    assert [(line["event"], line["level"], line["before"]) for line in said] == [
+        ("schema_not_backed_up", "warning", 1),
+        ("schema_upgraded", "info", 1),
+    ]
 
 
 async def test_a_server_that_goes_away(house: House, lasting: postgresql.Server) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 from journeys.acme import CLIENT, SECRET, Acme, served
 
+import oo_daemon
 from oo_client import Client
 from oo_daemon.cli.stage import Browser
 
@@ -204,6 +205,11 @@ async def restarts() -> dict[str, Any]:
     return seen
 
 
+def compiled() -> bool:
+    """Whether the service finds its own code compiled: it may not write into the folder where that is."""
+    return bool(list(Path(oo_daemon.__file__).parent.glob("__pycache__/app.*.pyc")))
+
+
 async def frozen() -> dict[str, Any]:
     """Stop the process as a hung loop would; systemd must notice and start another."""
     before = shown("MainPID", "NRestarts")
@@ -273,6 +279,7 @@ async def plain_key() -> dict[str, Any]:
 async def main() -> None:
     """Everything, in order."""
     seen: dict[str, Any] = {}
+    seen["compiled"] = compiled()
     told = await sandbox()
     seen["life"] = await life(told)
     seen["stranger"] = await stranger()

@@ -168,6 +168,12 @@ def test_the_key_is_a_credential_encrypted_or_plain(seen: dict[str, Any]) -> Non
 
 
 @pytest.mark.rows("H1")
+def test_a_start_compiles_nothing(seen: dict[str, Any]) -> None:
+    """Whatever oO was installed by, the service, which may not write there, finds compiled what it would compile at each start."""
+    assert seen["compiled"]
+
+
+@pytest.mark.rows("H1")
 def test_nobody_is_turned_away_by_a_restart(seen: dict[str, Any]) -> None:
     """While the service restarts, systemd holds the door: nobody is refused or cut off, and nobody waits long."""
     restarts = seen["restarts"]

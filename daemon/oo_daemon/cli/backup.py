@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import click
 
-from oo_client import Client
+from oo_client import Backup, Client
 from oo_daemon.cli import terminal
 from oo_daemon.cli.ask import ask
 from oo_daemon.cli.call import Call, json_option, quiet_option
@@ -30,12 +32,32 @@ def backup(call: Call, as_list: bool, as_json: bool, quiet: bool) -> None:
             terminal.show("There is no backup yet; `oo backup` makes one.")
         return
 
-    async def making(client: Client) -> object:
-        with terminal.waiting("Making a backup, and restoring it beside", quiet=quiet):
-            return await client.make_backup()
-
-    made = ask(call, making)
+    made = ask(call, lambda client: _made(client, quiet))
     if as_json:
         terminal.show_json(made)
     elif not quiet:
-        terminal.show(f"Made and checked: {getattr(made, 'name', '')}.")
+        terminal.show(f"Made and checked: {made.name}.")
+
+
+#: Seconds between two looks at how far it is.
+LOOK = 0.1
+
+
+async def _made(client: Client, quiet: bool) -> Backup:
+    making = asyncio.ensure_future(client.make_backup())
+    try:
+        while (now := await client.backup_making()) is None and not making.done():
+            await asyncio.wait({making}, timeout=LOOK)
+        text, total = "Making a backup, and restoring it beside", now.total if now else 0
+        with terminal.progress(text, total, of_bytes=True, quiet=quiet) as told:
+            shown = 0
+            while not making.done():
+                if now is not None and now.done > shown:
+                    told(now.done - shown)
+                    shown = now.done
+                await asyncio.wait({making}, timeout=LOOK)
+                now = await client.backup_making()
+            told(total - shown)
+        return await making
+    finally:
+        making.cancel()

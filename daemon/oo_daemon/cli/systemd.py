@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +89,8 @@ def install(call: Call, root: Path, command: Path | None, no_start: bool, quiet:
     if not (root / "etc/oo-integrations/oo.toml").exists():
         host.write("etc/oo-integrations/oo.toml", CONFIG)
     if host.lives:
+        # Not every installer does it, and the service cannot: it would do it again at each start, and people would wait for that.
+        compileall.compile_dir(sysconfig.get_path("purelib"), quiet=2)
         host.run("systemd-sysusers", "/etc/sysusers.d/oo-integrations.conf")
         host.run("systemctl", "daemon-reload")
         if not no_start:

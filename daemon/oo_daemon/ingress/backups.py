@@ -33,8 +33,24 @@ class Backup(Protocol):
         """Where the outbox ended."""
 
 
+class Making(Protocol):
+    """How far one is."""
+
+    @property
+    def done(self) -> int:
+        """Bytes."""
+
+    @property
+    def total(self) -> int:
+        """Bytes."""
+
+
 class Makes(Protocol):
     """Makes and lists backups."""
+
+    @property
+    def making(self) -> Making | None:
+        """How far the one is that is made now."""
 
     async def make(self) -> Backup:
         """Make one, and check it. Raises `CannotStore`, `VaultError`."""
@@ -55,8 +71,10 @@ class BackupRoutes:
 
     @needs("read")
     async def list_backups(self, request: web.Request) -> web.Response:
-        """Newest first."""
-        return answer({"backups": [_shown(each) for each in self.backups.listed()]})
+        """Newest first, and how far the one is that is being made."""
+        making = self.backups.making
+        under_way = {"making": {"done": making.done, "total": making.total}} if making else {}
+        return answer({"backups": [_shown(each) for each in self.backups.listed()], **under_way})
 
     @needs("admin")
     async def make_backup(self, request: web.Request) -> web.Response:

@@ -18,6 +18,8 @@ from oo_daemon.store.errors import CannotStore, Corrupt
 from oo_sdk import Log
 from oo_vault import CREDENTIAL, PART, Context, CredentialRow, Keyring, read_backup, write_backup
 
+#: How often each byte is gone through while a backup is made.
+STEPS: Final = 5
 _NAME: Final = re.compile(r"oo-(\d{8}T\d{6})Z-(\d+-\d+)\.backup")
 
 
@@ -31,6 +33,35 @@ class Backup:
     position: str  #: of the outbox, as callers see it
 
 
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How far the backup is that is being made. Each byte is gone through five times: copied, looked at, encrypted, restored, looked at."""
+
+    done: int  #: bytes
+    total: int
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Counts bytes over all steps; the total is by the size of the database, of which a packed copy may be less."""
+
+    size: int
+    say: Callable[[Making], None]
+    step: int = 0
+
+    def told(self, of: int) -> Callable[[int], None]:
+        """What one step tells how many of so many bytes it has done."""
+        return lambda done: self._say(min(done, of) / max(of, 1))
+
+    def next(self) -> None:
+        """A step is done."""
+        self.step += 1
+        self._say(0.0)
+
+    def _say(self, part: float) -> None:
+        self.say(Making(int(self.size * (self.step + part)), self.size * STEPS))
+
+
 @dataclass(slots=True, kw_only=True)
 class Backups:
     """Makes, checks, lists and forgets backups. One is made at a time."""
@@ -42,12 +73,16 @@ class Backups:
     clock: Clock
     metrics: Metrics
     log: Log
-    _making: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    making: Making | None = None  #: the one that is made now
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def make(self) -> Backup:
         """Make one, and check it by restoring it beside. Raises `CannotStore`, `Corrupt`, `VaultError`."""
-        async with self._making:
-            made = await asyncio.get_running_loop().run_in_executor(None, self._make, self.clock.now())
+        async with self._one:
+            try:
+                made = await asyncio.get_running_loop().run_in_executor(None, self._make, self.clock.now())
+            finally:
+                self.making = None
         self.measure()
         self.log.info("backup_made", name=made.name, bytes=made.size)
         return made
@@ -75,16 +110,21 @@ class Backups:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".making-", dir=self.folder) as place:
-                plain = Path(place) / "plain.sqlite3"
-                files.snapshot(self.database, plain)
-                whole = files.content(plain)
+                plain, steps = Path(place) / "plain.sqlite3", _Steps(self.database.stat().st_size, self._say)
+                files.snapshot(self.database, plain, steps.told(steps.size))
+                steps.next()
+                size = plain.stat().st_size
+                whole = files.content(plain, steps.told(size))
+                steps.next()
                 partial = Path(place) / "partial"
-                _encrypt(self.keyring, plain, partial)
+                _encrypt(self.keyring, plain, partial, _summed(steps.told(size)))
                 plain.unlink()
+                steps.next()
                 # The drill: from the bytes on the disk, as a restore would.
                 again = Path(place) / "again.sqlite3"
-                decrypt(self.keyring, partial, again)
-                if files.content(again) != whole:
+                decrypt(self.keyring, partial, again, _summed(steps.told(partial.stat().st_size)))
+                steps.next()
+                if files.content(again, steps.told(size)) != whole:
                     raise Corrupt("the backup does not hold what the database held: look at the disk")
                 check(self.keyring, whole)
                 name = f"oo-{moment(now):%Y%m%dT%H%M%S}Z-{whole.epoch}-{whole.position}.backup"
@@ -96,10 +136,15 @@ class Backups:
             (self.folder / old.name).unlink(missing_ok=True)
         return next(each for each in self.listed() if each.name == name)
 
+    def _say(self, making: Making) -> None:
+        self.making = making
+
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
     """The database is on a server, and backed up there."""
+
+    making: None = None
 
     async def make(self) -> Backup:
         """Raises `Declined`."""
@@ -138,11 +183,24 @@ def _place(row: CredentialRow) -> Context:
     )
 
 
-def _encrypt(keyring: Keyring, source: Path, to: Path) -> None:
+def _summed(told: Callable[[int], None]) -> Callable[[int], None]:
+    """Tells how many bytes there were by now, where it hears how many there are more."""
+    done = 0
+
+    def more(count: int) -> None:
+        nonlocal done
+        done += count
+        told(done)
+
+    return more
+
+
+def _encrypt(keyring: Keyring, source: Path, to: Path, told: Callable[[int], None]) -> None:
     def parts() -> Iterator[bytes]:
         with source.open("rb") as plain:
             while part := plain.read(PART):
                 yield part
+                told(len(part))
 
     with _new(to) as encrypted:
         write_backup(keyring.newest, parts(), encrypted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from oo_daemon.store.migrations import schema
 from oo_daemon.store.storage import explain
 from oo_vault import CredentialRow, Sealed
 
+#: SQLite's own steps between two words about how far it is: some thousands a second.
+STEPS = 50_000
+Told = Callable[[int], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
@@ -30,12 +35,16 @@ class Content:
     schema: int
 
 
-def snapshot(path: Path, to: Path) -> None:
-    """Write one state of a database that is in use into a new file, packed. Raises `CannotStore`, `Corrupt`."""
+def snapshot(path: Path, to: Path, told: Told = lambda _: None) -> None:
+    """Write one state of a database that is in use into a new file, packed; `told` hears how long that is by now.
+
+    Raises `CannotStore`, `Corrupt`.
+    """
     try:
         connection = apsw.Connection(str(path))
         try:
             connection.set_busy_timeout(5_000)
+            _watch(connection, lambda: told(to.stat().st_size if to.exists() else 0))
             connection.execute("VACUUM INTO ?", (str(to),))
         finally:
             connection.close()
@@ -48,11 +57,17 @@ def snapshot(path: Path, to: Path) -> None:
         raise explain(error) from error
 
 
-def content(path: Path) -> Content:
-    """Check a file that nobody else uses, and say what it holds. Raises `Corrupt`, and `NewerSchema` where a newer program wrote it."""
+def content(path: Path, told: Told = lambda _: None) -> Content:
+    """Check a file that nobody else uses, and say what it holds; `told` hears how many bytes were read of it by now.
+
+    Raises `Corrupt`, and `NewerSchema` where a newer program wrote it.
+    """
     database = SqliteDatabase(path)
     try:
         database.connect()
+        file = database.handle()
+        page = file.pragma("page_size")
+        _watch(file, lambda: told(page * file.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]))
         verdicts = [verdict for (verdict,) in database.rows("PRAGMA integrity_check(3)")]
         if verdicts != ["ok"]:
             raise Corrupt(f"{path.name} is damaged ({verdicts[0]}): take another backup.")
@@ -74,6 +89,16 @@ def content(path: Path) -> Content:
         raise Corrupt(f"{path.name} is damaged or no database of ours ({error}): take another backup.") from None
     finally:
         database.close()
+
+
+def _watch(connection: apsw.Connection, look: Callable[[], None]) -> None:
+    """Look now and then while a statement runs."""
+
+    def goes_on() -> bool:
+        look()
+        return False  # True would end it
+
+    connection.set_progress_handler(goes_on, STEPS)
 
 
 def restored(database: Database) -> None:

@@ -18,6 +18,8 @@ from oo_daemon.store.database import Database
 from oo_daemon.store.errors import AlreadyRunning, CannotOpen
 from oo_daemon.store.storage import Engine, ThreadedStorage, open_database, schema_of
 
+#: Of a server's database that nobody has lived on.
+NEW = "There are no tables yet; `oo run` makes them."
 AnyDatabase = TypeVar("AnyDatabase", bound=Database)
 
 
@@ -39,11 +41,11 @@ def _whole(database: AnyDatabase) -> AnyDatabase:
 
 
 def upgrade_of(place: Path | Server) -> tuple[int, int] | None:
-    """From which schema to which opening a file will bring it; None: it is new or up to date, or a server's, which others look after.
+    """From which schema to which opening the database there will bring it; None: it is new or up to date.
 
     Raises `CannotOpen`, `Corrupt`.
     """
-    had, has = schema_of(place) if isinstance(place, Path) else (0, 0)
+    had, has = schema_of(place) if isinstance(place, Path) else _postgresql().schema_of(place.address)
     return (had, has) if 0 < had < has else None
 
 
@@ -74,7 +76,12 @@ def look_over(place: Path | Server) -> list[str]:
             return ["There is no database yet; `oo run` makes it."]
         quick_check(place)
         return []
-    return [] if _postgresql().is_ours(place.address) else ["There are no tables yet; `oo run` makes them."]
+    had, has = _postgresql().schema_of(place.address)
+    if had < has:
+        return [
+            f"The next start brings the tables from schema {had} to {has}, for good: make a backup on the server first." if had else NEW
+        ]
+    return []
 
 
 def _postgresql() -> ModuleType:

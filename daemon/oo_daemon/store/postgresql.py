@@ -17,9 +17,9 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
+from oo_daemon.store import migrations
 from oo_daemon.store.database import Database, Row
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
-from oo_daemon.store.migrations import migrate
 
 #: A writer holds the stream's row until its commit: one that has died in the middle must not stop the others for long.
 IDLE_IN_TRANSACTION_MS = 30_000
@@ -148,20 +148,21 @@ def open_database(address: str) -> PostgresqlDatabase:
     try:
         with _in_words():
             database.connect()
-            migrate(database)
+            migrations.migrate(database)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def is_ours(address: str) -> bool:
-    """Reach the server, and say whether the database has our tables. Raises `CannotOpen`."""
+def schema_of(address: str) -> tuple[int, int]:
+    """The schema that the database has (0: there is none yet), and the one that this program lives on. Raises `CannotOpen`."""
     database = PostgresqlDatabase(address)
     try:
         with _in_words():
             database.connect()
-            return bool(database.rows("SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'migration'"))
+            ours = database.rows("SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'migration'")
+            return migrations.schema(database) if ours else 0, migrations.MIGRATIONS[-1].number
     finally:
         database.close()
 

@@ -11,7 +11,7 @@ from daemon.store.inbox_contract import arrival, furnish
 from daemon.store.world import NOW, SECOND, Book, connect, delete, encode, occur, upsert
 
 from oo_config import Server
-from oo_daemon.store import accept, connections, copy, credentials, engines, inbox, outbox, postgresql, uses
+from oo_daemon.store import accept, connections, copy, credentials, engines, inbox, migrations, outbox, postgresql, uses
 from oo_daemon.store.backup import restored
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotOpen
@@ -132,6 +132,9 @@ def test_alone(server: servers.Server, path: Path, monkeypatch: pytest.MonkeyPat
             with pytest.raises(CannotOpen, match="Daemons run on"), engines.alone_on(Server(address)):
                 pass
         assert engines.look_over(Server(address)) == []
+        monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, migrations.Migration(number=2, name="next", statements=())))
+        (says,) = engines.look_over(Server(address))
+        assert says == "The next start brings the tables from schema 1 to 2, for good: make a backup on the server first."
         with engines.alone_on(path), pytest.raises(CannotOpen, match="Another daemon"), engines.alone_on(path):
             pass
     with server.database() as address:
