@@ -556,6 +556,7 @@ async def build(
             parsed=parsed,
             as_json=wire.as_json,
             entry=wire.entry,
+            stretch=wire.stretch,
             views=wire.VIEWS,
             clock=clock,
         )

@@ -1,15 +1,18 @@
-"""Readers with a real daemon that is killed while they read: they go on by themselves, and miss nothing."""
+"""Readers with a real daemon: it is killed while they read, and so are they; they go on, and miss nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from journeys import reader
 
 from oo_client import Client
 from oo_daemon.cli.stage import Stage, stage
@@ -94,3 +97,20 @@ async def test_a_consumer_goes_on_after_a_kill(tmp_path: Path) -> None:
         assert len(got) - len(NAMES) <= KILLS * SIZE
         at_hand = range(SIZE // 2 - SIZE, SIZE // 2 + SIZE)  # around each death
         assert {name for name in got if got.count(name) > 1} <= {NAMES[n * BETWEEN + k] for n in range(1, KILLS + 1) for k in at_hand}
+
+
+@pytest.mark.rows("B7", "B8")
+@pytest.mark.parametrize("how", ["consume", "stream"])
+async def test_a_reader_that_is_killed(tmp_path: Path, how: str) -> None:
+    """One that dies over an event in the middle of a batch gets everything that it had not done again, and misses nothing."""
+    lines = tmp_path / "lines"
+    async with asyncio.timeout(PATIENCE * (KILLS + 1)), daemon(tmp_path) as here, Client(here.socket) as client:
+        await client.add_consumer("backend")
+        for dies_after in [*[BETWEEN + SIZE // 2] * KILLS, 0]:
+            command = (sys.executable, reader.__file__, str(here.socket), str(lines), how, NAMES[-1], str(dies_after))
+            child = await asyncio.create_subprocess_exec(*command)
+            assert await child.wait() == (-signal.SIGKILL if dies_after else 0)
+    got = [line.split()[1] for line in lines.read_text().splitlines()]
+    assert list(dict.fromkeys(got)) == NAMES
+    again = len(got) - len(NAMES)
+    assert again == 0 if how == "stream" else 0 < again <= KILLS * reader.SIZE

@@ -48,9 +48,10 @@ async def _made(client: Client, quiet: bool) -> Backup:
     try:
         while (now := await client.backup_making()) is None and not making.done():
             await asyncio.wait({making}, timeout=LOOK)
-        text, total = "Making a backup, and restoring it beside", now.total if now else 0
-        with terminal.progress(text, total, of_bytes=True, quiet=quiet) as told:
-            shown = 0
+        if now is None:
+            return await making
+        with terminal.progress("Making a backup, and restoring it beside", now.total, of_bytes=True, quiet=quiet) as told:
+            shown, total = 0, now.total
             while not making.done():
                 if now is not None and now.done > shown:
                     told(now.done - shown)

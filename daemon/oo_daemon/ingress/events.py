@@ -156,6 +156,7 @@ class EventRoutes:
     parsed: Callable[[str | None, Position], int]  #: a position as it was said, held against the log
     as_json: Callable[[bytes], dict[str, Any]]
     entry: Callable[[str, bytes | None], bytes]  #: a position and an event, length-delimited
+    stretch: Callable[[int, Sequence[tuple[int, bytes]]], list[bytes]]  #: likewise many of one epoch
     views: Mapping[str, Callable[[Sequence[tuple[str, bytes]]], bytes]]  #: by content type: a page in another form, whole
     clock: Clock
 
@@ -226,7 +227,7 @@ class EventRoutes:
         if kind == LINES:
             lines = [msgspec.json.encode(event) + b"\n" for event in self._shown(page.events, epoch)]
             return lines if rest is None else [*lines, msgspec.json.encode({"position": _text(epoch, rest)}) + b"\n"]
-        entries = [self.entry(_text(epoch, stored.position), stored.body) for stored in page.events]
+        entries = self.stretch(epoch, page.events)
         return entries if rest is None else [*entries, self.entry(_text(epoch, rest), None)]
 
     @needs("read")

@@ -174,11 +174,19 @@ def starting(database: Database, start: str) -> Start:
             return Start(present_until=end.number)
     try:
         moment = datetime.fromisoformat(start)
+        if moment.tzinfo is None:
+            raise Declined("start", "A time needs its zone.", "Write it as 2026-11-22T09:30:00Z.")
+        return Start(position=outbox.before(database, micros(moment)))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return Start(position=_held_against(Position.parse(start), end))
     except ValueError:
-        return Start(position=parsed(start, end))
-    if moment.tzinfo is None:
-        raise Declined("start", "A time needs its zone.", "Write it as 2026-11-22T09:30:00Z.")
-    return Start(position=outbox.before(database, micros(moment)))
+        raise Declined(
+            "position",
+            "There is no such place in the log.",
+            "Say beginning, now, present, a time such as 2026-11-22T09:30:00Z, or a position that an earlier answer gave.",
+        ) from None
 
 
 def parsed(text: str | None, end: Position) -> int:
@@ -189,6 +197,10 @@ def parsed(text: str | None, end: Position) -> int:
         position = Position.parse(text)
     except ValueError:
         raise Declined("position", "That is no position.", "Use one that an earlier answer gave, or none for the beginning.") from None
+    return _held_against(position, end)
+
+
+def _held_against(position: Position, end: Position) -> int:
     if position.epoch != end.epoch or position.number > end.number:
         raise Declined(
             "position_ahead",

@@ -280,6 +280,16 @@ def entry(position: str, body: bytes | None) -> bytes:
     return varint(len(whole)) + whole
 
 
+def stretch(epoch: int, stored: Sequence[tuple[int, bytes]]) -> list[bytes]:
+    """Elements of a stream, as `entry` makes them one by one; readers take hundreds of thousands in a second."""
+    before, made = b"%d-" % epoch, list[bytes]()
+    for number, body in stored:
+        said, size = b"%b%d" % (before, number), varint(len(body))
+        whole = 3 + len(said) + len(size) + len(body)
+        made.append(b"%b\x0a%c%b\x12%b%b" % (varint(whole), len(said), said, size, body))
+    return made
+
+
 def as_json(body: bytes) -> dict[str, Any]:
     """The event for people and scripts."""
     return events.as_json(decode(body))

@@ -52,6 +52,7 @@ class Post:
             parsed=parsed,
             as_json=wire.as_json,
             entry=wire.entry,
+            stretch=wire.stretch,
             views=wire.VIEWS,
             clock=clock,
         )

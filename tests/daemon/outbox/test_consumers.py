@@ -143,8 +143,13 @@ async def test_it_starts_where_it_is_told(world: World) -> None:
     await say("n2", "new")
     given = await it.take("now", 10, LEASE, 0)
     assert numbers(given) == [5]
-    for odd in ("tomorrow", "1-99", "2023-11-14T22:13:25"):
-        with pytest.raises(Declined):
+    for odd, says in [
+        ("tomorrow", "Say beginning, now, present, a time"),
+        ("1-99", "ahead of the log"),
+        ("2023-11-14T22:13:25", "needs its zone"),
+        ("0001-01-01T00:00:00+23:59", "Say beginning, now"),
+    ]:
+        with pytest.raises(Declined, match=says):
             await it.add("odd", odd, ALL, 10)
 
 

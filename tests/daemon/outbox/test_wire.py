@@ -346,3 +346,12 @@ def test_nothing_else_is_too_large(fields: dict[str, Any]) -> None:
     with pytest.raises(Unreadable) as refused:
         wire.draft("acme", note(**fields))
     assert len(str(refused.value)) < 100
+
+
+@given(
+    st.integers(0, 2**62), st.lists(st.tuples(st.integers(0, 2**62), st.sampled_from([0, 1, 80, 127, 128, 300, 16_383, 16_384, 70_000])))
+)
+def test_a_stretch_of_a_stream(epoch: int, sizes: list[tuple[int, int]]) -> None:
+    """Many elements are what one after the other is, whatever their sizes."""
+    stored = [(number, b"x" * size) for number, size in sizes]
+    assert wire.stretch(epoch, stored) == [wire.entry(f"{epoch}-{number}", body) for number, body in stored]
