@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -130,7 +131,7 @@ class Item(msgspec.Struct):
     description: str
     labels: list[str]
     project: str
-    changed_at: str
+    changed_at: datetime
     version: str
 
 
@@ -161,7 +162,7 @@ async def run_bare(address: str, objects: int, count_flushes: bool = False) -> d
             "INSERT INTO object VALUES (?, ?, 1) ON CONFLICT (key) DO UPDATE SET digest = excluded.digest, revision = revision + 1 "
             "WHERE digest <> excluded.digest RETURNING revision"
         )
-        seen = Timestamp(seconds=1_795_000_000)
+        seen, changed = Timestamp(seconds=1_795_000_000), Timestamp()
         checkpointed = 0.0
         flushes.count = 0
         async with aiohttp.ClientSession() as session:
@@ -177,15 +178,19 @@ async def run_bare(address: str, objects: int, count_flushes: bool = False) -> d
                         payload = task.SerializeToString(deterministic=True)
                         digest = blake2b(payload, digest_size=16).digest()
                         for (revision,) in database.execute(upsert, (item.id, digest)):
+                            changed.FromDatetime(item.changed_at)
                             event = NormalizedEvent(
                                 id=blake2b(f"{item.id}:{revision}".encode(), digest_size=16).hexdigest(),
                                 connection="connection-1",
                                 user="ada",
                                 provider="bare",
+                                account="default",
                                 type="bare.task",
+                                change=1,  # type: ignore[arg-type]  # the numbers are the same
                                 subject=item.id,
                                 revision=revision,
                                 version=item.version,
+                                occurred_at=changed,
                                 observed_at=seen,
                                 payload=AnyMessage(type_url="type.googleapis.com/oo.vocabulary.v1.Task", value=payload),
                             )

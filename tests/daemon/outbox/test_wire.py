@@ -228,6 +228,9 @@ def test_there_and_back(
     assert event.observed_at.ToDatetime(UTC) == late
     assert told["payload"].get("title", "") == title
     assert body == encoded(draft, revision=revision, observed_at=micros(late))
+    for shared in ("connection", "user", "provider", "account", "observed_at"):
+        event.ClearField(shared)
+    assert body.endswith(event.SerializeToString(deterministic=True)), "put together by hand as protobuf does"
 
 
 # --- identity --------------------------------------------------------------------------------------------------------
