@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
-import peewee
 
 from oo_daemon.store import credentials, vault_keys
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.errors import CannotOpen, Corrupt
 from oo_daemon.store.migrations import schema
+from oo_daemon.store.orm import peewee
 from oo_daemon.store.storage import explain
 from oo_vault import CredentialRow, Sealed
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import apsw
-import peewee
-from playhouse.apsw_ext import APSWDatabase
 
 from oo_daemon.store.errors import CannotOpen
+from oo_daemon.store.orm import APSWDatabase, peewee
 
 A = TypeVar("A")
 T = TypeVar("T")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import BlobField, IntegerField, Model, TextField
+from oo_daemon.store.orm import peewee
 
 
-class Table(Model):
+class Table(peewee.Model):
     """What all tables share."""
 
     class Meta:
@@ -17,10 +17,10 @@ class Table(Model):
 class VaultKey(Table):
     """A key that this database was sealed with, and its known answer."""
 
-    key_id = TextField(primary_key=True)
-    known_answer = BlobField()
-    created_at = IntegerField()
-    rotating_since = IntegerField(null=True)
+    key_id = peewee.TextField(primary_key=True)
+    known_answer = peewee.BlobField()
+    created_at = peewee.IntegerField()
+    rotating_since = peewee.IntegerField(null=True)
 
     class Meta:
         """Peewee's settings."""
@@ -31,13 +31,13 @@ class VaultKey(Table):
 class RegistrationRow(Table):
     """Our OAuth client at a provider."""
 
-    id = TextField(primary_key=True)
-    provider = TextField()
-    client_id = TextField()
-    key_id = TextField()
-    secrets = BlobField()
-    secret_count = IntegerField()
-    created_at = IntegerField()
+    id = peewee.TextField(primary_key=True)
+    provider = peewee.TextField()
+    client_id = peewee.TextField()
+    key_id = peewee.TextField()
+    secrets = peewee.BlobField()
+    secret_count = peewee.IntegerField()
+    created_at = peewee.IntegerField()
 
     class Meta:
         """Peewee's settings."""
@@ -48,22 +48,22 @@ class RegistrationRow(Table):
 class ConnectionRow(Table):
     """One user's link to one provider."""
 
-    number = IntegerField(primary_key=True)
-    id = TextField()
-    user = TextField()
-    provider = TextField()
-    account = TextField()
-    registration = TextField(null=True)
-    state = TextField()
-    reason = TextField()
-    provider_account = TextField()
-    label = TextField()
-    scopes = TextField()
-    meta = TextField()
-    created_at = IntegerField()
-    signed_in_at = IntegerField(default=0)
-    changed_at = IntegerField()
-    version = IntegerField()
+    number = peewee.IntegerField(primary_key=True)
+    id = peewee.TextField()
+    user = peewee.TextField()
+    provider = peewee.TextField()
+    account = peewee.TextField()
+    registration = peewee.TextField(null=True)
+    state = peewee.TextField()
+    reason = peewee.TextField()
+    provider_account = peewee.TextField()
+    label = peewee.TextField()
+    scopes = peewee.TextField()
+    meta = peewee.TextField()
+    created_at = peewee.IntegerField()
+    signed_in_at = peewee.IntegerField(default=0)
+    changed_at = peewee.IntegerField()
+    version = peewee.IntegerField()
 
     class Meta:
         """Peewee's settings."""
@@ -74,19 +74,19 @@ class ConnectionRow(Table):
 class CredentialTable(Table):
     """What a provider gave us, sealed."""
 
-    connection = IntegerField(primary_key=True)
-    key_id = TextField()
-    sealed = BlobField()
-    token_version = IntegerField()
-    expires_at = IntegerField(null=True)
-    state = TextField()
-    intent_digest = TextField(null=True)
-    intent_at = IntegerField(null=True)
-    intent_tries = IntegerField()
-    reserve = BlobField(null=True)
-    lease_owner = TextField(null=True)
-    lease_until = IntegerField(null=True)
-    fence = IntegerField()
+    connection = peewee.IntegerField(primary_key=True)
+    key_id = peewee.TextField()
+    sealed = peewee.BlobField()
+    token_version = peewee.IntegerField()
+    expires_at = peewee.IntegerField(null=True)
+    state = peewee.TextField()
+    intent_digest = peewee.TextField(null=True)
+    intent_at = peewee.IntegerField(null=True)
+    intent_tries = peewee.IntegerField()
+    reserve = peewee.BlobField(null=True)
+    lease_owner = peewee.TextField(null=True)
+    lease_until = peewee.IntegerField(null=True)
+    fence = peewee.IntegerField()
 
     class Meta:
         """Peewee's settings."""
@@ -97,29 +97,29 @@ class CredentialTable(Table):
 class FlowRow(Table):
     """One sign-in under way."""
 
-    id = TextField(primary_key=True)
-    link_hash = BlobField(null=True)
-    state_hash = BlobField(null=True)
-    browser_hash = BlobField(null=True)
-    registration = TextField(null=True)
-    provider = TextField()
-    user = TextField()
-    account = TextField()
-    key_id = TextField()
-    sealed = BlobField(null=True)
-    redirect_uri = TextField()
-    scopes = TextField()
-    asked = TextField()
-    return_to = TextField()
-    account_found = TextField()
-    status = TextField()
-    reason = TextField()
-    connection = TextField(null=True)
-    proved = TextField(default="")
-    device = IntegerField(default=0)
-    poll_at = IntegerField(null=True)
-    created_at = IntegerField()
-    expires_at = IntegerField()
+    id = peewee.TextField(primary_key=True)
+    link_hash = peewee.BlobField(null=True)
+    state_hash = peewee.BlobField(null=True)
+    browser_hash = peewee.BlobField(null=True)
+    registration = peewee.TextField(null=True)
+    provider = peewee.TextField()
+    user = peewee.TextField()
+    account = peewee.TextField()
+    key_id = peewee.TextField()
+    sealed = peewee.BlobField(null=True)
+    redirect_uri = peewee.TextField()
+    scopes = peewee.TextField()
+    asked = peewee.TextField()
+    return_to = peewee.TextField()
+    account_found = peewee.TextField()
+    status = peewee.TextField()
+    reason = peewee.TextField()
+    connection = peewee.TextField(null=True)
+    proved = peewee.TextField(default="")
+    device = peewee.IntegerField(default=0)
+    poll_at = peewee.IntegerField(null=True)
+    created_at = peewee.IntegerField()
+    expires_at = peewee.IntegerField()
 
     class Meta:
         """Peewee's settings."""
@@ -130,14 +130,14 @@ class FlowRow(Table):
 class OutboxRow(Table):
     """One event at its position."""
 
-    position = IntegerField(primary_key=True)
-    stream = IntegerField()
-    connection = IntegerField()
-    user = TextField()
-    type = TextField()
-    key = TextField(null=True)
-    body = BlobField()
-    accepted_at = IntegerField()
+    position = peewee.IntegerField(primary_key=True)
+    stream = peewee.IntegerField()
+    connection = peewee.IntegerField()
+    user = peewee.TextField()
+    type = peewee.TextField()
+    key = peewee.TextField(null=True)
+    body = peewee.BlobField()
+    accepted_at = peewee.IntegerField()
 
     class Meta:
         """Peewee's settings."""

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-import peewee
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
@@ -20,6 +19,13 @@ from psycopg.pq import TransactionStatus
 from oo_daemon.store import migrations
 from oo_daemon.store.database import Database, Row
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
+from oo_daemon.store.orm import peewee
+
+_peewee: Any = peewee
+if _peewee.psycopg is None:  # what it would have imported itself: see `orm`
+    _peewee.psycopg, _peewee.TransactionStatus = psycopg, TransactionStatus
+    for _name in ("idle", "inerror", "unknown"):
+        setattr(_peewee.Psycopg3Adapter, f"txn_{_name}", TransactionStatus[_name.upper()])
 
 #: A writer holds the stream's row until its commit: one that has died in the middle must not stop the others for long.
 IDLE_IN_TRANSACTION_MS = 30_000

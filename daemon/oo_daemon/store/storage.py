@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import apsw
-import peewee
 
 from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
 from oo_daemon.store import migrations
 from oo_daemon.store.database import BUSY_TIMEOUT_MS, Database, ForMany, SqliteDatabase, refuse_affected, refuse_network
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
+from oo_daemon.store.orm import peewee
 
 T = TypeVar("T")
 P = ParamSpec("P")
