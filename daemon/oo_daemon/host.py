@@ -53,9 +53,13 @@ class HostChance:
 
 
 def settle() -> None:
-    """Take what the process holds now for what stays: looking through all of it for rubbish would stop everything, again and again."""
+    """Take what the process holds now for what stays: looking through all of it for rubbish would stop everything, again and again.
+
+    From now on there is looked for some, whether or not there was before.
+    """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 class Turn(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -37,6 +38,7 @@ def run(call: Call, role: Role) -> None:
     An ingress process verifies webhooks, connects accounts and stores credentials, with the bundle that `oo vault bundle` writes, and can
     open none. A worker has no public listener.
     """
+    gc.disable()  # what a start loads stays, and to look through all of it again and again takes a tenth of it: `settle` looks once
     from oo_daemon.ops import log, notify
     from oo_vault import VaultError
 
@@ -80,7 +82,10 @@ def run(call: Call, role: Role) -> None:
         with suppress(VaultError):  # the log has told of it, and the daemon goes on with the keys it has
             await keys.reload()
 
-    asyncio.run(live())
+    try:
+        asyncio.run(live())
+    finally:
+        gc.enable()
 
 
 def _end_within(seconds: float, code: int) -> None:
