@@ -8,11 +8,12 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
+
+import msgspec
 
 import oo_daemon
 from oo_config import ConfigError, Problem, Server, Settings
@@ -134,8 +135,7 @@ USES_EVERY = 10.0
 Role = Literal["all", "ingress", "worker"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+class App(msgspec.Struct, frozen=True, kw_only=True):
     """A daemon that runs."""
 
     settings: Settings
@@ -758,8 +758,7 @@ async def build(
     out.info("stopped")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Identity:
+class _Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who vouches for people, as far as the operator has set it up."""
 
     callers: Vouching | None = None

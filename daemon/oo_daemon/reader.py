@@ -21,6 +21,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
+import msgspec
+
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.registry import discover
@@ -56,8 +58,7 @@ class Watched(io.FileIO):
 Saying: TypeAlias = Generator[Frame, Known | None, None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Met:
+class _Met(msgspec.Struct, frozen=True):
     """What the daemon knows of a type: the keys of each day from one on, up to another."""
 
     since: int

@@ -69,13 +69,12 @@ class Terms(Struct, kw_only=True):
 TERMS = frozenset(item.encode_name for item in msgspec.structs.fields(Terms))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
     """A sink that runs: one table of the settings."""
 
     name: str
     sink: Sink
-    terms: Terms = field(default_factory=Terms)
+    terms: Terms = msgspec.field(default_factory=Terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

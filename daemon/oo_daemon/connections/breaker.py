@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from oo_daemon.ports import Metrics
 
 #: It opens when at least half of at least so many calls within so many seconds have failed.
@@ -61,13 +63,12 @@ class Breaker:
         return self._opens_at is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breakers:
+class Breakers(msgspec.Struct, frozen=True, kw_only=True):
     """Those of all providers."""
 
     monotonic: Callable[[], float]
     metrics: Metrics
-    _of: dict[str, Breaker] = field(default_factory=dict)
+    _of: dict[str, Breaker] = msgspec.field(default_factory=dict)
 
     def wait(self, provider: str) -> float:
         """Seconds for which nobody calls this provider; 0: go on."""

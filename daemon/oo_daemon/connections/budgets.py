@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
 
+import msgspec
+
 from oo_daemon.ports import SECOND, Clock, Metrics, moment
 from oo_daemon.store import budgets
 from oo_daemon.store.budgets import Bucket
@@ -39,8 +41,7 @@ def bucket(limit: RateLimit) -> Bucket:
     return Bucket(burst=burst, rate=(limit.calls - burst + (burst == 1)) * MARGIN / limit.seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class Left(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a limit is left."""
 
     limit: RateLimit

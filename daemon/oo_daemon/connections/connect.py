@@ -137,8 +137,7 @@ class Offer:
     manual_revocation: str = ""  #: where the person deletes it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeToEnter:
+class CodeToEnter(msgspec.Struct, frozen=True, kw_only=True):
     """What the person enters at the provider, and where."""
 
     user_code: str

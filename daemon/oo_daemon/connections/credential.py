@@ -9,6 +9,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from oo_daemon.connections import token_endpoint
 from oo_daemon.connections.breaker import Breakers
 from oo_daemon.connections.budgets import Budgets
@@ -108,8 +110,7 @@ class Credentials:
         return _Kept(self, auth, client, connection)
 
 
-@dataclass(frozen=True, slots=True)
-class _Gate:
+class _Gate(msgspec.Struct, frozen=True):
     """What the calls of one connection pass."""
 
     budgets: Budgets | None

@@ -45,8 +45,7 @@ class Waits:
     code: Code = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """It came to nothing: the person said no, or let the code grow old."""
 
     denied: bool

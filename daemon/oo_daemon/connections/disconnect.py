@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from oo_daemon.connections.guest import Contexts, later, sentence
 from oo_daemon.ports import Chance, Clock, Guests, Metrics
 from oo_daemon.registry import Registry
@@ -157,8 +159,7 @@ def _changed(connection: Connection, state: State, now: int) -> Mark:
     return StateChanged(number=connection.number, state=state, reason="", now=now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Erased:
+class _Erased(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: a connection has no credential any more."""
 
     connection: int

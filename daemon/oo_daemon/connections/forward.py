@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import quote_plus
 
+import msgspec
+
 from oo_daemon.connections import bounds
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.signing import signature
@@ -73,8 +75,7 @@ class Forwarded:
         self._incoming.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True, kw_only=True):
     """Used on the guests' loop only, where the credentials are."""
 
     credentials: Credentials

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+import msgspec
 
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.ports import SECOND, Clock, micros, moment
@@ -25,8 +26,7 @@ class LogFor(Protocol):
         """The logger."""
 
 
-@dataclass(frozen=True, slots=True)
-class GuestClock:
+class GuestClock(msgspec.Struct, frozen=True):
     """The clock as connectors see it."""
 
     clock: Clock
@@ -44,8 +44,7 @@ class GuestClock:
         await self.clock.sleep(seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contexts:
+class Contexts(msgspec.Struct, frozen=True, kw_only=True):
     """Gives connectors their context. Used on the guests' loop."""
 
     credentials: Credentials

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.ports import SECOND, Clock, Guests
@@ -19,8 +20,7 @@ IDLE = 30 * 86_400
 MOST = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepAlive:
+class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
     """What keeping grants alive needs."""
 
     storage: Storage

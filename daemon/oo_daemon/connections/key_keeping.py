@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from oo_daemon.ports import Guests
 from oo_sdk import ConnectorError, KeySource
@@ -19,8 +20,7 @@ VARIABLE = "OO_ROOT_KEY"
 LONGEST = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """Where keys are: for people, and for loading them. `load` raises `VaultError`."""
 
     where: str
@@ -74,8 +74,7 @@ def wrapping(id_: str, source: KeySource | None, guests: Guests) -> Wraps:
     return _Wrapping(source, guests)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wrapping:
+class _Wrapping(msgspec.Struct, frozen=True):
     source: KeySource
     guests: Guests
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol, TypeVar
 
+import msgspec
+
 from oo_daemon.connections import connect, registration, sources
 from oo_daemon.connections.errors import Declined
 from oo_daemon.ports import Clock
@@ -37,8 +39,7 @@ class Beside(Protocol):
         """Run it and give what it gives."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(msgspec.Struct, frozen=True, kw_only=True):
     """One key. It seals, or opens what it once sealed; a dropped one is not needed any more and can go from where it is kept."""
 
     id: str
@@ -47,8 +48,7 @@ class Key:
     since: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """How far what is sealed has come to the newest key."""
 
     running: bool
@@ -59,8 +59,7 @@ class Rotation:
     refused: int  #: values that their key does not open: moved, changed or forged
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vault:
+class Vault(msgspec.Struct, frozen=True, kw_only=True):
     """The keys, newest first, and the rotation."""
 
     source: str

@@ -8,11 +8,11 @@ look-up, and no redirect is followed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
+import msgspec
 from yarl import URL
 
 from oo_daemon.connections.transport import NoAnswer, NotAllowed, NotSent, Request, Transport
@@ -59,8 +59,7 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outward:
+class Outward(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP to such an address. `reach` lists what may be reached beside the open internet, and by plain http."""
 
     reach: Sequence[Network]

@@ -79,8 +79,7 @@ class Key:
     until: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How one secret stands, without what it is."""
 
     role: Role
@@ -121,8 +120,7 @@ class OpenSource:
         return [key.material for key in self.keys if key.until is None or key.until > now]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants of a new source."""
 
     name: str

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.kept import sentences
 from oo_daemon.ports import SECOND, Chance, Clock
@@ -41,8 +43,7 @@ class ConnectionEvent(Protocol):
         """`connection.{what}`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(msgspec.Struct, frozen=True):
     """The folder of the files; nobody else may look into it."""
 
     folder: Path
@@ -79,8 +80,7 @@ class Files:
         return len(strays)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, kw_only=True):
     """An upload, and whose it is."""
 
     upload: Upload

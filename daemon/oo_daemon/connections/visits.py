@@ -11,6 +11,8 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 from oo_daemon.connections.connect import NAME, LinkGone, NotTheirs, ProofNeeded
 from oo_daemon.connections.errors import Declined
 from oo_daemon.ports import SECOND, Chance, Clock, moment
@@ -31,8 +33,7 @@ class NewVisit:
     expires_at: int  #: of the link
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invitation:
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
     """What the page behind a link shows."""
 
     user: str
@@ -40,8 +41,7 @@ class Invitation:
     proof_needed: bool  #: before anything, the person must prove who they are
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visits:
+class Visits(msgspec.Struct, frozen=True, kw_only=True):
     """Begins, knows and ends visits."""
 
     storage: Storage

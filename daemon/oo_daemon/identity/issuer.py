@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from oo_daemon.connections.metadata import OutOfReach, Published, Wrong
 from oo_daemon.identity.jose import PublicKeys, UnknownKey, claims_of
 from oo_daemon.identity.person import CannotTell, Claims, Person
@@ -71,8 +73,7 @@ class Issuer:
             return keys
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Callers:
+class Callers(msgspec.Struct, frozen=True, kw_only=True):
     """Callers of the API who show a token of the issuer's that was made for it."""
 
     issuer: Issuer

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 #: What somebody is here: one who runs oO, one who may look, or one whose data it is.
 Role = Literal["operator", "viewer", "user"]
 
@@ -35,8 +37,7 @@ class Person:
     scopes: frozenset[str] = frozenset()  #: words of the claim `scope`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """Which claim says what."""
 
     user: str = "sub"

@@ -51,8 +51,7 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenId:
+class OpenId(msgspec.Struct, frozen=True, kw_only=True):
     """Our client at the issuer. Belongs to the main loop."""
 
     issuer: Issuer

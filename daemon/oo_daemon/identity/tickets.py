@@ -6,7 +6,7 @@ another browser once it was used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from oo_daemon.identity.jose import LEEWAY, PublicKeys, claims_of
 from oo_daemon.identity.person import NotVouched
@@ -17,16 +17,14 @@ LIFE = 300
 ALGORITHMS = ("EdDSA", "Ed25519", "ES256", "RS256", "PS256")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """What a ticket says."""
 
     user: str
     session: str  #: the connect session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tickets:
+class Tickets(msgspec.Struct, frozen=True, kw_only=True):
     """Reads tickets. `audience` is our public address."""
 
     keys: PublicKeys

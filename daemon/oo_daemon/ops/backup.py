@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import msgspec
+
 from oo_daemon.connections.errors import Declined
 from oo_daemon.ports import SECOND, Clock, Metrics, moment
 from oo_daemon.store import backup as files
@@ -23,8 +25,7 @@ STEPS: Final = 5
 _NAME: Final = re.compile(r"oo-(\d{8}T\d{6})Z-(\d+-\d+)\.backup")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backup:
+class Backup(msgspec.Struct, frozen=True, kw_only=True):
     """A file in the backup folder."""
 
     name: str
@@ -33,8 +34,7 @@ class Backup:
     position: str  #: of the outbox, as callers see it
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
+class Making(msgspec.Struct, frozen=True):
     """How far the backup is that is being made. Each byte is gone through five times: copied, looked at, encrypted, restored, looked at."""
 
     done: int  #: bytes
@@ -140,8 +140,7 @@ class Backups:
         self.making = making
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Elsewhere(msgspec.Struct, frozen=True):
     """The database is on a server, and backed up there."""
 
     making: None = None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from oo_daemon.ops.disk import free_bytes
 from oo_daemon.store.storage import Engine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseFile:
+class DatabaseFile(msgspec.Struct, frozen=True, kw_only=True):
     """The database as a file, for whoever must know how large it is and have it packed."""
 
     storage: Engine
@@ -35,8 +35,7 @@ class DatabaseFile:
         return self.storage.file
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseServer:
+class DatabaseServer(msgspec.Struct, frozen=True):
     """The database on a server, which packs by itself: nothing is to be done here, and nothing to be waited for."""
 
     async def pack(self) -> None:
@@ -51,8 +50,7 @@ class DatabaseServer:
         return 1
 
 
-@dataclass(frozen=True, slots=True)
-class HeadFile:
+class HeadFile(msgspec.Struct, frozen=True):
     """A number and a link in a file of their own, replaced as a whole."""
 
     path: Path

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.registry import Registry
 from oo_daemon.store import consumers, probe, retention, subscriptions
@@ -23,8 +25,7 @@ STEP, TOLD = 60.0, 3600.0
 DAY, MIB = 86_400.0, 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One part. A part that is not well keeps the daemon from being ready, unless it is only worth a `warning`."""
 
     well: bool
@@ -62,8 +63,7 @@ async def _looked(look: Look) -> Finding:
         return Finding(well=False, warning=True, says=f"not known: {refusal}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriterWrites:
+class WriterWrites(msgspec.Struct, frozen=True, kw_only=True):
     """A row reaches the disk in time. A disk that refuses is not well either, but a restart would not mend it."""
 
     storage: Storage
@@ -104,8 +104,7 @@ class LoopTurns:
         return Finding(well=False, says=f"the loop stood still for {self.late:.0f} s: the host is overloaded, or a plugin blocks it")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClocksAgree:
+class ClocksAgree(msgspec.Struct, frozen=True, kw_only=True):
     """The host's clock and that of the database, by which other daemons are measured, too."""
 
     storage: Storage
@@ -120,8 +119,7 @@ class ClocksAgree:
         return Finding(well=False, says=says)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginsLoaded:
+class PluginsLoaded(msgspec.Struct, frozen=True, kw_only=True):
     """What was set aside is worth a word; the rest works."""
 
     registry: Registry
@@ -134,8 +132,7 @@ class PluginsLoaded:
         return Finding(well=False, warning=True, says=f"set aside: {', '.join(aside)}; see `oo plugins`")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionsStand:
+class SubscriptionsStand(msgspec.Struct, frozen=True, kw_only=True):
     """Providers push what they were asked to; where one could not be asked, polls stand in."""
 
     storage: Storage
@@ -149,8 +146,7 @@ class SubscriptionsStand:
         return Finding(well=False, warning=True, says=f"connections without pushes, polled in their place: {says}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumersRead:
+class ConsumersRead(msgspec.Struct, frozen=True, kw_only=True):
     """Consumers read in time: what is not read before retention gives it up, is lost to them. And there is room for what is kept."""
 
     storage: Storage
@@ -175,8 +171,7 @@ class ConsumersRead:
         return Finding(well=not says, warning=True, says="; ".join(says)) if says else Finding(well=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinksTake:
+class SinksTake(msgspec.Struct, frozen=True, kw_only=True):
     """Sinks take what they are given; one that waits, was set aside, or has dead letters is worth a word, and holds up nothing else."""
 
     storage: Storage
@@ -232,8 +227,7 @@ class Sources(Protocol):
         """Those that refuse everything, and should not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourcesVerify:
+class SourcesVerify(msgspec.Struct, frozen=True, kw_only=True):
     """Each address verifies what is posted to it; one that takes everything, or nothing, is worth a word."""
 
     sources: Sources

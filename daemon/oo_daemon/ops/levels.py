@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.store import levels
 from oo_daemon.store.errors import CannotStore
@@ -56,8 +58,7 @@ def _age(since: int | None, now: int) -> float:
     return 0.0 if since is None else max(0.0, (now - since) / SECOND)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitTimes:
+class CommitTimes(msgspec.Struct, frozen=True, kw_only=True):
     """Measures commits; called around each, in the writer's thread."""
 
     clock: Clock

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.ports import Clock
 from oo_sdk import Log
@@ -32,8 +33,7 @@ def sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
     return taken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notify:
+class Notify(msgspec.Struct, frozen=True, kw_only=True):
     """The way to systemd, or nowhere."""
 
     address: str = ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from oo_daemon.ops.health import Finding
 from oo_daemon.ports import Clock, Metrics
@@ -41,8 +42,7 @@ class Counts(Protocol):
         """How many strikes each plugin has that has some."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginsTurn:
+class PluginsTurn(msgspec.Struct, frozen=True, kw_only=True):
     """The plugins' loop goes on to the next turn."""
 
     turn: Callable[[], Turn | None]

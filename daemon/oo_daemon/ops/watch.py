@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_config import Settings
 from oo_daemon.connections.sources import Sources
@@ -41,8 +42,7 @@ CLOCK_EVERY, BACKUPS_EVERY = 1.0, 60.0
 Job = Callable[[], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that looks after the daemon."""
 
     health: Health

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
+
+import msgspec
 
 from oo_daemon.connections.errors import Declined
 from oo_daemon.ports import SECOND, Chance, Clock, Metrics, micros
@@ -36,8 +37,7 @@ class Reader(Protocol):
         """A page of events after a position; an empty one only after `wait` seconds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(msgspec.Struct, frozen=True, kw_only=True):
     """A batch. Without events it has no token: there was nothing to give."""
 
     events: Sequence[Stored]
@@ -48,8 +48,7 @@ class Given:
     missing: int = 0  #: events of this stretch that were erased or have expired
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consumers:
+class Consumers(msgspec.Struct, frozen=True, kw_only=True):
     """Registers consumers, and gives them batches."""
 
     storage: Storage

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal
 
+import msgspec
+
 from oo_daemon.ports import SECOND, Clock, Metrics
 from oo_daemon.store import outbox, retention
 from oo_daemon.store.errors import CannotStore
@@ -31,8 +33,7 @@ AGAIN: Final = 6 * 3600.0
 Why = Literal["read", "unread", "tombstone", "size"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True, kw_only=True):
     """For how long (seconds), and how much (bytes)."""
 
     read: float  #: an event that every consumer has read

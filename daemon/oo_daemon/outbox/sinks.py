@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from oo_daemon.connections.errors import Declined
 from oo_daemon.outbox.consumers import parsed
@@ -18,8 +19,7 @@ from oo_daemon.store.storage import Storage
 State = Literal["running", "waiting", "paused", "off"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """One sink."""
 
     name: str
@@ -29,8 +29,7 @@ class Shown:
     consumer: Consumer | None  #: None: it has not run yet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sinks:
+class Sinks(msgspec.Struct, frozen=True, kw_only=True):
     """Shows and moves them."""
 
     storage: Storage

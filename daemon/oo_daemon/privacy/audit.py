@@ -10,6 +10,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from oo_daemon.ports import Chance, Clock
 from oo_daemon.store import audit
 from oo_daemon.store.audit import Act, Entry
@@ -33,8 +35,7 @@ class Head(Protocol):
         """Replace it, through to the disk. Raises `OSError`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a look over the whole chain found."""
 
     entries: int

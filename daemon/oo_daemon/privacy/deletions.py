@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 _LINE = re.compile(r"(\d+) ([0-9a-f]{32})")
 
 
-@dataclass(frozen=True, slots=True)
-class DeletionLog:
+class DeletionLog(msgspec.Struct, frozen=True):
     """One file, only ever added to."""
 
     path: Path

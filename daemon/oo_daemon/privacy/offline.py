@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from oo_config import Server
 from oo_daemon.connections.errors import Declined
@@ -22,8 +23,7 @@ from oo_daemon.store.erasures import Kind, TombstoneWritten
 LOST = {"revoked": "failed", "reason": "key lost", "remains": "the person can remove oO at the provider", "manual_url": ""}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offline:
+class Offline(msgspec.Struct, frozen=True, kw_only=True):
     """Erases in a database that nobody else uses; gives how many connections there were. Raises `AlreadyRunning`, `CannotOpen`."""
 
     place: Path | Server

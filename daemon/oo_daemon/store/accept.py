@@ -69,8 +69,7 @@ class Mark(Protocol):
         """Write it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """End of a full listing: objects of these types that it did not show are gone. At most `limit` at once."""
 
     types: tuple[str, ...]
@@ -78,8 +77,7 @@ class Sweep:
     limit: int = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """What one transaction accepts."""
 
     connection: Connection
@@ -92,8 +90,7 @@ class Batch:
     erasing: bool = False  #: by the erasure itself, which alone may still speak of a connection that is being erased
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it."""
 
     events: int

@@ -8,8 +8,9 @@ Whom an entry is about is said by a random id; what that stands for lies in a ta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2b
+
+import msgspec
 
 from oo_daemon.store.database import Database, Row
 
@@ -17,8 +18,7 @@ from oo_daemon.store.database import Database, Row
 Vouch = Callable[[bytes], tuple[str, bytes]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class Act(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was done, or asked for and refused."""
 
     at: int
@@ -36,8 +36,7 @@ class Act:
         return hasher.digest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """An act in its place."""
 
     number: int

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from oo_daemon.store import credentials, vault_keys
 from oo_daemon.store.accept import STREAM
@@ -23,8 +23,7 @@ STEPS = 50_000
 Told = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, kw_only=True):
     """What a database holds, as far as a check compares it."""
 
     epoch: int

@@ -5,7 +5,7 @@ A process draws some tokens at once and uses them up by itself: one write for ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from oo_daemon.store.database import Database
 
@@ -15,16 +15,14 @@ MILLI = 1000
 KEPT = 2 * 24 * 3600 * SECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     """The size of a bucket, and how fast it fills."""
 
     burst: int  #: tokens
     rate: float  #: tokens a second
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     """What a bucket gave: tokens, or how long it will be until it has one (seconds)."""
 
     tokens: int
@@ -32,8 +30,7 @@ class Drawn:
     left: float = 1.0  #: part of the bucket that is left
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
+class Level(msgspec.Struct, frozen=True, kw_only=True):
     """How much a bucket holds just now."""
 
     tokens: int

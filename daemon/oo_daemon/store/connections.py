@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -14,8 +13,7 @@ from oo_daemon.store.values import Connection as Connection
 from oo_daemon.store.values import State as State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedIn:
+class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     """What a finished sign-in says of a connection."""
 
     id: str  #: the random id, if the connection is new
@@ -190,8 +188,7 @@ def put(database: Database, signed_in: SignedIn, now: int) -> Connection:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateChanged:
+class StateChanged(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: a connection is in another state."""
 
     number: int
@@ -206,8 +203,7 @@ class StateChanged:
         database.rows(sql, (self.state, self.reason, self.now, self.number))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StillActive:
+class StillActive(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: this is of a connection that works; one that was disconnected or lost its grant meanwhile gets nothing more."""
 
     number: int

@@ -8,7 +8,8 @@ event kills counts too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.store import outbox
 from oo_daemon.store.database import Database
@@ -22,8 +23,7 @@ LONGEST = 3600 * 1_000_000
 TRACKED, SECOND = 15 * 60 * 1_000_000, 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consumer:
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     """How far a reader is, and what stands in its way."""
 
     name: str
@@ -48,24 +48,21 @@ class Consumer:
         return max(waits, default=now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(msgspec.Struct, frozen=True, kw_only=True):
     """Where a consumer begins."""
 
     position: int = 0
     present_until: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class Track(msgspec.Struct, frozen=True, kw_only=True):
     """Where a sink put the last of what it took."""
 
     position: int
     found_at: str  #: in the sink's own words; empty: there is nothing to find
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """An event that a consumer was given too often."""
 
     position: int

@@ -9,9 +9,10 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
+
+import msgspec
 
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import Database, Row
@@ -24,8 +25,7 @@ BATCH = 1000
 SIZE = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copied:
+class Copied(msgspec.Struct, frozen=True, kw_only=True):
     """What a copy came to."""
 
     rows: Mapping[str, int]  #: by table

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -58,8 +57,7 @@ KEPT: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One connection that is being erased."""
 
     number: int
@@ -70,8 +68,7 @@ class Part:
     ended: bool  #: its row is gone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Erasure:
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """One erasure."""
 
     id: str
@@ -308,8 +305,7 @@ def _count(database: Database, id_: str, table: str, more: int) -> None:
     database.rows("UPDATE erasure SET counts = ? WHERE id = ?", (msgspec.json.encode(counts).decode(), id_))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: the provider of a connection that is being erased was told, or will not be."""
 
     connection: int
@@ -321,8 +317,7 @@ class Told:
         told(database, self.connection, self.revocation, self.now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TombstoneWritten:
+class TombstoneWritten(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: everything is erased, and the one event of this batch tells consumers."""
 
     erasure: str

@@ -48,8 +48,7 @@ class Arrival:
     traceparent: str = ""  #: names its receipt among the traces
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Which:
+class Which(msgspec.Struct, frozen=True, kw_only=True):
     """Some deliveries: those that fit all of it."""
 
     first: int | None = None  #: number
@@ -82,8 +81,7 @@ class Claimed:
     replayed: bool = False  #: it was done, or given up, before
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One delivery as it is listed, without its body."""
 
     number: int
@@ -99,8 +97,7 @@ class Entry:
     done_at: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """How far those are that were replayed at one time."""
 
     total: int
@@ -239,8 +236,7 @@ def _fenced(database: Database, change: str, delivery: Claimed, *values: Any) ->
         raise LeaseLost("another has taken over this delivery")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryDone:
+class DeliveryDone(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: what the delivery says is in the outbox, or on the schedule."""
 
     delivery: Claimed
@@ -252,8 +248,7 @@ class DeliveryDone:
         _fenced(database, change, self.delivery, self.now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nudged:
+class Nudged(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: something changed at the provider, so the connection is due.
 
     One whose last sync did not end well keeps its place: its next sync will see the change, and the provider may have asked us to wait.
@@ -270,8 +265,7 @@ class Nudged:
             schedule.nudge(database, self.connection, self.now, self.traceparent)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
+class Pushed(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: a push brought events of this connection."""
 
     connection: int

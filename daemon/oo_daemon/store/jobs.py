@@ -7,7 +7,6 @@ one after another, in the order in which they were asked for: what waits for its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -21,8 +20,7 @@ Outcome = Literal["done", "failed"]
 State = Literal["queued", Outcome]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One job. `number` is the store's own and says the order; `id` is what others see."""
 
     number: int
@@ -42,8 +40,7 @@ class Job:
     finished_at: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """What a job came to: committed in one transaction with the events and marks that belong to it."""
 
     state: Outcome
@@ -53,8 +50,7 @@ class Ended:
     marks: Sequence[Mark] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
+class Later(msgspec.Struct, frozen=True, kw_only=True):
     """A job was not done, and is to be tried again."""
 
     reason: str
@@ -201,8 +197,7 @@ def _fenced(database: Database, sql: str, job: Job, *values: Any) -> None:
         raise LeaseLost("the job was taken over, or ended by something else")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobEnded:
+class JobEnded(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: a job has come to its end. Refused where somebody else has claimed or ended it."""
 
     job: Job

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.store.database import Database
 
@@ -16,8 +17,7 @@ HOUR = 3_600_000_000  #: microseconds
 LEAST = 0.001
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Took:
+class Took(msgspec.Struct, frozen=True, kw_only=True):
     """How long those of some time took, in seconds: no more than that."""
 
     deliveries: int

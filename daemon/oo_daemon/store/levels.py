@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.store import retention
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import Database
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Levels:
+class Levels(msgspec.Struct, frozen=True, kw_only=True):
     """One look over the tables; times are those of the store."""
 
     inbox_oldest: int | None  #: when the oldest delivery arrived that is still to become events

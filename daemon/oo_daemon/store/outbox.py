@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
 
+import msgspec
+
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import Database, Row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, kw_only=True):
     """A place in the outbox. Callers see it as an opaque text; a restored older database has a higher epoch."""
 
     epoch: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.store import consumers, latency, outbox
 from oo_daemon.store.consumers import Consumer
@@ -19,8 +20,7 @@ HOURS = 24
 HOUR = 3600 * 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(msgspec.Struct, frozen=True, kw_only=True):
     """A connection, and what is to be said of it."""
 
     id: str
@@ -31,8 +31,7 @@ class Named:
     at: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hour:
+class Hour(msgspec.Struct, frozen=True, kw_only=True):
     """What came in one hour."""
 
     begins_at: int
@@ -40,8 +39,7 @@ class Hour:
     took: Took | None = None  #: how long deliveries took that became events; None: there was none
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """One look; times are those of the store."""
 
     connections: Mapping[str, int]  #: by state

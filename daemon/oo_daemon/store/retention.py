@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import Database
@@ -20,8 +21,7 @@ READ = "CASE WHEN present_until > position THEN present_until ELSE position END"
 HELD = "(SELECT min(t.position) FROM track t WHERE t.consumer = consumer.name HAVING count(*) > 1)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, kw_only=True):
     """How much the outbox holds, and how far it was read."""
 
     end: int
@@ -30,8 +30,7 @@ class Held:
     read: int  #: every consumer has what lies up to here, and no sink can lose it; without any, the end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Old:
+class Old(msgspec.Struct, frozen=True, kw_only=True):
     """One event that may have to go."""
 
     position: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from oo_daemon.store.database import Database
 
@@ -22,8 +23,7 @@ class Tally(NamedTuple):
     unreadable: int = 0  #: items that were set aside
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logged:
+class Logged(msgspec.Struct, frozen=True, kw_only=True):
     """One run."""
 
     connection: str  #: the random id

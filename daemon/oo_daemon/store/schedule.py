@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -381,8 +381,7 @@ def _fenced(database: Database, sql: str, run: Run, *values: Any) -> None:
         raise LeaseLost("another run has taken over this connection")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: these events are of a run that still holds its lease."""
 
     run: Run
@@ -394,8 +393,7 @@ class Held:
             raise LeaseLost("another run has taken over this connection")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListingBegun:
+class ListingBegun(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: a full listing begins; what it shows carries a new generation."""
 
     run: Run
@@ -412,8 +410,7 @@ class ListingBegun:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: the listing under way has shown all that there is of these types."""
 
     run: Run
@@ -428,12 +425,11 @@ class Listed:
             database.rows(sql, (msgspec.json.encode(listed).decode(), self.run.connection))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listings:
+class Listings(msgspec.Struct, frozen=True, kw_only=True):
     """When the full listings of a connection began."""
 
     begun_at: int | None = None  #: the last of them, whether it has come to its end or not
-    of: Mapping[str, int] = field(default_factory=dict)  #: type → the last one that has shown all of it
+    of: Mapping[str, int] = msgspec.field(default_factory=dict)  #: type → the last one that has shown all of it
 
 
 def listings(database: Database, connection: int) -> Listings:
@@ -443,8 +439,7 @@ def listings(database: Database, connection: int) -> Listings:
     return Listings()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAside:
+class SetAside(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: these subjects were shown and could not be read: they are there, whatever a listing does not tell of them."""
 
     run: Run
@@ -488,8 +483,7 @@ def _trail(text: str | None) -> list[_Step]:
     return [] if text is None else msgspec.json.decode(text, type=list[_Step])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trailed:
+class Trailed(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: the places of the last while are remembered, since the next run begins so much before this one's cursor."""
 
     run: Run
@@ -509,8 +503,7 @@ class Trailed:
         database.rows("UPDATE schedule SET trail = ? WHERE connection = ?", (msgspec.json.encode(kept).decode(), self.run.connection))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CursorMoved:
+class CursorMoved(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: everything before this cursor is in the outbox. None: start from the beginning next time."""
 
     run: Run

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.store.database import Database
 from oo_vault import CREDENTIAL, Context, Sealed
@@ -12,8 +13,7 @@ from oo_vault import CREDENTIAL, Context, Sealed
 TABLES = ("credential", "registration", "source", "flow")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Old:
+class Old(msgspec.Struct, frozen=True, kw_only=True):
     """A credential that an older key sealed."""
 
     connection: int

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
+import msgspec
+
 from oo_daemon.store.database import Database
 
 #: `making`: it is not known whether it was made; `ending`: it is to be unsubscribed; `ended`: only late pushes are routed by it.
@@ -29,8 +31,7 @@ class SubscriptionRow:
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subscriber:
+class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     """How the last look at a connection's subscriptions went."""
 
     look_at: int

@@ -7,7 +7,6 @@ on from its cursor. What was read and what was told of it are written with the c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -28,8 +27,7 @@ class Kind(msgspec.Struct, omit_defaults=True):
     months: dict[str, int] = {}  #: "2024-11" → records that began in it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """One imported file."""
 
     id: str
@@ -218,8 +216,7 @@ def summed(database: Database, id_: str, kinds: Mapping[str, Kind], events: int)
     database.rows("UPDATE upload SET summary = ?, events = ? WHERE id = ?", (msgspec.json.encode(kinds).decode(), events, id_))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StillRunning:
+class StillRunning(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: this is of an import that nobody has cancelled."""
 
     upload: str
@@ -231,8 +228,7 @@ class StillRunning:
             raise LeaseLost("the import was cancelled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advanced:
+class Advanced(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: everything up to a checkpoint is in. `cursor` is None at the end of the file."""
 
     upload: str

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.store.database import Database
 
 HOUR = 3_600_000_000  #: microseconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class Use(msgspec.Struct, frozen=True, kw_only=True):
     """The uses of a credential at one host within one hour."""
 
     hour: int  #: its first microsecond

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from oo_daemon.store import sealed
 from oo_daemon.store.database import Database
@@ -10,8 +10,7 @@ from oo_daemon.store.models import VaultKey
 from oo_vault import Sealed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(msgspec.Struct, frozen=True, kw_only=True):
     """A key that this database needs, and since when."""
 
     answer: Sealed

@@ -5,13 +5,12 @@ Once the person has erased themselves, a visit has no user any more, only the er
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from oo_daemon.store.database import Database, Row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """One visit."""
 
     id: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -36,8 +35,7 @@ LARGEST_DETAIL = 64 * 1024
 LONGEST_KEY = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actions:
+class Actions(msgspec.Struct, frozen=True, kw_only=True):
     """What actions need. It is the handler of jobs of the kind `act`."""
 
     storage: Storage
@@ -214,8 +212,7 @@ def _plain(detail: Any) -> dict[str, Any]:
     return plain if len(text) <= LARGEST_DETAIL else {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SyncSoon:
+class _SyncSoon(msgspec.Struct, frozen=True, kw_only=True):
     """Mark: something changed at the provider, and a sync is to tell what."""
 
     connection: int

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from oo_daemon.connections.guest import sentence
@@ -49,37 +50,32 @@ STORE_AGAIN = 5.0
 TIDY = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What it says is kept."""
 
     nudged: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Awaiting:
+class Awaiting(msgspec.Struct, frozen=True, kw_only=True):
     """There is no connection yet, or none that works, for all that it says."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """It went wrong, and may go better another time."""
 
     reason: str
     after: float | None = None  #: seconds before which it would not
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Senseless:
+class Senseless(msgspec.Struct, frozen=True, kw_only=True):
     """The connector says that it cannot be read."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(msgspec.Struct, frozen=True, kw_only=True):
     """What a connector makes of a delivery."""
 
     drafts: Sequence[Draft] = ()
@@ -90,8 +86,7 @@ class Said:
 Outcome: TypeAlias = Told | Awaiting | Failed | Senseless
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
+class Again(msgspec.Struct, frozen=True, kw_only=True):
     """Try it later."""
 
     at: int
@@ -100,8 +95,7 @@ class Again:
     waiting: bool = False  #: for a connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dead:
+class Dead(msgspec.Struct, frozen=True, kw_only=True):
     """Try it no more."""
 
     reason: str

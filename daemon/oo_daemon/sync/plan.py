@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -17,62 +16,53 @@ BASE, CAP = 30.0, 3600.0
 LATE = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, kw_only=True):
     """The provider had no more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutShort:
+class CutShort(msgspec.Struct, frozen=True, kw_only=True):
     """It ran as long as one run may; what was fetched is kept, the rest waits its turn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
+class Later(msgspec.Struct, frozen=True, kw_only=True):
     """Something passing stood in the way."""
 
     reason: str
     after: float | None = None  #: seconds that the provider asks for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaUsed:
+class QuotaUsed(msgspec.Struct, frozen=True, kw_only=True):
     """All that may be asked for now was asked; counts as success."""
 
     reason: str
     until: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedOut:
+class SignedOut(msgspec.Struct, frozen=True, kw_only=True):
     """The grant is gone."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LostPlace:
+class LostPlace(msgspec.Struct, frozen=True, kw_only=True):
     """The provider no longer knows the cursor."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retired:
+class Retired(msgspec.Struct, frozen=True, kw_only=True):
     """The provider has shut the interface down."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
     """The connector does not understand its provider, or has a fault."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stalled:
+class Stalled(msgspec.Struct, frozen=True, kw_only=True):
     """It asks the provider again and again and gets no further: quota is burnt for nothing."""
 
     runs: int

@@ -36,8 +36,7 @@ NAMED = 5
 MakeDraft = Callable[[Connector, Event], Draft]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Means(msgspec.Struct, frozen=True, kw_only=True):
     """What all runs take with."""
 
     storage: Storage

@@ -8,7 +8,6 @@ given them without a zone, since its own counting repeats or leaves out some in 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -30,15 +29,13 @@ DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _PART = re.compile(r"(\*|\d|[a-z]{3})(?:-(\d|[a-z]{3}))?(?:/([1-9]))?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Every:
+class Every(msgspec.Struct, frozen=True, kw_only=True):
     """So long after the last sync."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cron:
+class Cron(msgspec.Struct, frozen=True, kw_only=True):
     """At these minutes, hours and days in a zone."""
 
     expression: str
@@ -70,8 +67,7 @@ def checked(every: float | None, cron: str | None, zone: str | None) -> Timetabl
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timetables:
+class Timetables(msgspec.Struct, frozen=True, kw_only=True):
     """Gives connections their timetables."""
 
     storage: Storage

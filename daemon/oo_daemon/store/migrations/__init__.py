@@ -6,7 +6,8 @@ Each migration is a module `mNNNN_what` with `STATEMENTS`, written with the type
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import NewerSchema
@@ -26,8 +27,7 @@ DIALECTS = {
 MIGRATING = int.from_bytes(b"oO schem")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """One step of the schema."""
 
     number: int
