@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import postgresql as servers
+import psycopg
 import pytest
 from daemon.store.inbox_contract import arrival, furnish
 from daemon.store.world import LEASE, NOW, connect, decode, encode, occur, upsert
@@ -20,10 +21,10 @@ from oo_daemon.store import accept, inbox, outbox, postgresql, schedule
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
-from oo_daemon.store.errors import CannotOpen, CannotStore
+from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
 from oo_daemon.store.migrations import MIGRATIONS, migrate
 from oo_daemon.store.outbox import Filter
-from oo_daemon.store.pool import PooledStorage
+from oo_daemon.store.pool import TRIES, PooledStorage
 from oo_daemon.store.postgresql import PostgresqlDatabase
 
 WRITERS, COMMITS = 8, int(os.environ.get("OO_TEST_WRITER_COMMITS", "40"))
@@ -159,6 +160,79 @@ def test_what_cannot_be_opened(server: servers.Server, change: Callable[[str], s
     """One sentence, with the remedy."""
     with server.database() as address, pytest.raises(CannotOpen, match=word):
         postgresql.open_database(change(address))
+
+
+def test_a_server_that_is_none_of_ours_is_refused(server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is too old, and a database that cannot hold every text, with what to do."""
+    monkeypatch.setattr(postgresql, "PROMISES", ())
+    main = server.settled()
+    main.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(CannotOpen, match=r"encoded in LATIN1.*make one with ENCODING 'UTF8'"):
+            postgresql.open_database(server.address("latin"))
+    finally:
+        main.execute("DROP DATABASE latin WITH (FORCE)")
+    monkeypatch.setattr(postgresql, "OLDEST", 99)
+    with server.database() as address, pytest.raises(CannotOpen, match="is too old: install 99 or newer"):
+        postgresql.open_database(address)
+
+
+def _raising(state: str) -> Callable[[Database], None]:
+    """A query that makes the server raise this."""
+
+    def query(database: Database) -> None:
+        database.run(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$")
+
+    return query
+
+
+@pytest.mark.rows("B12")
+@pytest.mark.parametrize(
+    ("state", "kind", "word"),
+    [
+        ("XX001", Corrupt, "restore a backup"),
+        ("XX002", Corrupt, "restore a backup"),
+        ("53100", CannotStore, "disk of PostgreSQL is full"),
+        ("55P03", CannotStore, "try again"),
+        ("57014", CannotStore, "try again"),
+        ("40P01", CannotStore, "try again"),
+        ("40001", CannotStore, "try again"),
+        ("23503", Erased, "was erased"),
+        ("25006", CannotStore, "name the primary"),
+        ("53300", CannotStore, "see whether it runs"),
+        ("XX000", CannotStore, "see whether it runs"),
+        ("22012", psycopg.DataError, "22012"),
+    ],
+)
+async def test_what_a_server_refuses(storage: PooledStorage, state: str, kind: type[Exception], word: str) -> None:
+    """Is said in our words, with what to do; nothing is left of it, damage is told, and the next write goes through."""
+    damaged: list[Corrupt] = []
+    storage.on_damage(damaged.append)
+
+    def write(database: Database) -> None:
+        connect(database, "c1")
+        _raising(state)(database)
+
+    with pytest.raises(kind, match=word):
+        await storage.write(write)
+    assert len(damaged) == (kind is Corrupt)
+    assert await storage.read(lambda database: database.rows("SELECT count(*) FROM connection")) == [(0,)]
+    await storage.write(connect)
+
+
+async def test_what_others_have_ended_is_tried_again(storage: PooledStorage) -> None:
+    """A transaction that lost a deadlock is run anew, from its beginning, before anybody hears of it."""
+    tries: list[int] = []
+
+    def write(database: Database) -> int:
+        connect(database, "c1")
+        tries.append(len(tries))
+        if len(tries) < TRIES:
+            _raising("40P01")(database)
+        return len(tries)
+
+    assert await storage.write(write) == TRIES
+    assert await storage.read(lambda database: database.rows("SELECT count(*) FROM connection")) == [(1,)]
 
 
 @pytest.mark.rows("B18")
