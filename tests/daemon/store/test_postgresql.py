@@ -181,6 +181,7 @@ def _raising(state: str) -> Callable[[Database], None]:
     """A query that makes the server raise this."""
 
     def query(database: Database) -> None:
+        assert isinstance(database, PostgresqlDatabase)
         database.run(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$")
 
     return query
