@@ -153,6 +153,28 @@ async def test_it_starts_where_it_is_told(world: World) -> None:
             await it.add("odd", odd, ALL, 10)
 
 
+async def test_what_no_consumer_may_be(world: World) -> None:
+    """A name that is none, one that is taken, one that nobody has; and an answer without its token: each is said in a sentence."""
+    it = asking(world)
+    await world.write(1)
+    await it.add("a", "beginning", ALL, 3)
+    for asked, says in [
+        (it.add("no name", "now", ALL, 3), "is no name for a consumer"),
+        (it.add("a", "now", ALL, 3), "There is a consumer a"),
+        (it.known("b"), "no consumer b"),
+        (it.reset("b", "now"), "no consumer b"),
+        (it.remove("b"), "no consumer b"),
+        (it.take("b", 1, LEASE, 0), "no consumer b"),
+        (it.nack("a", "made up", "1-1", 0, "why not"), "a"),
+        (it.ack("a", "made up", "1-1"), "a"),
+    ]:
+        with pytest.raises(Declined, match=says):
+            await asked
+    assert (await it.known("a"))[0].position == 0
+    await it.remove("a")
+    assert (await it.listed())[0] == []
+
+
 @pytest.mark.rows("B17")
 async def test_gaps_and_a_restored_log_are_told(world: World) -> None:
     """A batch says how many events of its stretch are gone; after a restore a consumer is given nothing until it is told to go on."""

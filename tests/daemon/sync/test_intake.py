@@ -35,7 +35,20 @@ from oo_daemon.store.sources import Source
 from oo_daemon.store.storage import InlineStorage, Storage, open_database
 from oo_daemon.sync import intake as room
 from oo_daemon.sync.intake import LEASE, LOOKS, TRIES, WAITS, Again, Awaiting, Dead, Failed, Intake, Senseless, next_step
-from oo_sdk import Change, Connector, ConnectorBug, Delivery, Event, HmacScheme, News, Nudge, RetryLater, Unreadable, Withdrawn
+from oo_sdk import (
+    Change,
+    Connector,
+    ConnectorBug,
+    ConnectorError,
+    Delivery,
+    Event,
+    HmacScheme,
+    News,
+    Nudge,
+    RetryLater,
+    Unreadable,
+    Withdrawn,
+)
 from oo_sdk.events import NormalizedEvent
 from oo_sdk.vocabulary import Document
 from oo_vault import Sealed
@@ -261,6 +274,44 @@ async def test_a_late_delivery_brings_nothing_back(world: World) -> None:
     await world.work()
     assert await world.told() == [("c1", "n1", "A")]
     assert await world.states() == ["done"]
+
+
+async def test_a_delivery_is_rehearsed(world: World) -> None:
+    """What a body would become is told, or why it would become nothing, and nothing is kept."""
+    connection = await world.connect()
+    intake = world.intake()
+
+    async def tried(**body: Any) -> list[str]:
+        rehearsing = asyncio.ensure_future(intake.rehearse(connection, {}, json.dumps(body).encode(), "d1"))
+        return [draft.key for draft in await world.clock.until(rehearsing)]
+
+    assert await tried(notes=[["n1"], ["n2"]]) == ["n1", "n2"]
+    assert await tried(read="nudge") == []
+    for asked, error in (
+        ("unreadable", "no such kind"),
+        ("bug", "not what"),
+        ("raise", "ZeroDivisionError"),
+        ("hang", "did not answer within"),
+    ):
+        with pytest.raises(ConnectorError, match=error):
+            await tried(read=asked)
+    with pytest.raises(ConnectorBug, match="is not loaded"):
+        await world.intake(connectors={"other": world.acme}).rehearse(connection, {}, b"{}", "d1")
+    assert await world.told() == []
+    assert await world.states() == []
+
+
+async def test_a_delivery_over_which_the_daemon_ends_is_left(world: World) -> None:
+    """What ended the process each time is not worked on again, and lies among the dead until it is replayed."""
+    await world.connect()
+    await world.receive()
+    intake = world.intake()
+    intake.poisoned = lambda item: item == "delivery 1"
+    await world.work(intake)
+    assert await world.states() == ["dead"]
+    (entry,) = (await world.entries()).values()
+    assert "update the connector, and replay it" in entry.reason
+    assert world.acme.read_ == []
 
 
 async def test_how_long_it_took_is_told(world: World) -> None:
