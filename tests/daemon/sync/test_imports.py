@@ -315,6 +315,56 @@ async def test_cancelled(world: World) -> None:
     assert not list(world.folder.iterdir())
 
 
+async def test_a_stop_in_order_is_gone_on_from(world: World) -> None:
+    """The reader is ended, the file is put back with its place, and after the next start everything is there once."""
+    reading = asyncio.Event()
+    world.at_frame = lambda number: reading.set() if number == 4 else None
+    upload = await world.hand_in()
+    await world.imports.tick()
+    await reading.wait()
+    await world.imports.stop()
+    assert ((await world.now(upload)).state, world.readers[0].killed) == ("queued", True)
+    world.begin()
+    await world.work()
+    done, told = await world.now(upload), world.told()
+    assert (done.state, done.events, len(set(told))) == ("done", len(told), len(told))
+    assert world.readers[-1].order.since is not None
+
+
+async def test_a_disconnect_ends_it(world: World) -> None:
+    """What came before stays, and the person reads why it went no further."""
+
+    def disconnect(number: int) -> None:
+        if number == 6:
+            world.storage.database.rows("UPDATE connection SET state = 'disconnected'")
+
+    world.at_frame = disconnect
+    upload = await world.hand_in()
+    await world.work()
+    done = await world.now(upload)
+    assert (done.state, "does not work any more" in done.reason) == ("failed", True)
+    assert 0 < len(world.told()) < 1_200
+
+
+async def test_what_cannot_be_read_any_more_says_so(world: World) -> None:
+    """A file that is gone is asked for again; after a fault of ours the daemon goes on with the next one."""
+
+    def fault(number: int) -> None:
+        raise ZeroDivisionError
+
+    gone = await world.hand_in()
+    for file in world.folder.iterdir():
+        file.unlink()
+    await world.work()
+    assert "hand it in again" in (await world.now(gone)).reason
+    world.at_frame = fault
+    faulty = await world.hand_in()
+    await world.work()
+    assert ((await world.now(faulty)).state, "could not go on" in (await world.now(faulty)).reason) == ("failed", True)
+    world.at_frame = lambda number: None
+    assert await whole(world)
+
+
 @pytest.mark.rows("F1")
 async def test_erasing_stops_it(world: World) -> None:
     """A connection that is being erased takes nothing more, and its files go."""
