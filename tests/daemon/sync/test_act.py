@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -123,6 +123,16 @@ def _fields(payload: Any) -> dict[str, Any]:
     record = Record()
     assert payload.Unpack(record)
     return dict(record.fields)
+
+
+async def test_an_action_over_which_the_daemon_ends_is_given_up(hub: Hub) -> None:
+    """What ended the process each time is not asked for again, and is told."""
+    world = await a_world(hub)
+    asked = await world.ask()
+    world.worker.handlers = {"act": replace(world.actions, poisoned=lambda item: item == f"action {asked.id}")}
+    job = await world.work()
+    assert (job.state, job.reason) == ("failed", "the daemon ended each time that it was tried")
+    assert [type_ for type_, _ in world.told()] == ["action.failed"]
 
 
 async def a_world(hub: Hub, *plays: Play, connector: Acme | None = None) -> World:

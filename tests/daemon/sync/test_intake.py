@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,8 @@ class Acme(Connector):
                 return answer
             case "nudge":
                 return [Nudge()]
+            case "naive":
+                return [Withdrawn(at=datetime(2026, 1, 1))]  # noqa: DTZ001  # a guest's error
             case "withdrawn":
                 return [Withdrawn(at=moment(asked["at"]) if "at" in asked else None)]
             case "both":
@@ -312,6 +314,31 @@ async def test_a_delivery_over_which_the_daemon_ends_is_left(world: World) -> No
     (entry,) = (await world.entries()).values()
     assert "update the connector, and replay it" in entry.reason
     assert world.acme.read_ == []
+
+
+async def test_a_withdrawal_without_a_zone_is_a_bug(world: World) -> None:
+    """Nobody's access is taken back at a time that nobody can tell."""
+    await world.connect()
+    await world.receive(read="naive")
+    await world.work()
+    (entry,) = (await world.entries()).values()
+    assert (entry.state, "a datetime with a zone" in entry.reason) == ("received", True)
+    assert world.withdrawn == []
+
+
+async def test_a_fault_of_ours_is_counted(world: World) -> None:
+    """The round ends, which is logged and counted, and the next one works."""
+
+    class Faulty(InlineStorage):
+        async def write(self, *given: Any, **more: Any) -> Any:
+            raise ZeroDivisionError
+
+    await world.connect()
+    await world.receive()
+    await world.work(world.intake(storage=Faulty(world.storage.database, wire.encode)))
+    assert world.log.said("intake_failed") == [{"error": "ZeroDivisionError"}]
+    await world.work()
+    assert await world.states() == ["done"]
 
 
 async def test_how_long_it_took_is_told(world: World) -> None:

@@ -133,3 +133,12 @@ def test_a_connection_is_never_forgotten(outcome: Outcome, tries: int, spread: f
     at = step(outcome, tries=tries, spread=spread, now=now).run_at
     assert at is not None
     assert now <= at <= now + 1.1 * DAY * SECOND + 2**10
+
+
+def test_what_ends_early_without_moving_stands_still() -> None:
+    """A run that was cut, or used its quota up, and left the cursor where it was, counts; one that moved it, or asked nothing, does not."""
+    still = plan.Motion(asked=True, moved=False, news=False, listed=False)
+    for outcome in (plan.CutShort(), plan.QuotaUsed(reason="", until=NOW)):
+        assert plan.unmoved(2, outcome, still) == 3
+        assert plan.unmoved(2, outcome, plan.Motion(asked=True, moved=True, news=False, listed=False)) == 0
+        assert plan.unmoved(2, outcome, plan.Motion(asked=False, moved=False, news=False, listed=False)) == 2

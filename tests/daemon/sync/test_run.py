@@ -656,6 +656,22 @@ async def test_the_lease_is_held(hub: Hub) -> None:
     assert (await hub.schedule()).outcome == "done"
 
 
+@pytest.mark.rows("E2")
+async def test_an_end_whose_lease_is_lost(hub: Hub) -> None:
+    """A run that was taken over before it could say how it ended says nothing: the one that took over does."""
+    await hub.connect()
+    opened, wait = gate()
+    first = asyncio.ensure_future(hub.sync(Scripted([wait])).run(await hub.claim()))
+    await settle()
+    hub.clock.shift(hub.limits.lease)
+    await hub.claim("another")
+    opened.set()
+    await hub.clock.until(first)
+    planned = await hub.schedule()
+    assert (planned.running, planned.outcome) == (True, None)
+    assert hub.log.said("sync_lost_lease")
+
+
 async def test_an_end_that_nobody_begins_to_write(hub: Hub) -> None:
     """Where all is brought down just then, whoever waits for the run does not wait for ever; its lease runs out."""
     await hub.connect()
