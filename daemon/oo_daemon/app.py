@@ -589,7 +589,7 @@ async def build(
             },
         )
         webhooks = Webhooks(
-            storage=storage,
+            keep=lambda arrival: storage.begin(inbox.put, arrival),
             sources=sources,
             clock=clock,
             chance=chance,

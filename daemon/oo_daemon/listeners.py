@@ -38,7 +38,7 @@ async def listen(
     door: socket.socket | None,
     private_door: socket.socket | None,
     to_the_public: Sequence[web.AbstractRouteDef] | None,
-    straight: Straight,
+    straight: Straight | None,
     private_rooms: Sequence[Room],
     console: Console | None,
     notes: Notes,
@@ -70,7 +70,7 @@ async def listen(
 
 
 async def _to_the_public(
-    settings: Settings, door: socket.socket | None, routes: Sequence[web.AbstractRouteDef], straight: Straight, out: Log
+    settings: Settings, door: socket.socket | None, routes: Sequence[web.AbstractRouteDef], straight: Straight | None, out: Log
 ) -> Listening:
     app = server.public_application(log=out)
     app.middlewares.append(in_its_words)

@@ -38,7 +38,7 @@ from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.ports import SECOND, moment
 from oo_daemon.registry import Registry
-from oo_daemon.store import connections, outbox, schedule
+from oo_daemon.store import connections, inbox, outbox, schedule
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.credentials import CredentialRows
 from oo_daemon.store.schedule import Schedule
@@ -197,7 +197,7 @@ class House:
             nudged=self.dispatcher.tick,
         )
         self.webhooks = Webhooks(
-            storage=self.storage,
+            keep=lambda arrival: self.storage.begin(inbox.put, arrival),
             sources=self.sources,
             clock=self.clock,
             chance=chance,

@@ -511,7 +511,7 @@ def build(
         closed=sources.load,
     )
     webhooks = Webhooks(
-        storage=storage,
+        keep=lambda arrival: asyncio.ensure_future(storage.write(inbox.put, arrival)),
         sources=sources,
         clock=clock,
         chance=drawn,

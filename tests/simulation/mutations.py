@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -75,26 +76,27 @@ def run_lease_ignored(patch: Patch) -> None:
 
 def acknowledged_before_stored(patch: Patch) -> None:
     """A webhook is answered first and stored afterwards."""
-    keep = Webhooks._keep
+    begin = Webhooks._begin_to_keep
 
-    async def hasty(self: Webhooks, source: Any, arrival: Any) -> bool:
-        self._later = asyncio.ensure_future(keep(self, source, arrival))  # type: ignore[attr-defined]
-        return True
+    def hasty(self: Webhooks, source: Any, arrival: Any) -> asyncio.Future[bool]:
+        self._later = begin(self, source, arrival)  # type: ignore[attr-defined]
+        self.patience.end(self._later)  # type: ignore[attr-defined]
+        answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answered.set_result(True)
+        return answered
 
-    patch.setattr(Webhooks, "_keep", hasty)
+    patch.setattr(Webhooks, "_begin_to_keep", hasty)
 
 
 def acknowledged_although_the_disk_refused(patch: Patch) -> None:
     """A webhook that cannot be stored is answered as if it were."""
-    keep = Webhooks._keep
+    honest = Webhooks._kept
 
-    async def bold(self: Webhooks, source: Any, arrival: Any) -> bool:
-        try:
-            return await keep(self, source, arrival)
-        except Refused:
-            return True
+    def bold(self: Webhooks, source: Any, kept: Any) -> None:
+        with suppress(Refused):
+            honest(self, source, kept)
 
-    patch.setattr(Webhooks, "_keep", bold)
+    patch.setattr(Webhooks, "_kept", bold)
 
 
 def forgotten_after_its_answer(patch: Patch) -> None:

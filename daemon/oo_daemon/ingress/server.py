@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -28,7 +27,9 @@ from typing import Any, Literal, cast
 import aiohttp
 from aiohttp import StreamReader, http_parser, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
+from multidict import CIMultiDictProxy
 
 from oo_daemon.ingress import pages
 from oo_sdk import Log
@@ -138,29 +139,47 @@ class _Manners:
 _MANNERS: web.AppKey[_Manners] = web.AppKey("manners")
 
 
+@dataclass(slots=True, kw_only=True)  # not frozen, which sets each field through a function: one is made for each webhook
+class Post:
+    """A POST that has come whole, before anything was made of it."""
+
+    path: str
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+#: Called once with the answer; with what went wrong; or with None for 200 and nothing to say.
+Answered = Callable[[web.Response | BaseException | None], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Straight:
-    """A way to a handler past all routes and middlewares, for the posts that come by the thousand: those to `path` and one plain name.
+    """A way past all requests, tasks and routes, for the posts that come by the thousand: those to `path` and one plain name.
 
-    The handler has a route as well, by which everything else comes to it.
+    Most are small and have come whole with their headers. What aiohttp makes of each costs several times what is done with it, so these
+    are handed over as they are. `take` returns at once and calls what it is given, now or later. What is waited for, packed or unusual
+    in any other way comes by the route that leads to the same place.
     """
 
     path: str
     shown: str  #: in the log
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    take: Callable[[Post, Answered], None]
 
-    def leads(self, request: web.BaseRequest) -> bool:
-        """Say whether this request may take it."""
-        path = request.raw_path
+    def leads(self, message: RawRequestMessage) -> bool:
+        """Say whether what has come may take it."""
+        path = message.path
         return (
-            request.method == "POST"
+            message.method == "POST"
             and path.startswith(self.path)
             and _PLAIN.fullmatch(path, len(self.path)) is not None
-            and "Expect" not in request.headers
+            and message.version == HttpVersion11
+            and not (message.should_close or message.upgrade)
+            and message.headers.keys().isdisjoint(_UNUSUAL)
         )
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+_UNUSUAL = ("Expect", "Content-Encoding")
 
 
 def public_application(*, log: Log) -> web.Application:
@@ -354,25 +373,11 @@ async def _told(
 ) -> web.StreamResponse:
     try:
         return await handler(request)
-    except web.HTTPException as exc:
-        if exc.status < 400:
-            raise
-        refusal = refused(exc.status, {name: exc.headers[name] for name in _KEPT_HEADERS if name in exc.headers})
-    except Refused as exc:
-        refusal = exc
-    except BodyTooSlow:
-        refusal = refused(408)
-    except web.RequestPayloadError:
-        refusal = refused(400)
     except Exception as exc:
         gone = request.transport is None or request.transport.is_closing()
-        if gone and isinstance(exc, ConnectionError):
-            raise  # the client left before the end of its body: nobody's fault, and nobody is there to be told
-        # The message of an exception may quote what was sent or asked for; its name and place cannot.
-        frame = traceback.extract_tb(exc.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
-        manners.log.warning("request_failed", path=_shown_path(request), error=type(exc).__name__, where=where)
-        refusal = refused(500)
+        if (isinstance(exc, web.HTTPException) and exc.status < 400) or (gone and isinstance(exc, ConnectionError)):
+            raise  # no fault; or the client left before the end of its body: nobody's fault, and nobody is there to be told
+        refusal = _refusal(manners, _shown_path(request), exc)
     if request.writer.output_size > 0:
         raise ConnectionResetError("the answer had begun: cut it off rather than end it as if it were whole")
     response = manners.voice(refusal)
@@ -380,6 +385,25 @@ async def _told(
     if not request.content.is_eof():
         response.force_close()  # what is left of the body is in the way of the next request
     return response
+
+
+def _refusal(manners: _Manners, path: str, fault: BaseException) -> Refused:
+    """What is answered for what went wrong; if that is our own fault, it is written down."""
+    match fault:
+        case Refused():
+            return fault
+        case web.HTTPException():
+            return refused(fault.status, {name: fault.headers[name] for name in _KEPT_HEADERS if name in fault.headers})
+        case BodyTooSlow():
+            return refused(408)
+        case web.RequestPayloadError():
+            return refused(400)
+    # The message of an exception may quote what was sent or asked for; its name and place cannot.
+    where = ", ".join(
+        f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(fault.__traceback__)[-1:]
+    )
+    manners.log.warning("request_failed", path=path, error=type(fault).__name__, where=where)
+    return refused(500)
 
 
 async def _on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
@@ -392,38 +416,21 @@ def _dress(response: web.StreamResponse) -> None:
     response.headers["Server"] = "oO"  # no version for those who look for old ones
 
 
-class Taken(web.Response):
-    """200 without a body, as bytes that are ready: the answer that is given by the thousand. `now` is in seconds."""
-
-    def __init__(self, now: int) -> None:
-        super().__init__(content_type="text/plain")
-        self._now = now
-        self._stays = False
-
-    @property
-    def keep_alive(self) -> bool | None:
-        """Say whether the connection stays."""
-        return self._stays or super().keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send it."""
-        if super().keep_alive is False or request.version != HttpVersion11 or not request.keep_alive:
-            _dress(self)
-            return await super().prepare(request)
-        self._stays = True
-        await request.writer.write_eof(_taken(self._now))
-        return request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing follows."""
-        if not self._stays:
-            await super().write_eof(data)
+def _written(response: web.Response, *, stays: bool) -> bytes:
+    """An answer as aiohttp would send it."""
+    _dress(response)
+    body = response.body if isinstance(response.body, bytes) else b""
+    headers = {**response.headers, "Content-Length": str(len(body)), "Date": rfc822_formatted_time()}
+    if not stays:
+        headers["Connection"] = "close"
+    lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + body
 
 
 @lru_cache(maxsize=4)
-def _taken(now: int) -> bytes:
-    headers = {"Content-Type": "text/plain", **GUARDS, "Server": "oO", "Content-Length": "0", "Date": formatdate(now, usegmt=True)}
-    return "\r\n".join(["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
+def _nothing_to_say(date: str) -> bytes:
+    """200 without a body, the answer that is given by the thousand: as bytes that are ready for all of one second."""
+    return _written(web.Response(content_type="text/plain"), stays=True)
 
 
 def _public_voice(refusal: Refused) -> web.Response:
@@ -559,25 +566,44 @@ class _Door:
             return self.refuse(refused(403))
         # Behind a proxy the connections are the proxy's, so its clients are counted by their requests under way.
         counted = self._counted_as(request.remote or "")
-        if counted and self._in_flight[counted] >= self.limits.per_address:
+        if not self.begin(counted):
             return self.refuse(refused(429))
-        self._in_flight[counted] += 1
         try:
-            if self.straight is not None and isinstance(request, web.Request) and self.straight.leads(request):
-                response = await _told(self.manners, request, self.straight.handler)
-                if not isinstance(response, Taken):
-                    _dress(response)
-            else:
-                response = await self._answer(request)
+            response = await self._answer(request)
         except web.HTTPException as exc:
             if exc.status < 400:
                 raise
             return self.refuse(refused(exc.status))  # aiohttp's own word on an unknown Expect, which quotes it
         finally:
-            _subtract(self._in_flight, counted)
+            self.end(counted)
         if self.closing:
             response.force_close()
         return response
+
+    def counts(self, connection: _Connection, message: RawRequestMessage) -> str:
+        """What the sender of a post is counted as."""
+        return self._counted_as(self._remote(connection, message) if self._trusted else connection.address)
+
+    def begin(self, counted: str) -> bool:
+        """Count a request in, or say that its sender has too many under way."""
+        under_way = self._in_flight.get(counted, 0)
+        if counted and under_way >= self.limits.per_address:
+            return False
+        self._in_flight[counted] = under_way + 1
+        return True
+
+    def end(self, counted: str) -> None:
+        """Count a request out."""
+        _subtract(self._in_flight, counted)
+
+    def written(self, what: web.Response | BaseException | None, *, stays: bool) -> tuple[int, bytes]:
+        """What is answered to a post that was taken straight: the status, and all of it."""
+        if what is None and stays:
+            return 200, _nothing_to_say(rfc822_formatted_time())
+        if isinstance(what, BaseException):
+            what = self.manners.voice(_refusal(self.manners, self.straight.shown if self.straight else "", what))
+        response = what or web.Response(content_type="text/plain")
+        return response.status, _written(response, stays=stays)
 
     def refuse(self, refusal: Refused) -> web.Response:
         """An answer that no route gave, as if one had; the connection ends with it."""
@@ -591,8 +617,11 @@ class _Connection(web.RequestHandler):
     """One connection: aiohttp's, with clocks.
 
     The headers' clock runs from the first byte until aiohttp has parsed them, the body's from there until its last byte. While
-    neither runs, aiohttp's own keep-alive clock does. Two of aiohttp's private fields are read, `_request_count` and `_waiter`;
-    the tests on real sockets notice if either changes its meaning.
+    neither runs, aiohttp's own keep-alive clock does.
+
+    A post that goes straight is taken out of aiohttp's queue as soon as it is parsed, while aiohttp's own loop sleeps; what comes before
+    it is answered waits in that queue, and wakes that loop afterwards. For this some of aiohttp's private fields are read and set; the
+    tests on real sockets notice if one changes its meaning.
     """
 
     def __init__(self, door: _Door) -> None:
@@ -613,6 +642,7 @@ class _Connection(web.RequestHandler):
         self._heard = False  #: part of a request's headers has come
         self._held = False  #: we stopped reading for a while, so the sender cannot be blamed for its rate
         self._reading: StreamReader | None = None  #: the body under way
+        self._straight: str | None = None  #: a post is taken straight: what its sender is counted as
         self._started = 0.0
         self._body_until = 0.0
 
@@ -639,14 +669,75 @@ class _Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse it, then see whether that was the beginning of a request's headers."""
-        parsed = self._request_count
+        parsed, waiter = self._request_count, self._waiter
+        asleep = waiter is not None and not waiter.done() and not self._upgraded
+        if asleep:
+            self._waiter = None  # so that it is not woken yet
         super().data_received(data)
+        if asleep and waiter is not None and self._task_handler is not None:
+            self._waiter = waiter
+            if self._straight is None and self._messages and not self._goes_straight():
+                waiter.set_result(None)
         if not data or self._request_count != parsed:
             return
-        if self._reading is None and self._waiter is not None and not self._waiter.done():
+        if self._reading is None and self._straight is None and self._waiter is not None and not self._waiter.done():
             self._heard = True
             if self._clock is None:
                 self._start_headers()
+
+    def _goes_straight(self) -> bool:
+        """Have the post that was just parsed taken straight, if it may be."""
+        door, (message, payload) = self._door, self._messages[0]
+        if (
+            door.straight is None
+            or self._close
+            or self.writing_paused
+            or not payload.is_eof()
+            or not isinstance(message, RawRequestMessage)
+            or not door.straight.leads(message)
+            or not door.begin(counted := door.counts(self, message))
+        ):
+            return False
+        self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        self.request_begins(payload)
+        self._straight = counted
+        self._request_in_progress = True
+        door.server.requests_count += 1
+        door.straight.take(Post(path=message.path, headers=message.headers, body=payload.read_nowait()), self._answered)
+        return True
+
+    def _answered(self, what: web.Response | BaseException | None) -> None:
+        """Answer the post that was taken straight, and go on with what has come meanwhile."""
+        counted, self._straight = self._straight, None
+        door, stays = self._door, not (self._door.closing or self._close or self._force_close)
+        door.end(counted or "")
+        status, answer = door.written(what, stays=stays)
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(answer)
+        self._log("POST", door.straight.shown if door.straight else "", status)
+        self._request_in_progress = False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
+        if not stays:
+            self.force_close()
+        elif self._messages and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        else:
+            self._rests()
+
+    def _rests(self) -> None:
+        """Begin the keep-alive clock anew, as aiohttp does after an answer of its own."""
+        self._next_keepalive_close_time = close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+
+    def _process_keepalive(self) -> None:
+        if self._straight is None:
+            super()._process_keepalive()
+        else:
+            self._keepalive_handle = None  # it is not at rest: the clock begins anew with the answer
 
     def request_begins(self, payload: StreamReader) -> None:
         """Start the body's clock, unless the whole body is here."""
@@ -675,6 +766,11 @@ class _Connection(web.RequestHandler):
         super().pause_reading()
         self._held = True
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on where reading was paused: aiohttp asks for it with each body, and would parse nothing once more."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def pause_writing(self) -> None:
         """Give the other side a while to read what it asked for."""
         super().pause_writing()
@@ -689,10 +785,12 @@ class _Connection(web.RequestHandler):
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """One line for each answer, without anything that the client chose; what went well is counted, and told only where all is told."""
+        self._log(request.method, _shown_path(request), response.status)
+
+    def _log(self, method: str, path: str, status: int) -> None:
         log = self._door.manners.log
-        told = log.info if response.status >= HTTPStatus.BAD_REQUEST else log.debug
-        fields = {"method": request.method, "path": _shown_path(request), "status": response.status}
-        told("request", **fields, ms=round((self._loop.time() - self._started) * 1000, 1))
+        told = log.info if status >= HTTPStatus.BAD_REQUEST else log.debug
+        told("request", method=method, path=path, status=status, ms=round((self._loop.time() - self._started) * 1000, 1))
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

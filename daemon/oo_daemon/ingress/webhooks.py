@@ -6,6 +6,7 @@ sender that does nothing wrong and cannot be served now is asked to come again: 
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,17 +14,16 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from oo_daemon.connections import handshake, verify
 from oo_daemon.connections.sources import OpenSource, Sources, sent_id
 from oo_daemon.connections.verify import Verdict
-from oo_daemon.ingress.server import Refused, Straight, Taken, refused
+from oo_daemon.ingress.server import Answered, Post, Refused, Straight, refused
 from oo_daemon.patience import Patience
-from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Metrics, Trace
-from oo_daemon.store import inbox
+from oo_daemon.ports import UNTRACED, Chance, Clock, Metrics, Trace
 from oo_daemon.store.errors import CannotStore, Erased
 from oo_daemon.store.inbox import Arrival
-from oo_daemon.store.storage import Storage
 from oo_sdk import FirstSecret, Log
 from oo_vault import Secret
 
@@ -86,7 +86,7 @@ class _Bucket:
 class Webhooks:
     """What the webhooks' door needs of the hub. `arrived` is called after each commit of something new."""
 
-    storage: Storage
+    keep: Callable[[Arrival], asyncio.Future[bool]]  #: for good; False: it was here before
     sources: Sources
     clock: Clock
     chance: Chance
@@ -107,9 +107,17 @@ class Webhooks:
         """The routes on the public listener: every method, and all that lies below, since a refusal looks the same everywhere."""
         return [web.route("*", PATH + "{token:.*}", self.timed, expect_handler=_expected)]
 
-    def straight(self) -> Straight:
-        """The straight way of the listener with these routes."""
-        return Straight(path=PATH, shown=PATH + "{token}", handler=self.timed)
+    def straight(self) -> Straight | None:
+        """The straight way of the listener with these routes; None where stretches of work are traced, as those are coroutines'."""
+        return Straight(path=PATH, shown=PATH + "{token}", take=self.take) if self.trace is UNTRACED else None
+
+    def take(self, post: Post, answered: Answered) -> None:
+        """Take one delivery that has come whole, as `timed` does, without a coroutine."""
+        taking = _Taking(self, answered)
+        try:
+            taking.begin(post)
+        except BaseException as fault:
+            taking.end(fault)
 
     async def timed(self, request: web.Request) -> web.Response:
         """Take one delivery, and measure how long that takes."""
@@ -122,10 +130,7 @@ class Webhooks:
 
     async def hear(self, request: web.Request) -> web.Response:
         """Take one delivery. 200: it is kept for good, or was before; 404: refused; 429, 503: not now, to be sent again."""
-        if self._waiting >= WAITING or self._held >= HELD:
-            raise self._not_now(503, self.sources.nobody, "overloaded")
-        if self.short():
-            raise self._not_now(503, self.sources.nobody, "short")
+        self._look_for_room()
         token = request.path.removeprefix(PATH)
         if request.method == "GET" and (answer := self._greeted(request, token)) is not None:
             return _said(answer)
@@ -133,24 +138,39 @@ class Webhooks:
         hold = _Hold(self)
         try:
             body = await _read(request, max(source.scheme.limit, self.limit), hold)
-            answer = await self._heard(source, request, body)
+            answer = await self._heard(source, request.headers, body)
         finally:
             hold.end()
-        return Taken(self.clock.now() // SECOND) if answer is None else _said(answer)
+        return web.Response(content_type="text/plain") if answer is None else _said(answer)
 
-    async def _heard(self, source: OpenSource, request: web.Request, body: _Body) -> handshake.Answer | None:
+    def _look_for_room(self) -> None:
+        if self._waiting >= WAITING or self._held >= HELD:
+            raise self._not_now(503, self.sources.nobody, "overloaded")
+        if self.short():
+            raise self._not_now(503, self.sources.nobody, "short")
+
+    async def _heard(self, source: OpenSource, sent: CIMultiDictProxy[str], body: _Body) -> handshake.Answer | None:
         """Verify it and keep it; gives what a handshake is answered with."""
+        if source.awaits_secret and await self._takes_first(source, sent, body):
+            return None
+        given = self._judged(source, sent, body)
+        if isinstance(given, handshake.Answer):
+            return given
+        kept = self._begin_to_keep(source, given)
+        try:
+            await asyncio.wait([kept])
+        finally:
+            self._end_of(kept)
+        self._kept(source, kept)
+        return None
 
-        def sent(name: str) -> Sequence[str]:
-            return request.headers.getall(name, ())
-
+    def _judged(self, source: OpenSource, sent: CIMultiDictProxy[str], body: _Body) -> Arrival | handshake.Answer:
+        """Verify it, and say what is to be kept. Raises `Refused`."""
         now = self.clock.now()
         held = source.held(now)
-        verdict = verify.judge(source.scheme, held, sent, body.forms(), now)
+        verdict = verify.judge(source.scheme, held, _values(sent), body.forms(), now)
         if verdict is Verdict.OUT_OF_TIME:
             self._warn_of_time(source)
-        if source.awaits_secret and await self._takes_first(source, sent, body, now):
-            return None
         if source.absent:
             raise self._not_now(503, source, "not_loaded")
         if source.closed or verdict is not Verdict.GOOD or body.plain is None:
@@ -159,11 +179,7 @@ class Webhooks:
             self._count(source, "handshake")
             return answer
         self._spend(source)
-        new = await self._keep(source, _arrival(source, request, body.plain, now, self.trace.here()))
-        self._count(source, "stored" if new else "repeated")
-        if new:
-            self.arrived()
-        return None
+        return _arrival(source, sent, body.plain, now, self.trace.here())
 
     def _greeted(self, request: web.Request, token: str) -> handshake.Answer | None:
         source = self.sources.at(token)
@@ -172,13 +188,13 @@ class Webhooks:
             self._count(source, "handshake")
         return answer
 
-    async def _takes_first(self, source: OpenSource, sent: verify.Headers, body: _Body, now: int) -> bool:
+    async def _takes_first(self, source: OpenSource, sent: CIMultiDictProxy[str], body: _Body) -> bool:
         """Take the secret that a sender's first body brings, if the body is signed with it."""
         text = handshake.first_secret(source.scheme, body.plain or b"") if isinstance(source.scheme.handshake, FirstSecret) else None
-        if (
-            text is None
-            or verify.judge(source.scheme, verify.keys(source.scheme, Secret(text)), sent, body.forms(), now) is not Verdict.GOOD
-        ):
+        if text is None:
+            return False
+        now, keys = self.clock.now(), verify.keys(source.scheme, Secret(text))
+        if verify.judge(source.scheme, keys, _values(sent), body.forms(), now) is not Verdict.GOOD:
             return False
         try:
             with self.patience:
@@ -190,19 +206,29 @@ class Webhooks:
         self._count(source, "handshake")
         return True
 
-    async def _keep(self, source: OpenSource, arrival: Arrival) -> bool:
+    def _begin_to_keep(self, source: OpenSource, arrival: Arrival) -> asyncio.Future[bool]:
         if self._waiting >= WAITING:
             raise self._not_now(503, source, "overloaded")
+        kept = self.keep(arrival)
         self._waiting += 1
+        self.patience.begin(kept)
+        return kept
+
+    def _end_of(self, kept: asyncio.Future[bool]) -> None:
+        self._waiting -= 1
+        self.patience.end(kept)
+
+    def _kept(self, source: OpenSource, kept: asyncio.Future[bool]) -> None:
+        """Look what became of it. Raises `Refused` where it is not known to be stored."""
         try:
-            with self.patience:
-                return await self.storage.write(inbox.put, arrival)
+            new = kept.result()
         except Erased:  # by another daemon, just now: from here on it is an address that there never was
             raise self._refused(source) from None
-        except (CannotStore, TimeoutError):  # the sender comes again; if it was stored after all, that is known by its id
+        except (CannotStore, asyncio.CancelledError):  # the sender comes again; if it was stored after all, that is known by its id
             raise self._not_now(503, source, "not_stored") from None
-        finally:
-            self._waiting -= 1
+        self._count(source, "stored" if new else "repeated")
+        if new:
+            self.arrived()
 
     def _hold(self, more: int) -> None:
         self._held += more
@@ -211,10 +237,10 @@ class Webhooks:
 
     def _spend(self, source: OpenSource) -> None:
         """Count a delivery against its source's share. Only what was verified counts, or strangers could use it up."""
-        now = self.clock.monotonic()
-        bucket = self._buckets.setdefault(source.id, _Bucket(2.0 * self.rate, now))
-        bucket.left = min(2.0 * self.rate, bucket.left + (now - bucket.at) * self.rate)
-        bucket.at = now
+        now, most = self.clock.monotonic(), 2.0 * self.rate
+        if (bucket := self._buckets.get(source.id)) is None:
+            bucket = self._buckets[source.id] = _Bucket(most, now)
+        bucket.left, bucket.at = min(most, bucket.left + (now - bucket.at) * self.rate), now
         if bucket.left < 1:
             raise self._not_now(429, source, "too_many")
         bucket.left -= 1
@@ -239,6 +265,64 @@ class Webhooks:
     def _count(self, source: OpenSource, outcome: str) -> None:
         self.metrics.count("webhooks", provider=source.provider, outcome=outcome)
         self.trace.note(provider=source.provider, outcome=outcome)
+
+
+class _Taking:
+    """One delivery that has come whole, until it is answered."""
+
+    __slots__ = ("_answered", "_began", "_held", "_hooks", "_source")
+
+    def __init__(self, hooks: Webhooks, answered: Answered) -> None:
+        self._hooks = hooks
+        self._answered = answered
+        self._held = 0
+        self._began = hooks.clock.monotonic()
+
+    def begin(self, post: Post) -> None:
+        """Verify it, and begin to keep it."""
+        hooks, body = self._hooks, _Body(post.body, post.body)
+        hooks._look_for_room()
+        self._source = source = hooks.sources.at(post.path.removeprefix(PATH))
+        self._held = len(post.body)
+        hooks._hold(self._held)
+        if self._held > hooks.limit and self._held > source.scheme.limit:
+            raise refused(413)
+        if source.awaits_secret:
+            asyncio.ensure_future(hooks._heard(source, post.headers, body)).add_done_callback(self._heard)
+            return
+        given = hooks._judged(source, post.headers, body)
+        if isinstance(given, handshake.Answer):
+            self.end(given)
+        else:
+            hooks._begin_to_keep(source, given).add_done_callback(self._kept)
+
+    def _heard(self, heard: asyncio.Future[handshake.Answer | None]) -> None:
+        what: handshake.Answer | BaseException | None
+        try:
+            what = heard.result()
+        except BaseException as fault:
+            what = fault
+        self.end(what)
+
+    def _kept(self, kept: asyncio.Future[bool]) -> None:
+        what = None
+        try:
+            self._hooks._end_of(kept)
+            self._hooks._kept(self._source, kept)
+        except BaseException as fault:
+            what = fault
+        self.end(what)
+
+    def end(self, what: handshake.Answer | BaseException | None) -> None:
+        """Answer it. None: it is kept."""
+        self._hooks._held -= self._held
+        self._answered(_said(what) if isinstance(what, handshake.Answer) else what)
+        self._hooks.metrics.observe("webhook_seconds", self._hooks.clock.monotonic() - self._began)
+
+
+def _values(sent: CIMultiDictProxy[str]) -> verify.Headers:
+    """What gives the values that a header was sent with."""
+    return lambda name: sent.getall(name, ())
 
 
 def _said(answer: handshake.Answer) -> web.Response:
@@ -288,8 +372,8 @@ async def _read(request: web.Request, limit: int, hold: Callable[[int], None]) -
     return _Body(sent=kept, plain=bytes(plain) if readable and unpacking.eof and not unpacking.unused_data else None)
 
 
-def _arrival(source: OpenSource, request: web.Request, body: bytes, now: int, traceparent: str) -> Arrival:
-    scheme, sent = source.scheme, request.headers
+def _arrival(source: OpenSource, sent: CIMultiDictProxy[str], body: bytes, now: int, traceparent: str) -> Arrival:
+    scheme = source.scheme
     headers = {name: _text(value) for name in source.kept_headers if (value := sent.get(name)) is not None}
     given = sent_id(scheme, headers, body)
     return Arrival(

@@ -97,7 +97,9 @@ class MemoryMetrics:
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
         """Add to a counter."""
-        self._add(f"{name}_total", by, labels)
+        series = _series(f"{name}_total", labels)
+        with self._lock:
+            self._values[series] += by
 
     def observe(self, name: str, *values: float, **labels: str) -> None:
         """Add measurements."""
@@ -124,10 +126,6 @@ class MemoryMetrics:
         with self._lock:
             return {series: tuple(counts) for series, counts in self._buckets.items()}
 
-    def _add(self, name: str, value: float, labels: Mapping[str, str]) -> None:
-        with self._lock:
-            self._values[_series(name, labels)] += value
-
 
 def exposition(metrics: MemoryMetrics) -> bytes:
     """Everything measured so far, in the text format of Prometheus (0.0.4)."""
@@ -137,4 +135,9 @@ def exposition(metrics: MemoryMetrics) -> bytes:
 
 
 def _series(name: str, labels: Mapping[str, str]) -> Series:
-    return name, tuple(sorted(labels.items())) if len(labels) > 1 else tuple(labels.items())
+    if len(labels) < 2:
+        return name, tuple(labels.items())
+    if len(labels) == 2:  # most have
+        one, other = labels.items()
+        return name, (one, other) if one < other else (other, one)
+    return name, tuple(sorted(labels.items()))

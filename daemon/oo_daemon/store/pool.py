@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
@@ -43,12 +43,14 @@ class _Queue:
     lanes: tuple[deque[Item], deque[Item]] = field(default_factory=lambda: (deque(), deque()))
     closed: bool = False
 
-    def put(self, item: Item, lane: Lane) -> None:
+    def put(self, item: Item, lane: Lane) -> bool:
+        """Add an item; False once it is closed."""
         with self.ready:
             if self.closed:
-                raise CannotStore("the daemon is stopping")
+                return False
             self.lanes[lane].append(item)
             self.ready.notify_all()  # not every writer takes everything
+            return True
 
     def take(self, most: int, *, bulk: bool) -> list[Item]:
         """The next transaction's items, ingest first; empty when closed and drained. `bulk`: this writer takes batches of syncs, too."""
@@ -101,7 +103,11 @@ class PooledStorage:
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in a transaction, alone or together with others."""
-        return await self._submit(lambda database: query(database, *args, **kwargs), Lane.INGEST)
+        return await self.begin(query, *args, **kwargs)
+
+    def begin(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """As `write`."""
+        return self._submit(lambda database: query(database, *args, **kwargs), Lane.INGEST)
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
@@ -153,11 +159,13 @@ class PooledStorage:
 
     # --- in the threads -----------------------------------------------------------------------------------------------
 
-    async def _submit(self, work: Callable[[Database], T], lane: Lane, *, alone: bool = False) -> T:
+    def _submit(self, work: Callable[[Database], T], lane: Lane, *, alone: bool = False) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         item = Item(work, loop, loop.create_future(), alone=alone)
-        self._queue.put(item, lane)
-        return cast(T, await item.future)
+        if not self._queue.put(item, lane):
+            item.error = CannotStore("the daemon is stopping")
+            item.resolve()
+        return item.future
 
     def _write(self, bulk: bool) -> None:
         while items := self._queue.take(self.MOST, bulk=bulk):

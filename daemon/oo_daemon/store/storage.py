@@ -19,7 +19,7 @@ from enum import IntEnum
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import apsw
 
@@ -73,6 +73,9 @@ class Engine(Storage, Protocol):
     @property
     def engine(self) -> str:
         """Its name and version."""
+
+    def begin(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """As `write`, for what comes by the thousand and has no coroutine to wait in."""
 
     def on_word(self, word: str, listener: Callable[[], None]) -> None:
         """Have the listener called when another daemon on the same database tells this word; from any thread."""
@@ -366,12 +369,15 @@ class InlineStorage:
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in a transaction of its own."""
+        return await self.begin(query, *args, **kwargs)
+
+    def begin(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """As `write`; it is done when this returns."""
         loop = asyncio.get_running_loop()
         item = Item(lambda database: query(database, *args, **kwargs), loop, loop.create_future())
         self._transactions.run([item])
-        if item.error is not None:
-            raise item.error
-        return cast(T, item.result)
+        item.resolve()
+        return item.future
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
@@ -493,8 +499,12 @@ class ThreadedStorage:
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in the next commit; one that can be run for many runs once for all that wait for it."""
+        return await self.begin(query, *args, **kwargs)
+
+    def begin(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """As `write`."""
         shared = query if isinstance(query, ForMany) else None
-        return await self._submit(lambda database: query(database, *args, **kwargs), Lane.INGEST, shared=shared, given=args)
+        return self._submit(lambda database: query(database, *args, **kwargs), Lane.INGEST, shared=shared, given=args)
 
     async def accept(self, batch: Prepared, lane: Lane = Lane.BULK) -> waist.Accepted:
         """Write events and their mark in one transaction."""
@@ -533,7 +543,7 @@ class ThreadedStorage:
 
         await self._submit(work, Lane.BULK, alone=True)
 
-    async def _submit(
+    def _submit(
         self,
         work: Callable[[Database], T],
         lane: Lane,
@@ -541,7 +551,7 @@ class ThreadedStorage:
         alone: bool = False,
         shared: ForMany[Any, Any] | None = None,
         given: tuple[Any, ...] = (),
-    ) -> T:
+    ) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         item = Item(work, loop, loop.create_future(), alone, shared, given[0] if shared else None)
         # With all else that comes in the same turn of the loop: waking the writer for each costs more than most of them do.
@@ -549,7 +559,7 @@ class ThreadedStorage:
         if not coming:
             loop.call_soon(self._arrive, coming)
         coming.append((item, lane))
-        return cast(T, await item.future)
+        return item.future
 
     def _arrive(self, coming: list[tuple[Item, Lane]]) -> None:
         if not self._queue.put(coming):

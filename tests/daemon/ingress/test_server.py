@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from daemon.ingress.wire import PATIENCE, QUICK, Dial, Notebook, Open, Wire
 
 from oo_daemon.ingress.api import in_its_words
 from oo_daemon.ingress.server import (
+    Answered,
     CannotListen,
     DoorTaken,
     Listening,
+    Post,
     Refused,
+    Straight,
     allow_body,
     client_address,
     hops,
@@ -29,6 +32,7 @@ from oo_daemon.ingress.server import (
     peer_uid,
     private_application,
     public_application,
+    refused,
     require_aiohttp,
 )
 from oo_daemon.store.errors import CannotStore, Erased
@@ -70,6 +74,10 @@ def furnish(app: web.Application, reached: list[str], gate: asyncio.Event) -> we
         await gate.wait()
         return web.Response(text="done")
 
+    async def later(request: web.Request) -> web.Response:
+        await gate.wait()
+        return await echo(request)
+
     async def broken(request: web.Request) -> web.Response:
         raise RuntimeError(SECRET)
 
@@ -94,6 +102,7 @@ def furnish(app: web.Application, reached: list[str], gate: asyncio.Event) -> we
             web.post("/echo", echo),
             web.post("/patient", patient),
             web.get("/wait", wait),
+            web.post("/later", later),
             web.get("/broken", broken),
             web.get("/half", half),
             web.get("/choosy", choosy),
@@ -232,6 +241,194 @@ async def test_who_does_not_read_is_cut_off(open_door: Open, dial: Dial, public:
             await asyncio.sleep(0)
 
 
+# --- straight --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Desk:
+    """Takes posts straight, and answers when it is told to."""
+
+    posts: list[tuple[Post, Answered]] = field(default_factory=list)
+
+    def take(self, post: Post, answered: Answered) -> None:
+        self.posts.append((post, answered))
+
+    def straight(self) -> Straight:
+        return Straight(path="/webhooks/", shown="/webhooks/{token}", take=self.take)
+
+    async def has(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.posts) < count:
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def hook(body: bytes = b"{}", path: str = "/webhooks/one", more: str = "") -> bytes:
+    return post(body, path=path, more=more)
+
+
+async def test_a_whole_post_goes_straight(
+    open_door: Open, dial: Dial, public: web.Application, desk: Desk, reached: list[str], notebook: Notebook
+) -> None:
+    """It is handed over as it came, and what is said to it is sent; no route hears of it."""
+    wire = await dial(await open_door(public, straight=desk.straight()))
+    for what, status in ((None, 200), (refused(404), 404), (RuntimeError(SECRET), 503), (web.Response(text="said"), 200)):
+        await wire.send(hook(b"body", more="X-More: 1\r\n"))
+        await desk.has(1)
+        taken, answered = desk.posts.pop()
+        assert (taken.path, taken.body, taken.headers["x-more"]) == ("/webhooks/one", b"body", "1")
+        answered(what)
+        got, headers, said = await wire.answer()
+        assert (got, headers["server"], headers["x-content-type-options"]) == (status, "oO", "nosniff")
+        assert SECRET.encode() not in said
+    assert said == b"said"
+    assert reached == []
+    assert [(line["method"], line["path"], line["status"]) for line in notebook.events("request")] == [
+        ("POST", "/webhooks/{token}", status) for status in (200, 404, 503, 200)
+    ]
+    assert [line["error"] for line in notebook.events("request_failed")] == ["RuntimeError"]
+    assert SECRET not in repr(notebook.lines)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        hook(more="Expect: 100-continue\r\n"),
+        hook(more="Content-Encoding: gzip\r\n"),
+        hook(more="Connection: close\r\n"),
+        hook().replace(b"HTTP/1.1", b"HTTP/1.0"),
+        hook(path="/webhooks/one?more"),
+        hook(path="/webhooks/one/more"),
+        hook(path="/webhooks/"),
+        hook(path="/echo"),
+        hook().replace(b"POST", b"GET"),
+        post(b"half", length=8, path="/webhooks/one"),
+    ],
+)
+async def test_what_is_unusual_takes_the_route(open_door: Open, dial: Dial, public: web.Application, desk: Desk, sent: bytes) -> None:
+    """What is packed, waited for, older, elsewhere or not there yet is none of those that come by the thousand."""
+    listening = await open_door(public, straight=desk.straight())
+    wire = await dial(listening)
+    await wire.send(sent)
+    async with asyncio.timeout(PATIENCE):
+        while not listening._door.server.requests_count:
+            await asyncio.sleep(0)
+        if sent.endswith(b"half"):
+            await wire.send(b"more")
+        assert (await wire.reader.read(65536)).startswith(b"HTTP/1.")
+    assert desk.posts == []
+
+
+async def test_what_comes_meanwhile_is_answered_afterwards(
+    open_door: Open, dial: Dial, public: web.Application, desk: Desk, reached: list[str]
+) -> None:
+    """Answers keep the order of what was asked, whichever way each went, and the clock of headers cuts none of them."""
+    listening = await open_door(public, straight=desk.straight(), limits=replace(QUICK, headers_within=0.1))
+    wire = await dial(listening)
+    for sent, longer in ((hook(b"1"), 0.02), (GET, 0.02), (hook(b"3")[:20], 0.2), (hook(b"3")[20:] + post(b"four"), 0.02)):
+        await wire.send(sent)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(wire.reader.read(1), longer)
+    assert len(desk.posts) == 1
+    assert reached == []
+    desk.posts.pop()[1](None)
+    assert [(await wire.answer())[0] for _ in range(4)] == [200] * 4
+    await wire.send(hook(b"5"))
+    await desk.has(1)
+    desk.posts.pop()[1](None)
+    assert (await wire.answer())[0] == 200
+
+
+async def test_one_of_many_pipelined_goes_straight(open_door: Open, dial: Dial, public: web.Application, desk: Desk) -> None:
+    """More than aiohttp keeps waiting are read when there is room again."""
+    wire = await dial(await open_door(public, straight=desk.straight()))
+    await wire.send(hook() + b"".join(post(b"x" * size) for size in range(80)))
+    await desk.has(1)
+    desk.posts.pop()[1](None)
+    assert (await wire.answer())[0] == 200
+    assert [json.loads((await wire.answer())[2])["size"] for _ in range(80)] == list(range(80))
+
+
+async def test_who_leaves_before_the_answer(open_door: Open, dial: Dial, public: web.Application, desk: Desk) -> None:
+    """The answer is for nobody then, and what was counted is counted no more."""
+    listening = await open_door(public, straight=desk.straight())
+    wire = await dial(listening)
+    await wire.send(hook())
+    await desk.has(1)
+    wire.writer.close()
+    async with asyncio.timeout(PATIENCE):
+        while listening._door.connections:
+            await asyncio.sleep(0)
+    desk.posts.pop()[1](None)
+    assert listening._door._in_flight == {}
+
+
+@pytest.mark.rows("A16")
+async def test_a_connection_is_idle_after_its_answer(open_door: Open, dial: Dial, public: web.Application, desk: Desk) -> None:
+    """It is kept while it waits for its answer, however long, and closed when nothing more is asked."""
+    wire = await dial(await open_door(public, straight=desk.straight(), limits=replace(QUICK, idle=0.1)))
+    await wire.send(hook())
+    await desk.has(1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wire.reader.read(1), 0.25)
+    desk.posts.pop()[1](None)
+    assert (await wire.answer())[0] == 200
+    assert await wire.rest() == b""
+
+
+async def test_a_client_has_so_many_straight_posts(open_door: Open, dial: Dial, public: web.Application, desk: Desk) -> None:
+    """Behind a proxy they are counted by whom it names, together with all else that is under way."""
+    listening = await open_door(public, straight=desk.straight(), limits=replace(QUICK, per_address=2), trusted_proxies=LOCAL)
+    for number, client in enumerate(("192.0.2.1", "192.0.2.1", "192.0.2.2")):
+        await (await dial(listening)).send(hook(more=f"X-Forwarded-For: {client}\r\n"))
+        await desk.has(number + 1)
+    wire = await dial(listening)
+    await wire.send(hook(more="X-Forwarded-For: 192.0.2.1\r\n"))
+    assert (await wire.answer())[0] == 429
+    assert len(desk.posts) == 3
+
+
+@pytest.mark.rows("H1")
+async def test_what_went_straight_is_answered_at_the_end(open_door: Open, dial: Dial, public: web.Application, desk: Desk) -> None:
+    """A door that closes waits for it, and says that the connection ends; a connection at rest is hung up."""
+    listening = await open_door(public, straight=desk.straight())
+    wire, rests = await dial(listening), await dial(listening)
+    for each in (rests, wire):
+        await each.send(hook())
+        await desk.has(1)
+        if each is rests:
+            desk.posts.pop()[1](None)
+            assert (await rests.answer())[0] == 200
+    closing = asyncio.ensure_future(listening.close())
+    assert await rests.rest() == b""
+    assert not closing.done()
+    desk.posts.pop()[1](None)
+    status, headers, _ = await wire.answer()
+    assert (status, headers["connection"]) == (200, "close")
+    assert await wire.rest() == b""
+    async with asyncio.timeout(PATIENCE):
+        await closing
+
+
+async def test_who_does_not_read_goes_straight_no_more(open_door: Open, dial: Dial, public: web.Application, desk: Desk) -> None:
+    """Answers that nobody reads do not pile up: who goes on asking is cut off in time."""
+    listening = await open_door(public, straight=desk.straight(), limits=replace(QUICK, unread=0.1))
+    wire = await dial(listening)
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed's WriteTransport; it is a whole Transport
+    await wire.send(hook())
+    await desk.has(1)
+    desk.posts.pop()[1](web.Response(body=bytes(32_000_000)))
+    await wire.send(hook())
+    async with asyncio.timeout(PATIENCE):
+        while listening._door.connections:
+            await asyncio.sleep(0)
+    assert desk.posts == []
+
+
 # --- many and large --------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +499,17 @@ async def test_a_body_is_handed_on_as_it_was_sent(open_door: Open, dial: Dial, p
     wire = await dial(await open_door(public))
     await wire.send(post(b"not gzip at all", more="Content-Encoding: gzip\r\n"))
     assert json.loads((await wire.answer())[2])["size"] == 15
+
+
+async def test_a_long_body_is_read_to_its_end(open_door: Open, dial: Dial, public: web.Application, gate: asyncio.Event) -> None:
+    """What comes faster than it is read is held up for a while, and then comes."""
+    wire = await dial(await open_door(public, limits=replace(QUICK, body=32_000_000)))
+    sending = asyncio.ensure_future(wire.send(post(bytes(16_000_000), path="/later")))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(sending), 0.2)
+    gate.set()
+    await sending
+    assert json.loads((await wire.answer())[2])["size"] == 16_000_000
 
 
 async def test_chunks_are_put_together(open_door: Open, dial: Dial, public: web.Application) -> None:

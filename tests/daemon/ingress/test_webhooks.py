@@ -35,8 +35,8 @@ from oo_daemon.ports import micros
 from oo_daemon.registry import Registry
 from oo_daemon.store import inbox
 from oo_daemon.store.errors import CannotStore, Erased
-from oo_daemon.store.inbox import Claimed, Entry
-from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
+from oo_daemon.store.inbox import Arrival, Claimed, Entry
+from oo_daemon.store.storage import ThreadedStorage, open_database
 from oo_sdk import Connector, Delivery, HmacScheme, News, OAuth2, Scheme, Stamp
 from oo_vault import Keyring, Secret
 
@@ -103,7 +103,7 @@ async def door(tmp_path: Path, stack: AsyncExitStack, open_door: Open, notebook:
     await sources.keep(await registrations.add("acme", "client", [], "silent"), [])
     metrics, rung = MemoryMetrics(), list[int]()
     hooks = Webhooks(
-        storage=storage,
+        keep=lambda arrival: storage.begin(inbox.put, arrival),
         sources=sources,
         clock=clock,
         chance=HostChance(),
@@ -419,7 +419,7 @@ async def test_all_refusals_take_the_same_way(door: Door, dial: Dial, monkeypatc
         return real(scheme, held, *rest)
 
     monkeypatch.setattr(verify, "judge", judge)
-    monkeypatch.setattr(door.hooks, "storage", None)
+    monkeypatch.setattr(door.hooks, "keep", None)
     wire = await dial(door.listening)
     for name, sent in (await refusals(door)).items():
         seen.clear()
@@ -472,18 +472,19 @@ class Refusing:
     fault: Exception | None = None
     asked: int = 0
 
-    async def write(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, arrival: Arrival) -> asyncio.Future[bool]:
         self.asked += 1
+        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self.fault is not None:
-            raise self.fault
-        await asyncio.Event().wait()
+            kept.set_exception(self.fault)
+        return kept
 
 
 @pytest.mark.rows("A12", "A13")
 async def test_what_was_erased_meanwhile_is_refused(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that another daemon has just erased is like one that there never was, to the last byte; its sender need not come again."""
     never = await ask(path="/webhooks/nobody")
-    monkeypatch.setattr(door.hooks, "storage", Refusing(Erased("what this belongs to was erased")))
+    monkeypatch.setattr(door.hooks, "keep", Refusing(Erased("what this belongs to was erased")))
     assert await ask() == never
     assert never[0] == 404
 
@@ -493,7 +494,7 @@ async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, mo
     """A full disk, a database that does not answer, a fault of ours and too much at once: 503 with a time, and nothing is promised."""
     monkeypatch.setattr(door.hooks, "patience", Patience(0.05))
     for fault in (CannotStore("the disk is full"), None, ZeroDivisionError("canary")):
-        monkeypatch.setattr(door.hooks, "storage", Refusing(fault))
+        monkeypatch.setattr(door.hooks, "keep", Refusing(fault))
         status, headers, text = await ask()
         assert status == 503
         assert int(headers["retry-after"]) > 0
@@ -502,7 +503,7 @@ async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, mo
     assert (await ask())[0] == 503
     monkeypatch.setattr(door.hooks, "short", lambda: False)
     overloaded = Refusing(CannotStore("never asked"))
-    monkeypatch.setattr(door.hooks, "storage", overloaded)
+    monkeypatch.setattr(door.hooks, "keep", overloaded)
     monkeypatch.setattr(webhooks, "WAITING", 0)
     assert (await ask())[0] == 503
     assert overloaded.asked == 0
@@ -515,20 +516,17 @@ async def test_what_cannot_be_stored_is_asked_for_again(door: Door, ask: Ask, mo
 async def test_overload_is_told_before_the_body_comes(door: Door, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as are waited for at once, and not one more: the others hear 503 at once, each with another time to come again."""
     let, waiting = asyncio.Event(), asyncio.Event()
-    real = door.storage
+    asked: list[Arrival] = []
 
-    class Full:
-        asked = 0
-
-        async def write(self, query: Any, *args: Any) -> Any:
-            self.asked += 1
-            if self.asked == 4:
-                waiting.set()
-            await let.wait()
-            return await real.write(query, *args)
+    async def full(arrival: Arrival) -> bool:
+        asked.append(arrival)
+        if len(asked) == 4:
+            waiting.set()
+        await let.wait()
+        return await door.storage.write(inbox.put, arrival)
 
     monkeypatch.setattr(webhooks, "WAITING", 4)
-    monkeypatch.setattr(door.hooks, "storage", Full())
+    monkeypatch.setattr(door.hooks, "keep", lambda arrival: asyncio.ensure_future(full(arrival)))
     held = [await dial(door.listening) for _ in range(4)]
     for number, wire in enumerate(held):
         await wire.send(request(door.path, b"{}", {**sign(b"{}"), "X-Id": f"d{number}"}))
@@ -623,11 +621,11 @@ async def test_a_stopped_store_is_our_fault(door: Door, ask: Ask) -> None:
 async def test_room_is_given_back(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """After faults the door takes as many at once as before."""
     monkeypatch.setattr(webhooks, "WAITING", 1)
-    real: Storage = door.storage
-    monkeypatch.setattr(door.hooks, "storage", Refusing(CannotStore("full")))
+    real = door.hooks.keep
+    monkeypatch.setattr(door.hooks, "keep", Refusing(CannotStore("full")))
     for _ in range(3):
         assert (await ask())[0] == 503
-    monkeypatch.setattr(door.hooks, "storage", real)
+    monkeypatch.setattr(door.hooks, "keep", real)
     assert (await ask())[0] == 200
 
 
@@ -635,16 +633,14 @@ async def test_room_is_given_back(door: Door, ask: Ask, monkeypatch: pytest.Monk
 async def test_the_answer_comes_after_the_commit(door: Door, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as the commit is not through, nothing is answered; a sender that gives up and comes again finds its delivery kept."""
     arrived, let = asyncio.Event(), asyncio.Event()
-    real = door.storage
 
-    class Slow:
-        async def write(self, query: Any, *args: Any) -> Any:
-            new = await real.write(query, *args)
-            arrived.set()
-            await let.wait()
-            return new
+    async def slow(arrival: Arrival) -> bool:
+        new = await door.storage.write(inbox.put, arrival)
+        arrived.set()
+        await let.wait()
+        return new
 
-    monkeypatch.setattr(door.hooks, "storage", Slow())
+    monkeypatch.setattr(door.hooks, "keep", lambda arrival: asyncio.ensure_future(slow(arrival)))
     first = asyncio.ensure_future(ask())
     async with asyncio.timeout(PATIENCE):
         await arrived.wait()
