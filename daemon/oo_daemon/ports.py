@@ -64,12 +64,15 @@ class Trace(Protocol):
         """What names the stretch under way elsewhere and later (W3C `traceparent`); empty where there is none."""
 
 
+_NOTHING = nullcontext()
+
+
 class Untraced:
     """Nobody asks what belongs together."""
 
     def span(self, name: str, parent: str | None = None, **notes: str | int) -> AbstractContextManager[object]:
         """Nothing."""
-        return nullcontext()
+        return _NOTHING
 
     def note(self, **notes: str | int) -> None:
         """Nothing."""

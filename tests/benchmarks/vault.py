@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import tempfile
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 TITLE = "Seal, open, rotate, sign"
 OO, BARE = "oO", "bare"
 PLAIN = os.urandom(500)
-#: Questions before those that count.
-WARM = 100
+#: Questions before those that count, as many as count, and the seconds between two: somebody looks in, beside a rotation as before it.
+WARM, ASKED, EVERY = 20, 500, 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ async def _daemon(rows: int, requests: int, address: str) -> dict[str, float]:
             figures["request_us"] = await _requests(app, connection, requests, address)
             await app.storage.write(many_credentials, app.settings.vault.key_file, rows)
             await _answers(client, WARM)
-            quiet = await _answers(client, requests)
+            quiet = await _answers(client, min(requests, ASKED))
             add_key(app.settings.vault.key_file)
             cpu, began = time.process_time(), time.perf_counter()
             await app.keys.begin()
@@ -119,12 +120,13 @@ async def _daemon(rows: int, requests: int, address: str) -> dict[str, float]:
 
 
 async def _answers(client: Client, count: int | None, until: Callable[[], bool] = lambda: False) -> list[float]:
-    """Seconds that each of some questions took, one after another."""
+    """Seconds that each of some questions took, one after another, a hundred a second at most."""
     took: list[float] = []
     while (count is None or len(took) < count) and not until():
         began = time.perf_counter()
         await client.status()
         took.append(time.perf_counter() - began)
+        await asyncio.sleep(EVERY)
     return took
 
 

@@ -72,12 +72,17 @@ class Breakers(msgspec.Struct, frozen=True, kw_only=True):
 
     def wait(self, provider: str) -> float:
         """Seconds for which nobody calls this provider; 0: go on."""
-        return self._of.setdefault(provider, Breaker()).wait(self.monotonic())
+        return self._its(provider).wait(self.monotonic())
 
     def heard(self, provider: str, status: int | None) -> None:
         """Note what came of a call."""
-        breaker = self._of.setdefault(provider, Breaker())
+        breaker = self._its(provider)
         was = breaker.is_open
         breaker.heard(status, self.monotonic())
         if breaker.is_open != was:
             self.metrics.gauge("breaker_open", float(breaker.is_open), provider=provider)
+
+    def _its(self, provider: str) -> Breaker:
+        if (found := self._of.get(provider)) is None:
+            found = self._of[provider] = Breaker()
+        return found

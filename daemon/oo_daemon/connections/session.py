@@ -7,9 +7,10 @@ nothing of the request in them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import quote_plus, urlencode
 
@@ -49,6 +50,9 @@ _RESERVED_HEADERS = {
 }
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[ -~]*")
+#: What goes with a request that says nothing else.
+_PLAIN: Mapping[str, str] = MappingProxyType({"Accept": "application/json"})
+_USUAL = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
 #: How long to wait for an operator to put a registration right.
 _CLIENT_BROKEN = timedelta(minutes=15)
 
@@ -122,20 +126,20 @@ class SignedSession:
         hosts, calls, gate = tuple(connector.hosts), calls or Calls(), gate or OpenGate()
         signer = _Signer(connector, hosts, revoke, client, authority, transport, clock, calls, gate, used, trace)
 
-        async def answer(asked: _Asked) -> Response:
-            return await signer.answer(asked)
+        def answer(asked: _Asked) -> Coroutine[Any, Any, Response]:
+            return signer.answer(asked)
 
         self._answer = answer
 
-    async def get(self, url: str, *, into: type[Any] | None = None, params: Mapping[str, Any] | None = None) -> Any:
+    def get(self, url: str, *, into: type[Any] | None = None, params: Mapping[str, Any] | None = None) -> Coroutine[Any, Any, Any]:
         """GET."""
-        return await self.request("GET", url, into=into, params=params)
+        return self.request("GET", url, into=into, params=params)
 
-    async def post(
+    def post(
         self, url: str, *, into: type[Any] | None = None, form: Mapping[str, Any] | None = None, json: Any = None, sign: Sign = Sign.USER
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """POST."""
-        return await self.request("POST", url, into=into, form=form, json=json, sign=sign)
+        return self.request("POST", url, into=into, form=form, json=json, sign=sign)
 
     async def request(
         self,
@@ -153,8 +157,8 @@ class SignedSession:
         """Send one request, and once more after a 401 with a refreshed credential."""
         asked = _Asked(
             method=_method(method),
-            url=_with_params(url, params),
-            headers=_headers(headers),
+            url=_with_params(url, params) if params else url,
+            headers=_headers(headers) if headers else _PLAIN,
             form=form,
             json=json,
             sign=sign,
@@ -221,7 +225,7 @@ class _Signer:
 
     def _hosts(self, asked: _Asked) -> tuple[str, ...]:
         """Where this request may go: the declared hosts, and the one address at which the connector says that tokens are revoked."""
-        if self.revoke is None or (asked.method, asked.url, asked.sign) != ("POST", self.revoke, Sign.CLIENT):
+        if asked.sign is not Sign.CLIENT or self.revoke is None or (asked.method, asked.url) != ("POST", self.revoke):
             return self.hosts
         return (bounds.declared(self.revoke),)
 
@@ -279,7 +283,7 @@ class _Signer:
 
 
 def _signed(asked: _Asked, secrets: _Secrets) -> Request:
-    headers, body, values, url = dict(asked.headers), None, secrets.values, asked.url
+    headers, body, values, url = {**asked.headers}, None, secrets.values, asked.url
     if asked.form is not None:
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
         body = _encoded(lambda form: urlencode(form, doseq=True).encode(), _filled(asked.form, values))
@@ -289,7 +293,8 @@ def _signed(asked: _Asked, secrets: _Secrets) -> Request:
     if asked.sign is Sign.USER and secrets.signed is not None:
         ours = secrets.names
         headers = {name: value for name, value in headers.items() if name.lower() not in ours} | dict(secrets.signed.headers)
-        url = secrets.signed.address(url)
+        if secrets.signed.parameters:
+            url = secrets.signed.address(url)
     elif asked.sign is Sign.CLIENT:
         headers["Authorization"] = basic(_filled(Placeholder.CLIENT_ID, values), _filled(Placeholder.CLIENT_SECRET, values))
     return Request(method=asked.method, url=url, headers=headers, body=body)
@@ -303,8 +308,8 @@ def _encoded(encode: Callable[[Any], bytes], filled: Any) -> bytes:
     raise ConnectorBug("a form or JSON body cannot be encoded")  # out here: the encoder's error and its frames hold what was filled in
 
 
-def _with_params(url: str, params: Mapping[str, Any] | None) -> str:
-    query = {name: value for name, value in (params or {}).items() if value is not None}
+def _with_params(url: str, params: Mapping[str, Any]) -> str:
+    query = {name: value for name, value in params.items() if value is not None}
     if any(_placeholders(query)):
         raise ConnectorBug("a placeholder belongs into a form or a JSON body: addresses end up in logs")
     if not query:
@@ -314,14 +319,16 @@ def _with_params(url: str, params: Mapping[str, Any] | None) -> str:
 
 def _method(method: str) -> str:
     # CONNECT opens a tunnel, and TRACE sends the headers back.
+    if method in _USUAL:
+        return method
     if not re.fullmatch("[A-Z]+", method) or method in {"CONNECT", "TRACE"}:
         raise ConnectorBug("a request's method is a word in capitals, such as GET")
     return method
 
 
-def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    plain = {"Accept": "application/json"}
-    for name, value in (headers or {}).items():
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    plain = {**_PLAIN}
+    for name, value in headers.items():
         sendable = _HEADER_NAME.fullmatch(name) and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)
         if not sendable or name.lower() in _RESERVED_HEADERS:
             raise ConnectorBug("a header is the session's own or cannot be sent")
@@ -373,7 +380,10 @@ def _scrubbed(response: Response, spellings: Sequence[tuple[str, bytes]]) -> Res
     """The answer without what is secret of ours, should a provider echo it: as it is, or as it was sent."""
     body, headers = response.body, response.headers
     all_headers = "\n".join(headers.values())
-    if not any(encoded in body or text in all_headers for text, encoded in spellings):
+    for text, encoded in spellings:
+        if encoded in body or text in all_headers:
+            break
+    else:  # as nearly always
         return response
     for text, encoded in spellings:
         if encoded in body:
