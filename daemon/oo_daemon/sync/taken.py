@@ -88,11 +88,8 @@ class Taken:
         return Tally(self.calls.made, self.calls.bytes, self.pages, self.events, self.unreadable)
 
     async def take(self, signal: Signal) -> None:
-        """Take one signal. Raises `ConnectorBug`, `LeaseLost` and `CannotStore`."""
+        """Take a signal that is no event. Raises `ConnectorBug`, `LeaseLost` and `CannotStore`."""
         match signal:
-            case Event():
-                if self.is_full_with(signal):
-                    await self.keep()
             case Checkpoint():
                 await self._take_checkpoint(signal)
             case Listing():

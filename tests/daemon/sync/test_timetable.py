@@ -109,6 +109,7 @@ def test_weekdays_are_crons_own() -> None:
         (None, "0 0 30 2 *", None),
         (None, "0 0 1 * mon", None),
         (None, "0 0 * * 8", None),
+        (None, "0 0 * * 1,,2", None),
         (None, "0 0 * * mon-xxx", None),
         (None, "x", None),
         (None, "0 0 * * *", "Mars/Olympus"),
