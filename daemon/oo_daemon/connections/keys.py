@@ -150,12 +150,12 @@ class Keys:
         try:
             await self._storage.write(vault_keys.rotation_begun, newest, self._clock.now())
             await self._secrets(run)
-            after, resealed = 0, list[tuple[Old, Sealed]]()
-            while old := await self._storage.read(sealed.old_credentials, newest, after, BATCH):
-                after = old[-1].connection
-                work = partial(self._resealed, old)
-                _, resealed = await asyncio.gather(self._replace(run, resealed), self._beside(work))
-                run.refused += len(old) - len(resealed)
+            resealed = list[tuple[Old, Sealed]]()
+            old = await self._storage.read(sealed.old_credentials, newest, 0, BATCH)
+            while old:  # each step seals some, while the last are committed and the next are read
+                count, more = len(old), self._storage.read(sealed.old_credentials, newest, old[-1].connection, BATCH)
+                _, resealed, old = await asyncio.gather(self._replace(run, resealed), self._beside(partial(self._resealed, old)), more)
+                run.refused += count - len(resealed)
             await self._replace(run, resealed)
             await self._storage.write(vault_keys.rotation_ended)
         except Exception as error:
