@@ -156,11 +156,11 @@ async def run_oo(read: int, http: int, write: int, batch: int, tail: int, rate: 
                 after = 0
                 while True:
                     page = await app.storage.read(outbox.page, after, PAGE)
-                    for stored in page.events:
-                        wire.decode(stored.body)
+                    for _, body in page.events:
+                        wire.decode(body)
                     if not page.more:
                         break
-                    after = page.events[-1].position
+                    after = page.events[-1][0]
             figures |= {"read_per_s": figures["per_s"], "read_us": figures["cpu_us"]}
             figures |= await _json(aiohttp.UnixConnector(str(app.settings.places.socket)), "http://oo", http)
             figures |= await _streams(lambda: aiohttp.UnixConnector(str(app.settings.places.socket)), "http://oo", http)

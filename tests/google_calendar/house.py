@@ -368,7 +368,7 @@ class House:
     def events(self, after: int = 0) -> list[NormalizedEvent]:
         """Everything in the outbox of calendars and entries."""
         stored = outbox.page(self.storage.database, after, 1_000_000).events
-        return [event for event in map(wire.decode, (each.body for each in stored)) if event.provider == event.type.partition(".")[0]]
+        return [event for event in map(wire.decode, (each[1] for each in stored)) if event.provider == event.type.partition(".")[0]]
 
     def told(self, begin: int = 0) -> list[tuple[str, int, str]]:
         """Entries in short: the last part of the subject, the change, the title."""

@@ -419,7 +419,7 @@ class World:
         """Where the outbox, read from its beginning, is not what the providers say; empty when all is well."""
         seen: dict[tuple[str, str], dict[str, str]] = {}
         for stored in outbox.page(self.database, 0, 1_000_000).events:
-            event = wire.decode(stored.body)
+            event = wire.decode(stored[1])
             things = seen.setdefault((event.provider, event.user), {})
             if not event.type.endswith(".thing"):
                 continue
@@ -438,7 +438,7 @@ class World:
         return wrong
 
     def _doubled(self) -> list[str]:
-        ids = Counter(wire.decode(stored.body).id for stored in outbox.page(self.database, 0, 1_000_000).events)
+        ids = Counter(wire.decode(stored[1]).id for stored in outbox.page(self.database, 0, 1_000_000).events)
         doubled = [id_ for id_, count in ids.items() if count > 1]
         return [f"{len(doubled)} events are in the outbox twice"] if doubled else []
 
@@ -448,7 +448,7 @@ class World:
         ended = {id_: (state, reason) for id_, state, reason in self.database.rows("SELECT id, state, reason FROM job WHERE kind = 'act'")}
         told: Counter[str] = Counter()
         for stored in outbox.page(self.database, 0, 1_000_000, outbox.Filter()).events:
-            event = wire.decode(stored.body)
+            event = wire.decode(stored[1])
             if event.type in {"action.done", "action.failed"}:
                 told[event.subject] += 1
         for id_, (account, title, _) in self.wishes.items():
@@ -475,7 +475,7 @@ class World:
     def _told(self, type_: str, erasure: str) -> int:
         found, record = 0, Record()
         for stored in outbox.page(self.database, 0, 1_000_000).events:
-            event = wire.decode(stored.body)
+            event = wire.decode(stored[1])
             found += event.type == type_ and event.payload.Unpack(record) and record.fields["erasure"] == erasure
         return found
 

@@ -192,7 +192,7 @@ class EventRoutes:
         page = await self.reader.page(after, int(limit), wanted, patience)
         for kind, view in self.views.items():
             if kind in accepted:
-                body = view([(_text(end.epoch, each.position), each.body) for each in page.events])
+                body = view([(_text(end.epoch, position), stored) for position, stored in page.events])
                 return self._viewed(request, kind, body, page, end.epoch)
         return answer(
             {
@@ -218,7 +218,7 @@ class EventRoutes:
             while not (self.reader.closed or request.transport is None or request.transport.is_closing()):
                 page = await self.reader.page(after, STRETCH, wanted, BEAT)
                 # What was passed over is said at the end, so that the reader goes on from there, and knows that we are there.
-                rest = page.reached if not page.events or page.events[-1].position < page.reached else None
+                rest = page.reached if not page.events or page.events[-1][0] < page.reached else None
                 await response.write(b"".join(self._written(kind, page, rest, epoch)))
                 after = page.reached
         return response
@@ -302,7 +302,7 @@ class EventRoutes:
         return answer({"dropped": await self.consumers.drop_dead_letters(_name(request))})
 
     def _shown(self, events: Sequence[Stored], epoch: int) -> list[dict[str, Any]]:
-        return [{"position": _text(epoch, stored.position), **self.as_json(stored.body)} for stored in events]
+        return [{"position": _text(epoch, position), **self.as_json(body)} for position, body in events]
 
     def _dead(self, letter: DeadLetter, epoch: int) -> dict[str, Any]:
         place = _text(epoch, letter.position)

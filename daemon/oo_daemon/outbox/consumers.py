@@ -119,7 +119,7 @@ class Consumers(msgspec.Struct, frozen=True, kw_only=True):
             if not page.events:
                 await self.storage.write(consumers.advance, name, known.position, page.reached, self.clock.now())
                 return Given(events=[], position=reached, missing=page.missing)
-            first, last, now = page.events[0].position, page.events[-1].position, self.clock.now()
+            first, last, now = page.events[0][0], page.events[-1][0], self.clock.now()
             if known.tries >= known.most_tries:
                 words = known.reason or "whoever was given it did not answer for it"
                 if await self.storage.write(consumers.give_up, name, known.position, first, words, now):

@@ -194,7 +194,7 @@ class Relay:
                 await self._look_back(served, known)
             return
         if len(page.events) > 1 and self.suspects.suspected(item):
-            served.alone_until = page.events[-1].position
+            served.alone_until = page.events[-1][0]
             return
         if self.suspects.poisoned(item):
             await self._give_up(served, known, page.events[0], EndsProcess(), known.tries)
@@ -204,14 +204,14 @@ class Relay:
             taken = await self._deliver(served, page.events, item)
         except Exception as error:
             if is_about_the_event(error) and len(page.events) > 1:
-                served.alone_until = page.events[-1].position
+                served.alone_until = page.events[-1][0]
             elif is_about_the_event(error) and await self._gave_up(served, known, page.events[0], error):
                 return
             raise
         self.metrics.observe("sink_seconds", self.clock.monotonic() - began, sink=served.placed.name)
         served.asked_at = self.clock.monotonic()
         self.metrics.count("sink_events", taken.events, sink=served.placed.name)
-        to = page.reached if taken.events == len(page.events) else page.events[taken.events - 1].position
+        to = page.reached if taken.events == len(page.events) else page.events[taken.events - 1][0]
         await self._move(served, known, to, taken.found_at)
 
     async def _look_back(self, served: _Served, known: Consumer) -> None:
@@ -254,7 +254,7 @@ class Relay:
         served.known = moved
 
     async def _deliver(self, served: _Served, events: list[Stored], item: str) -> Taken:
-        decoded = [wire.decode(stored.body) for stored in events]
+        decoded = [wire.decode(body) for _, body in events]
         with self.trace.span("deliver", "", sink=served.placed.name, events=len(events)):
             taken = await self._ask(served, served.placed.sink.deliver(decoded), item=item)
         if taken is None:
@@ -275,8 +275,8 @@ class Relay:
         return True
 
     async def _give_up(self, served: _Served, known: Consumer, event: Stored, error: Exception, tries: int) -> None:
-        served.known = None
-        await self.storage.write(consumers.give_up, served.consumer, known.position, event.position, _words(error), self.clock.now())
+        served.known, (position, _) = None, event
+        await self.storage.write(consumers.give_up, served.consumer, known.position, position, _words(error), self.clock.now())
         self.metrics.count("dead_letters", consumer=served.consumer)
         self.log.warning("sink_gave_up", sink=served.placed.name, error=type(error).__name__, tries=tries)
 
@@ -294,7 +294,7 @@ class Relay:
         try:
             if self.suspects.poisoned(item):
                 raise EndsProcess
-            await self._deliver(served, [Stored(position=position, body=body)], item)
+            await self._deliver(served, [(position, body)], item)
         except Exception as error:
             if not is_about_the_event(error):
                 raise

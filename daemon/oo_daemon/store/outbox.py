@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
@@ -30,18 +29,9 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
         return cls(epoch=int(epoch), number=int(number))
 
 
-class Stored(NamedTuple):
-    """One event as it lies in the outbox. A tuple, as the rows are: readers take hundreds of thousands in a second."""
-
-    position: int
-    body: bytes
-
-
-def _stored(rows: list[Row]) -> list[Stored]:
-    return [*map(_make, rows)]
-
-
-_make: Final = partial(tuple.__new__, Stored)  # Stored's own ways to be made go through Python for each
+#: One event as it lies in the outbox: its position and its bytes. A bare row: readers take hundreds of thousands in a second. One with names is
+#: another object for each, which the garbage collector has to look at: reading then costs 1.6 times as much.
+Stored: TypeAlias = tuple[int, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +62,10 @@ class Page:
     reached: int = 0  #: the position to go on from; it passes over what did not fit
 
 
+def _stored(rows: list[Row]) -> list[Stored]:
+    return cast("list[Stored]", rows)
+
+
 def end(database: Database) -> Position:
     """The newest position."""
     ((epoch, position),) = database.rows("SELECT epoch, position FROM stream WHERE id = ?", (STREAM,))
@@ -100,10 +94,10 @@ def page(database: Database, after: int, limit: int, wanted: Filter = Filter(), 
         values.append(present_until)
     where = " AND ".join(["position > ?", *conditions])
     sql = f"SELECT position, body FROM outbox WHERE {where} ORDER BY position LIMIT ?"
-    rows = database.rows(sql, (after, *values, limit + 1))
-    more = len(rows) > limit
-    events = _stored(rows[:limit])
-    reached = max(after, events[-1].position if events else 0, 0 if more else last.number)
+    events = _stored(database.rows(sql, (after, *values, limit + 1)))
+    if more := len(events) > limit:
+        events.pop()
+    reached = max(after, events[-1][0] if events else 0, 0 if more else last.number)
     missing = 0 if compacted else reached - after - (_kept(database, after, reached) if conditions else len(events))
     return Page(events=events, end=last, more=more, missing=missing, reached=reached)
 

@@ -344,10 +344,10 @@ def test_events_are_read_backwards_in_windows(database: SqliteDatabase) -> None:
     before, found = 31, []
     while before:
         some, before = outbox.latest(database, before, 5, Filter(type="todoist.note"), window=10)
-        found += [stored.position for stored in some]
+        found += [stored[0] for stored in some]
     assert found == [2]
     some, before = outbox.latest(database, 31, 5)
-    assert ([stored.position for stored in some], before) == ([30, 29, 28, 27, 26], 26)
+    assert ([stored[0] for stored in some], before) == ([30, 29, 28, 27, 26], 26)
 
 
 def test_secrets_in_a_delivery_are_masked() -> None:

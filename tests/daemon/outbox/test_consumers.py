@@ -57,7 +57,7 @@ async def world(tmp_path: Path) -> Any:
 
 
 def numbers(given: Given) -> list[int]:
-    return [event.position for event in given.events]
+    return [event[0] for event in given.events]
 
 
 @pytest.mark.rows("B7")

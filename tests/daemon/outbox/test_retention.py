@@ -161,7 +161,7 @@ async def test_a_consumer_is_waited_for_but_not_for_ever(world: World) -> None:
     assert (kept.expired("read"), kept.expired("unread")) == (1, 3)
     assert world.log.said("events_expired_early") == [{"unread": 3, "size": 0, "events": 3}]
     given = await it.take("dead", 10, 60, 0)
-    assert ([event.position for event in given.events], given.missing) == ([5], 3)  # the gap is told
+    assert ([event[0] for event in given.events], given.missing) == ([5], 3)  # the gap is told
 
 
 @pytest.mark.rows("F6")
@@ -175,7 +175,7 @@ async def test_the_word_that_somebody_was_erased_is_waited_for(world: World) -> 
     await world.storage.accept(lambda database: Batch(connection=world.connection(database), observed_at=now, drafts=[draft]))
     assert await kept.after(40) == [2]
     given = await it.take("off", 10, 60, 0)
-    assert [wire.decode(event.body).type for event in given.events if event.body] == ["user.erased"]
+    assert [wire.decode(event[1]).type for event in given.events if event[1]] == ["user.erased"]
     assert await kept.after(49.5) == [2]
     assert await kept.after(0.8) == []
 
@@ -208,7 +208,7 @@ async def test_the_present_state_outlives_its_history(world: World) -> None:
     assert await kept.after(60) == [3, 4, 5]
     await it.add("new", "present", Filter(), 10)
     given = await it.take("new", 10, 60, 0)
-    assert ([event.position for event in given.events], given.missing) == ([3, 4], 0)
+    assert ([event[0] for event in given.events], given.missing) == ([3, 4], 0)
     await say(world, "a", "second")  # the same again: the index knows
     assert (await world.storage.read(outbox.end)).number == 5
     assert await kept.after(31) == [3, 4]

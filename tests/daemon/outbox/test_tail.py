@@ -83,7 +83,7 @@ async def writing(storage: InlineStorage | ThreadedStorage) -> Write:
 
 
 def positions(page: Page) -> list[int]:
-    return [stored.position for stored in page.events]
+    return [stored[0] for stored in page.events]
 
 
 async def test_what_is_there_already(inline: InlineStorage) -> None:

@@ -290,7 +290,7 @@ async def test_everything_of_a_user_goes(world: World) -> None:
     assert (done.state, done.user, [part.revocation["revoked"] for part in done.parts]) == ("done", None, ["fully", "fully"])
     counts = world.counts()
     assert (counts["connection"], counts["credential"], counts["object"], counts["outbox"]) == (1, 1, 120, 121)
-    (tombstone,) = [wire.decode(each.body) for each in outbox.page(world.database, done.tombstone - 1 if done.tombstone else 0, 10).events]
+    (tombstone,) = [wire.decode(each[1]) for each in outbox.page(world.database, done.tombstone - 1 if done.tombstone else 0, 10).events]
     assert (tombstone.type, tombstone.subject) == ("user.erased", "ada")
     assert world.disk.packed == 1
     assert consumers.advance(world.database, "reader", 0, done.tombstone or 0, NOW)
@@ -340,7 +340,7 @@ async def test_two_daemons_erase_at_once(world: World) -> None:
         await one.tick()
         world.tell_providers()
         await one.tick()
-        told = [(each.position, wire.decode(each.body)) for each in outbox.page(world.database, 0, 100_000).events]
+        told = [(each[0], wire.decode(each[1])) for each in outbox.page(world.database, 0, 100_000).events]
         done = await one.status(begun.id)
         assert [place for place, event in told if (event.type, event.subject) == ("user.erased", user)] == [done.tombstone], at
         assert done.state == "done"

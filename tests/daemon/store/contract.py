@@ -787,7 +787,7 @@ class StoreContract(InboxContract):
         after, more = 0, True
         while more:
             page = await storage.read(outbox.page, after, 2)
-            seen += [event.position for event in page.events]
+            seen += [event[0] for event in page.events]
             after, more = seen[-1], page.more
             assert page.end.number == 5
         assert seen == [1, 2, 3, 4, 5]
@@ -802,7 +802,7 @@ class StoreContract(InboxContract):
             await storage.accept(batch_of(connection, upsert("n1", type_=f"{provider}.note"), upsert("l1", type_=f"{provider}.list")))
 
         async def found(limit: int = 9, **which: str) -> list[int]:
-            return [event.position for event in (await storage.read(outbox.page, 0, limit, Filter(**which))).events]
+            return [event[0] for event in (await storage.read(outbox.page, 0, limit, Filter(**which))).events]
 
         assert await found() == [1, 2, 3, 4, 5, 6]
         assert await found(user="ada") == [1, 2, 5, 6]
@@ -811,7 +811,7 @@ class StoreContract(InboxContract):
         assert await found(user="ada", provider="acme", type="acme.list") == [2]
         assert await found(user="nobody") == []
         page = await storage.read(outbox.page, 1, 2, Filter(user="ada"))
-        assert ([event.position for event in page.events], page.more, page.end.number) == ([2, 5], True, 6)
+        assert ([event[0] for event in page.events], page.more, page.end.number) == ([2, 5], True, 6)
 
 
 def _begun(state: bytes = b"state", browser: bytes = b"browser") -> dict[str, Any]:

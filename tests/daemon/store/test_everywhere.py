@@ -205,8 +205,8 @@ def test_what_was_told(book: Book) -> None:
         connection = connect(database)
         batch = Batch(connection=connection, observed_at=NOW, drafts=[upsert("n1"), occur("o1")])
         assert accept.accept(database, batch, encode).events == 2
-        assert [stored.position for stored in outbox.latest(database, 99, 9)[0]] == [2, 1]
-        assert [stored.position for stored in outbox.of_connection(database, connection.number, 1)] == [2]
+        assert [stored[0] for stored in outbox.latest(database, 99, 9)[0]] == [2, 1]
+        assert [stored[0] for stored in outbox.of_connection(database, connection.number, 1)] == [2]
         assert outbox.at(database, 1) is not None
         assert outbox.before(database, NOW + 1) == 2
         assert outbox.before(database, NOW) == 0

@@ -75,7 +75,7 @@ class Readers:
             self.database.rows("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             found = outbox.page(self.database, self.read[-1] if self.read else 0, 500)
             self.database.rows("COMMIT")
-            self.read += [stored.position for stored in found.events]
+            self.read += [stored[0] for stored in found.events]
             if last and not found.events:
                 break
         self.database.close()

@@ -67,7 +67,7 @@ def encode(connection: Connection, observed_at: int) -> Encoded:
 
 def decode(events: Sequence[Stored]) -> list[Told]:
     """Read what `encode` wrote."""
-    return [Told(position=stored.position, **json.loads(stored.body)) for stored in events]
+    return [Told(position=stored[0], **json.loads(stored[1])) for stored in events]
 
 
 def signed_in(name: str = "c1", **changes: Any) -> SignedIn:

@@ -137,7 +137,7 @@ class World:
 
     def told(self) -> list[tuple[str, str]]:
         """Type and subject of every event of the file, in order of the outbox."""
-        events = [wire.decode(stored.body) for stored in outbox.page(self.storage.database, after=0, limit=100_000).events]
+        events = [wire.decode(stored[1]) for stored in outbox.page(self.storage.database, after=0, limit=100_000).events]
         return [(event.type, event.subject) for event in events if event.provider == "apple_health" and event.type.startswith("apple")]
 
 

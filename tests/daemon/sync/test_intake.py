@@ -201,7 +201,7 @@ class World:
     async def told(self) -> list[tuple[str, str, str]]:
         """Connection, subject and title of each event."""
         page = await self.storage.read(outbox.page, 0, 1_000_000)
-        return [_told(stored.body) for stored in page.events]
+        return [_told(stored[1]) for stored in page.events]
 
     def counted(self, outcome: str) -> float:
         return self.metrics.values().get(("deliveries_total", (("outcome", outcome), ("provider", "acme"))), 0)

@@ -232,7 +232,7 @@ class Hub:
 
     def events(self) -> list[NormalizedEvent]:
         """Everything in the outbox."""
-        return [wire.decode(stored.body) for stored in outbox.page(self.database, 0, 1_000_000).events]
+        return [wire.decode(stored[1]) for stored in outbox.page(self.database, 0, 1_000_000).events]
 
     def told(self) -> list[tuple[str, str, int]]:
         """Everything in the outbox, in short: subject, title (empty: gone), revision."""

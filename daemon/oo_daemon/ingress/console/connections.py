@@ -158,7 +158,7 @@ class ConnectionPages:
         found = await self.storage.read(_all_of, known, now)
         connector = self.registry.connectors.get(known.provider)
         sentences: Mapping[str, str] = {scope.id: scope.sentence for scope in connector.scopes} if connector else {}
-        events = [(stored.position, self.as_json(stored.body)) for stored in found["events"]]
+        events = [(position, self.as_json(body)) for position, body in found["events"]]
         values = {
             **found,
             "events": events,

@@ -50,7 +50,7 @@ class EventPages:
             request,
             "events.html",
             here=HERE,
-            shown=[(stored.position, self.as_json(stored.body)) for stored in found],
+            shown=[(position, self.as_json(body)) for position, body in found],
             titles=titles(self.registry),
             given=given,
             filtered=bool(kept),
@@ -66,14 +66,15 @@ class EventPages:
         stored = await self.storage.read(outbox.at, number_in(request.match_info["position"]))
         if stored is None:
             raise Refused(404, "not_found", "There is no event at this position.", "It may have been erased, or expired.")
-        event = self.as_json(stored.body)
+        position, body = stored
+        event = self.as_json(body)
         return page(
             request,
             "event.html",
             here=HERE,
-            position=stored.position,
+            position=position,
             event=event,
             as_json=json.dumps(event, indent=2, ensure_ascii=False),
-            as_text=self.as_text(stored.body),
+            as_text=self.as_text(body),
             titles=titles(self.registry),
         )
