@@ -30,8 +30,9 @@ MIB = 1024 * 1024
 MOST_GROWTH, MOST_FILES, MOST_LOG = 1.0, 4, 128.0
 #: Seconds after which a consumer that reads nothing more has nothing more to read.
 STUCK = 60.0
-#: The share at the beginning that is not looked at: caches fill, the first sync is read.
-WARM = 0.25
+#: The share at the beginning that is not looked at, and seconds of it at least, where it lasts twice as long: caches fill, the first sync
+#: is read, and what is kept of each for a while (budgets, latencies, pages of SQLite) comes to its size.
+WARM, WARMING = 0.25, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Soak:
     @property
     def warmed(self) -> Sequence[Sample]:
         """Samples after the warm-up."""
-        return [sample for sample in self.samples if sample.second >= WARM * self.seconds]
+        warm = max(WARM * self.seconds, min(WARMING, self.seconds / 2))
+        return [sample for sample in self.samples if sample.second >= warm]
 
     @property
     def growth(self) -> float:
@@ -96,9 +98,8 @@ class Soak:
         ]
 
 
-async def live(folder: Path, seconds: float, *, rate: int = RATE, every: float = 5.0) -> Soak:
-    """Live under load for so long, and then let the consumer read to the end."""
-    soak = Soak(seconds)
+async def live(folder: Path, soak: Soak, *, rate: int = RATE, every: float = 5.0) -> None:
+    """Live under load for as long as it says, and then let the consumer read to the end."""
     async with stage(folder) as here:
         await _prepare(here)
         async with Client(here.socket) as client:
@@ -113,7 +114,6 @@ async def live(folder: Path, seconds: float, *, rate: int = RATE, every: float =
                 await watching
                 await _drain(soak)
                 reading.cancel()
-    return soak
 
 
 async def _prepare(here: Stage) -> None:
@@ -227,11 +227,13 @@ async def _watch(here: Stage, soak: Soak, ended: asyncio.Event, every: float) ->
 
 def main(minutes: float, rate: int = RATE) -> int:
     """Soak, keep the samples, and end with the figures."""
-    with tempfile.TemporaryDirectory(prefix="oo-soak-") as folder:
-        soak = asyncio.run(live(Path(folder), minutes * 60, rate=rate))
-    out = ROOT / "build" / "soak.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps([asdict(sample) for sample in soak.samples]) + "\n")
+    soak, out = Soak(minutes * 60), ROOT / "build" / "soak.json"
+    try:
+        with tempfile.TemporaryDirectory(prefix="oo-soak-") as folder:
+            asyncio.run(live(Path(folder), soak, rate=rate))
+    finally:
+        out.parent.mkdir(exist_ok=True)
+        out.write_text(json.dumps([asdict(sample) for sample in soak.samples]) + "\n")
     broken = soak.broken()
     if soak.growth > MOST_GROWTH:
         broken.append(f"memory grew by {soak.growth:.2f} MiB an hour")

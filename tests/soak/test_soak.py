@@ -9,7 +9,8 @@ from soak import soak
 @pytest.mark.rows("G7")
 async def test_a_short_soak_loses_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A few seconds: every acknowledged delivery is read once, and the person's changes with them."""
-    seen = await soak.live(tmp_path_factory.mktemp("s"), 3, rate=40, every=0.25)
+    seen = soak.Soak(3)
+    await soak.live(tmp_path_factory.mktemp("s"), seen, rate=40, every=0.25)
     assert seen.broken() == []
     assert len(seen.acknowledged) > 60
     assert seen.refused == 0

@@ -29,8 +29,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
         return cls(epoch=int(epoch), number=int(number))
 
 
-#: One event as it lies in the outbox: its position and its bytes. A bare row: readers take hundreds of thousands in a second. One with names is
-#: another object for each, which the garbage collector has to look at: reading then costs 1.6 times as much.
+#: One event as it lies in the outbox: its position and its bytes. A bare row, since readers take hundreds of thousands in a second: one
+#: with names is another object for each, which the garbage collector has to look at, and reading costs 1.6 times as much.
 Stored: TypeAlias = tuple[int, bytes]
 
 
