@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from daemon.outbox.test_consumers import asking
 from daemon.outbox.test_relay import Losing, World
 from daemon.virtual import settle
+from msgspec.structs import replace
 
 from oo_daemon.ops.health import ConsumersRead
 from oo_daemon.ops.metrics import MemoryMetrics

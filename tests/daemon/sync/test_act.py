@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from daemon.sync.world import Hub, Scripted, Sessions
 from daemon.virtual import NOW, settle
+from msgspec.structs import replace
 
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.errors import Declined
@@ -334,7 +335,8 @@ async def test_a_connector_that_is_not_loaded(hub: Hub) -> None:
     world = await a_world(hub)
     await world.ask()
     without = Registry(plugins=(), connectors={})
-    object.__setattr__(world.actions, "registry", without)
+    world.actions = replace(world.actions, registry=without)
+    world.worker.handlers = {"act": world.actions}
     assert (await world.declined(key="k2", text="A")).code == "not_loaded"
     assert "oo plugins" in (await world.work()).reason
 
