@@ -67,8 +67,7 @@ class Budgets:
             while not self._use(id_):
                 want = max(1, int(size.burst * CHUNK)) if size and not waited_for else 1
                 reserve = 0.0 if waited_for or size is None or size.burst < 1 / RESERVE else RESERVE
-                now = self.clock.now()
-                drawn = await self.storage.write(budgets.draw, id_, size, want=want, reserve=reserve, now=now)
+                drawn = await self.storage.write(budgets.draw, id_, size, want=want, reserve=reserve, now=self.clock.now)
                 whose = (connector.id, id_.partition(" ")[0])
                 self._least[whose] = min(self._least.get(whose, 1.0), drawn.left)
                 if drawn.tokens:
@@ -79,7 +78,9 @@ class Budgets:
                     await self.clock.sleep(max(drawn.wait, LEAST))
                 else:
                     self.metrics.count("calls_put_off", provider=connector.id)
-                    raise QuotaSpent("the provider allows no more calls for now", until=moment(now + int(drawn.wait * SECOND) + 1))
+                    raise QuotaSpent(
+                        "the provider allows no more calls for now", until=moment(self.clock.now() + int(drawn.wait * SECOND) + 1)
+                    )
 
     async def refused(self, connector: Connector, connection: Connection, wait: timedelta | None) -> None:
         """The provider said that it was too much: nobody calls for as long as it asks."""

@@ -5,6 +5,8 @@ A process draws some tokens at once and uses them up by itself: one write for ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from oo_daemon.store.database import Database
@@ -13,6 +15,8 @@ SECOND = 1_000_000
 MILLI = 1000
 #: How long a bucket that nobody draws from is remembered: longer than any takes to fill.
 KEPT = 2 * 24 * 3600 * SECOND
+#: By how much at most the clocks of two hosts are apart; what was filled later than that is of before the clock was set back.
+APART = 10 * SECOND
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,22 +41,28 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     closed_until: int | None  #: None: it is open
 
 
-def draw(database: Database, id_: str, bucket: Bucket | None, *, want: int, reserve: float, now: int) -> Drawn:
-    """Draw up to so many tokens, of which a part of the bucket stays in reserve. Without a bucket only a closed door is looked at."""
+def draw(database: Database, id_: str, bucket: Bucket | None, *, want: int, reserve: float, now: Callable[[], int]) -> Drawn:
+    """Draw up to so many tokens, of which a part of the bucket stays in reserve. Without a bucket only a closed door is looked at.
+
+    The clock is read with the bucket in hand: whoever has waited for it must not go by the time before.
+    """
     full = (bucket.burst if bucket else 0) * MILLI
-    database.rows(
-        "INSERT INTO budget (id, tokens, filled_at, closed_until) VALUES (?, ?, ?, 0) ON CONFLICT (id) DO NOTHING", (id_, full, now)
-    )
     sql = f"SELECT tokens, filled_at, closed_until FROM budget WHERE id = ? {database.locking('FOR UPDATE')}"
-    ((tokens, filled_at, closed_until),) = database.rows(sql, (id_,))
-    if now < closed_until:
-        return Drawn(tokens=0, wait=(closed_until - now) / SECOND, left=0.0)
+    while not (rows := database.rows(sql, (id_,))):  # the first draw, or another process has just forgotten it
+        database.rows(
+            "INSERT INTO budget (id, tokens, filled_at, closed_until) VALUES (?, ?, ?, 0) ON CONFLICT (id) DO NOTHING", (id_, full, now())
+        )
+    ((tokens, filled_at, closed_until),), at = rows, now()
+    if at < closed_until:
+        return Drawn(tokens=0, wait=(closed_until - at) / SECOND, left=0.0)
     if bucket is None:
         return Drawn(tokens=want)
-    there = min(full, tokens + int(max(now - filled_at, 0) / SECOND * bucket.rate * MILLI))
+    there = min(full, tokens + int(max(at - filled_at, 0) / SECOND * bucket.rate * MILLI))
     kept = int(full * reserve)
     given = max(0, min(want, (there - kept) // MILLI))
-    database.rows("UPDATE budget SET tokens = ?, filled_at = ? WHERE id = ?", (there - given * MILLI, now, id_))
+    # What another host has filled by a clock that is ahead is not filled once more.
+    filled_to = filled_at if at < filled_at <= at + APART else at
+    database.rows("UPDATE budget SET tokens = ?, filled_at = ? WHERE id = ?", (there - given * MILLI, filled_to, id_))
     wait = 0.0 if given else (kept + MILLI - there) / MILLI / bucket.rate
     return Drawn(tokens=given, wait=wait, left=(there - given * MILLI) / full)
 

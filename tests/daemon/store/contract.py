@@ -363,11 +363,26 @@ class StoreContract(InboxContract):
         """Full before the first draw; then what is left and fills in; nothing while it is closed."""
         size = Bucket(burst=10, rate=1.0)
         assert await storage.read(budgets.level, "b", size, NOW) == Level(tokens=10, closed_until=None)
-        drawn = await storage.write(budgets.draw, "b", size, want=4, reserve=0.0, now=NOW)
+        drawn = await storage.write(budgets.draw, "b", size, want=4, reserve=0.0, now=lambda: NOW)
         assert (drawn.tokens, drawn.left) == (4, 0.6)
         assert (await storage.read(budgets.level, "b", size, NOW + 2 * SECOND)).tokens == 8
         await storage.write(budgets.close, "b", NOW + 60 * SECOND, NOW)
         assert await storage.read(budgets.level, "b", size, NOW) == Level(tokens=0, closed_until=NOW + 60 * SECOND)
+
+    @pytest.mark.rows("E7")
+    async def test_a_bucket_is_filled_once_whatever_clocks_say(self, storage: Storage) -> None:
+        """A host whose clock is behind fills nothing that another has filled before; once a clock was set back the bucket goes on by it."""
+        size = Bucket(burst=10, rate=1.0)
+
+        async def drawn(at: int) -> int:
+            return (await storage.write(budgets.draw, "b", size, want=10, reserve=0.0, now=lambda: at)).tokens
+
+        assert await drawn(NOW) == 10
+        assert await drawn(NOW + 4 * SECOND) == 4
+        assert [await drawn(NOW + each * SECOND) for each in (1, 0, 3)] == [0, 0, 0]
+        assert await drawn(NOW + 6 * SECOND) == 2, "and not once more what has come since its own last look"
+        assert await drawn(NOW - 3600 * SECOND) == 0
+        assert await drawn(NOW - 3595 * SECOND) == 5
 
     async def test_the_end_of_a_run_is_told(self, storage: Storage) -> None:
         """An ended run frees its lease, plans the next one, says how it went, and can write no more."""
