@@ -51,9 +51,12 @@ def copy(call: Call, source: str, target: str | None, as_json: bool, quiet: bool
         raise NotDone(f"there is no {origin}", "name the file that places.database names")
     with alone_on(origin) as here:
         rows = sum(work.counted(here).values())
-        with alone_on(goal) as there, terminal.progress("Copying", rows, quiet=quiet) as told:
+        with alone_on(goal) as there:
+            with terminal.progress("Copying", rows, quiet=quiet) as told:
+                work.copy(here, there, str(origin), told)
             try:
-                done = work.copy(here, there, str(origin), told)
+                with terminal.progress("Comparing", 2 * rows, quiet=quiet) as told:
+                    done = work.compare(here, there, told)
             except work.Differs as wrong:
                 raise NotDone(str(wrong), "empty the database and copy again, while no daemon runs on either") from None
     if as_json:
@@ -62,7 +65,8 @@ def copy(call: Call, source: str, target: str | None, as_json: bool, quiet: bool
         terminal.show(
             f"Copied and compared: {terminal.count(sum(done.rows.values()), 'row')}, the outbox up to {done.epoch}-{done.position}."
         )
-        terminal.show("Set places.database to the new one, and start the daemon with the same keys; keep the old one until you trust it.")
+        terminal.show("Next: set places.database to the new one, and start the daemon with the same keys and the same places.state.")
+        terminal.show("Keep the old one until you trust the new one, and start no daemon on it: two would renew the same grants.")
 
 
 @store.command()

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,8 @@ from oo_daemon.store.migrations import MIGRATIONS
 BATCH = 1000
 #: Bytes of a digest.
 SIZE = 32
+#: Hears of how many more rows are done.
+Told: TypeAlias = Callable[[int], None]
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,10 +56,11 @@ def counted(database: Database) -> Mapping[str, int]:
     return {name: int(database.rows(f'SELECT count(*) FROM "{name}"')[0][0]) for name in tables()}
 
 
-def copy(source: Database, target: Database, named: str, told: Callable[[int], None] = lambda rows: None) -> Copied:
+def copy(source: Database, target: Database, named: str, told: Told = lambda rows: None) -> None:
     """Copy everything, or go on with a copy that was cut off; `told` hears of rows that are done.
 
-    `named` says where the source is. Raises `CannotOpen` where the target holds something else, and `Differs`.
+    `named` says where the source is. It stays half a copy until `compare` has found it whole. Raises `CannotOpen` where the target holds
+    something else.
     """
     table, after = _begun(target, named)
     names = tables()
@@ -72,8 +75,12 @@ def copy(source: Database, target: Database, named: str, told: Callable[[int], N
         following = names[names.index(name) + 1 :][:1]
         if following:
             target.rows('UPDATE copying SET "table" = ?, after = ?', (following[0], _written(None)))
+
+
+def compare(source: Database, target: Database, told: Told = lambda rows: None) -> Copied:
+    """Hold all rows of a copy against those of the source, and let it be whole; `told` hears of rows on both sides. Raises `Differs`."""
     _count_on(source, target)
-    _compare(source, target)
+    _compare(source, target, told)
     target.rows("DROP TABLE copying")
     ((epoch, position),) = target.rows("SELECT epoch, position FROM stream WHERE id = ?", (STREAM,))
     return Copied(rows=counted(target), epoch=epoch, position=position)
@@ -160,20 +167,21 @@ def _count_on(source: Database, target: Database) -> None:
             target.rows("SELECT setval(pg_get_serial_sequence(?, 'number'), ?)", (table, last))
 
 
-def _compare(source: Database, target: Database) -> None:
+def _compare(source: Database, target: Database, told: Told) -> None:
     for table in tables():
-        here, there = _digest(source, table), _digest(target, table)
+        here, there = _digest(source, table, told), _digest(target, table, told)
         if here != there:
             raise Differs(f"the table {table} has {there[0]} rows there and {here[0]} here, or some of them differ")
     if _numbered(source) != _numbered(target):
         raise Differs("rows are not numbered on from where they were")
 
 
-def _digest(database: Database, table: str) -> tuple[int, int]:
+def _digest(database: Database, table: str, told: Told) -> tuple[int, int]:
     """How many rows a table has, and a digest over all of them in whatever order: dialects sort texts in their own ways."""
     rows, total = 0, 0
     for page, _ in _pages(database, table, None):
         rows += len(page)
+        told(len(page))
         for row in page:
             hasher = blake2b(digest_size=SIZE)
             for value in row:

@@ -60,13 +60,17 @@ class Cut(Exception):
 
 def test_everything_arrives(original: Database, target: PostgresqlDatabase, tmp_path: Path) -> None:
     """From a file to a server and back: rows, positions and numbers are the same, and nothing given before is given again."""
-    done = copy.copy(original, target, NAMED)
+    copy.copy(original, target, NAMED)
+    compared: list[int] = []
+    done = copy.compare(original, target, compared.append)
+    assert sum(compared) == 2 * sum(done.rows.values())
     assert done.rows == copy.counted(original) == copy.counted(target)
     assert (done.rows["outbox"], done.rows["delivery"], done.rows["credential"]) == (3 * 122, 3, 2)
     assert outbox.end(target) == outbox.end(original)
     assert connections.listed(target) == connections.listed(original)
     back = open_database(tmp_path / "back.sqlite3")
     copy.copy(target, back, "there")
+    copy.compare(target, back)
     for database in (target, back):
         assert connect(database, "new").number == 4
         with pytest.raises(CannotOpen, match="There is something in that database already"):
@@ -95,7 +99,9 @@ def test_cut_off_and_gone_on(original: Database, target: PostgresqlDatabase, aft
         copy.copy(original, target, "/srv/other.sqlite3")
     already = sum(copy.counted(target).values())
     told: list[int] = []
-    assert copy.copy(original, target, NAMED, told.append).rows == copy.counted(original)
+    copy.copy(original, target, NAMED, told.append)
+    assert copy.is_half(target), "nobody has compared it yet"
+    assert copy.compare(original, target).rows == copy.counted(original)
     assert told[0] == already
     assert sum(told) == sum(copy.counted(original).values())
     assert not copy.is_half(target)
@@ -106,8 +112,9 @@ def test_what_differs_is_found(original: Database, target: PostgresqlDatabase) -
     with pytest.raises(Cut):
         copy.copy(original, target, NAMED, lambda rows: _cut() if rows and copy.counted(target)["outbox"] == 3 * 122 else None)
     target.rows("UPDATE outbox SET body = body || '\\x00'::bytea WHERE position = 7")
+    copy.copy(original, target, NAMED)
     with pytest.raises(copy.Differs, match="the table outbox"):
-        copy.copy(original, target, NAMED)
+        copy.compare(original, target)
     assert copy.is_half(target)
 
 
@@ -118,6 +125,7 @@ def _cut() -> None:
 def test_a_database_that_was_restored(original: Database, target: PostgresqlDatabase) -> None:
     """Positions get a new epoch, and grants are tried with care."""
     copy.copy(original, target, NAMED)
+    copy.compare(original, target)
     restored(target)
     assert outbox.end(target).epoch == outbox.end(original).epoch + 1
     assert target.rows("SELECT DISTINCT state FROM credential") == [("verify",)]
