@@ -233,6 +233,7 @@ async def _prepare(place: str, claims: int, workers: int) -> None:
     storage = _open(place)
     for start in range(0, max(claims, workers), 500):
         await storage.write(put, range(start, min(start + 500, max(claims, workers))))
+    await storage.write(lambda database: database.rows("ANALYZE"))
     await storage.close()
 
 

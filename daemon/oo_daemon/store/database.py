@@ -66,6 +66,13 @@ class Database(peewee.Database):
         """The clause that ends a SELECT whose rows must stay as they are until the commit; SQLite has one writer and needs none."""
         return clause if self.dialect == "postgresql" else ""
 
+    def among(self, query: str) -> str:
+        """The condition that a column's value is among what a query gives, a few rows that are found first and then looked up one by one.
+
+        PostgreSQL must be told so: it does not know how few there are, and might read the whole table beside them.
+        """
+        return f"= ANY (ARRAY({query}))" if self.dialect == "postgresql" else f"IN ({query})"
+
     def alone(self, what: str) -> None:
         """Keep others who would be alone with the same thing waiting until the commit; SQLite has one writer and needs nothing."""
         if self.dialect == "postgresql":

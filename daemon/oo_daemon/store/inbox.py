@@ -159,11 +159,13 @@ def claim_again(database: Database, owner: str, now: int, until: int) -> list[Cl
 
 
 def _claim(database: Database, which: str, owner: str, now: int, until: int, limit: int) -> list[Claimed]:
+    due = (
+        f"SELECT number FROM delivery WHERE state = 'received' AND next_try_at <= ? AND {which} "
+        "AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?) ORDER BY next_try_at, number LIMIT ?"
+    )
     rows = database.rows(
         "UPDATE delivery SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1 "
-        f"WHERE number IN (SELECT number FROM delivery WHERE state = 'received' AND next_try_at <= ? AND {which} "
-        "AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?) "
-        f"ORDER BY next_try_at, number LIMIT ? {database.locking('FOR UPDATE SKIP LOCKED')}) "
+        f"WHERE number {database.among(due + database.locking(' FOR UPDATE SKIP LOCKED'))} "
         "RETURNING number, fence, tries, source, (SELECT provider FROM source WHERE id = delivery.source), "
         "(SELECT connection FROM source WHERE id = delivery.source), "
         "delivery_id, headers, body, received_at, traceparent, replayed_at",

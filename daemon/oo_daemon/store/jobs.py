@@ -131,12 +131,15 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int) -> l
 
     A lease that ends absurdly late was written before the clock was set back: it does not stand either.
     """
-    claimed = database.rows(
-        "UPDATE job SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, tried_at = ? "
-        "WHERE number IN (SELECT j.number FROM job j WHERE j.next_try_at <= ? "
+    due = (
+        "SELECT j.number FROM job j WHERE j.next_try_at <= ? "
         "AND (j.lease_until IS NULL OR j.lease_until <= ? OR j.lease_until > ?) AND NOT EXISTS "
         "(SELECT 1 FROM job o WHERE o.connection = j.connection AND o.next_try_at IS NOT NULL AND o.number < j.number) "
-        f"ORDER BY j.next_try_at, j.number LIMIT ? {database.locking('FOR UPDATE OF j SKIP LOCKED')}) RETURNING next_try_at, number",
+        "ORDER BY j.next_try_at, j.number LIMIT ?"
+    )
+    claimed = database.rows(
+        "UPDATE job SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, tried_at = ? "
+        f"WHERE number {database.among(due + database.locking(' FOR UPDATE OF j SKIP LOCKED'))} RETURNING next_try_at, number",
         (owner, until, now, now, now, until + (until - now), limit),
     )
     # RETURNING keeps no order.

@@ -144,21 +144,20 @@ _CLAIMED = "s.next_run_at, s.connection, s.fence, s.tries, s.cursor, s.shape, s.
 _ALL = _due(f"{_CLAIMED}, {connections.columns('c')}")
 _WHOSE = 's.connection, s.next_run_at, c."user" AS person'
 _NOT_CROWDED = 'AND c."user" NOT IN (SELECT person FROM live WHERE runs >= ?) '
-#: Whose turn it is among what is due: takes now and the end of an absurd lease, what `_due` takes, with the most that one user may have
-#: under way before how many are looked at, and then that most again, and how many to choose.
-_TURNS = (
-    'WITH live AS (SELECT c."user" AS person, count(*) AS runs FROM run r CROSS JOIN schedule s CROSS JOIN connection c '
+#: Who has how many runs under way: takes now and the end of an absurd lease.
+_LIVE = (
+    'SELECT c."user" AS person, count(*) AS runs FROM run r CROSS JOIN schedule s CROSS JOIN connection c '
     "WHERE r.finished_at IS NULL AND s.connection = r.connection AND c.number = r.connection "
-    'AND s.lease_until > ? AND s.lease_until <= ? GROUP BY c."user"), '
-    f"due AS ({_due(_WHOSE, _NOT_CROWDED)}), "
+    'AND s.lease_until > ? AND s.lease_until <= ? GROUP BY c."user"'
+)
+#: Whose turn it is among what is due: takes what `_LIVE` takes, what `_due` takes, with the most that one user may have under way before
+#: how many are looked at, and then that most again, and how many to choose.
+_TURNS = (
+    f"WITH live AS ({_LIVE}), due AS ({_due(_WHOSE, _NOT_CROWDED)}), "
     "turns AS (SELECT d.connection, d.next_run_at, coalesce(l.runs, 0) + "
     "row_number() OVER (PARTITION BY d.person ORDER BY d.next_run_at, d.connection) AS turn "
     "FROM due d LEFT JOIN live l ON l.person = d.person) "
     "SELECT connection FROM turns WHERE turn <= ? ORDER BY turn, next_run_at, connection LIMIT ?"
-)
-_IN_TURN = (
-    f"SELECT {_CLAIMED}, {connections.columns('c')} FROM schedule s CROSS JOIN connection c "
-    f"WHERE s.connection IN ({_TURNS}) AND c.number = s.connection AND {_FREE}"
 )
 
 
@@ -174,9 +173,13 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
     if not found:
         return []
     users = Counter(run.of.user for run in found)
-    # To find out whose turn it is costs several times as much as to take all.
+    # To find out whose turn it is costs several times as much as to take them as they are.
     if len(found) > limit or max(users.values()) + runs.live(database) > most:
-        found = _claimed(database, _IN_TURN, (now, absurd, now, *free, most, WINDOW, most, limit, *free))
+        live: dict[str, int] = dict(database.rows(_LIVE, (now, absurd)))
+        if _in_turn(found, live, limit, most):
+            found = found[:limit]
+        else:
+            found = _claimed(database, _in_their_turns(database), (now, absurd, now, *free, most, WINDOW, most, limit, *free))
     database.many(
         "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ? WHERE connection = ?",
         [(owner, until, now, run.connection) for run in found],
@@ -202,6 +205,22 @@ def _claimed(database: Database, chosen: str, values: Sequence[int]) -> list[Run
         )
         for _, connection, fence, tries, cursor, shape, unmoved, traceparent, *of in rows
     ]
+
+
+def _in_turn(found: Sequence[Run], live: Mapping[str, int], limit: int, most: int) -> bool:
+    """Say whether those longest due are those whose turn it is: all that are due, or each another person's, who has nothing under way."""
+    people = [run.of.user for run in found[:limit]]
+    if len(found) <= limit:
+        return all(count + live.get(person, 0) <= most for person, count in Counter(people).items())
+    return len(set(people)) == limit and live.keys().isdisjoint(people)
+
+
+def _in_their_turns(database: Database) -> str:
+    """What is claimed where people take turns: takes what `_TURNS` takes, then what `_FREE` takes."""
+    return (
+        f"SELECT {_CLAIMED}, {connections.columns('c')} FROM schedule s CROSS JOIN connection c "
+        f"WHERE s.connection {database.among(_TURNS)} AND c.number = s.connection AND {_FREE}"
+    )
 
 
 def waiting(database: Database, now: int) -> bool:

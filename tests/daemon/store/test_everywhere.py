@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -140,16 +142,45 @@ def test_visits(book: Book) -> None:
         assert visits.drop_older(database, NOW + 2) == 1
 
 
+@pytest.mark.rows("E8")
+def test_whose_turn_it_is_is_seen_at_a_glance(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is plain whose turn it is, those are claimed who would be if all turns were counted."""
+    plain = 0
+    for seed in range(25):
+        chance, claimed = random.Random(seed), list[set[str]]()
+        people = [f"u{chance.randrange(chance.choice((2, 6, 40)))}" for _ in range(chance.randint(1, 8))]
+        due = [NOW - chance.randint(0, 3) for _ in people]
+        limit, most, live = chance.randint(1, 5), chance.randint(1, 4), chance.randint(0, 2)
+        looks: tuple[Callable[..., bool], ...] = (schedule._in_turn, lambda *_: False)
+        for look in looks:
+            with book.draft() as database, monkeypatch.context() as patch:
+                for number, (user, at) in enumerate(zip(people, due, strict=True)):
+                    known = connect(database, f"c{number}", user=user)
+                    database.rows("UPDATE schedule SET next_run_at = ? WHERE connection = ?", (at, known.number))
+                schedule.claim(database, "before", NOW, NOW + LEASE, live)
+                seen: list[bool] = []
+
+                def looked(*given: Any, look: Callable[..., bool] = look, seen: list[bool] = seen) -> bool:
+                    seen.append(look(*given))
+                    return seen[-1]
+
+                patch.setattr(schedule, "_in_turn", looked)
+                claimed.append({run.of.id for run in schedule.claim(database, "me", NOW, NOW + LEASE, limit, most)})
+                plain += seen == [True]
+        assert claimed[0] == claimed[1], seed
+    assert plain > 3
+
+
 def test_budgets(book: Book) -> None:
     """A bucket gives what is in it, nothing behind a closed door, and is forgotten."""
     bucket = Bucket(burst=2, rate=1.0)
     with book.transaction() as database:
         assert budgets.level(database, "b", bucket, NOW).tokens == 2
-        assert budgets.draw(database, "b", bucket, want=2, reserve=0.0, now=NOW).tokens == 2
+        assert budgets.draw(database, "b", bucket, want=2, reserve=0.0, now=lambda: NOW).tokens == 2
         assert budgets.level(database, "b", bucket, NOW + SECOND).tokens == 1
-        assert budgets.draw(database, "b", bucket, want=1, reserve=0.0, now=NOW).wait > 0
+        assert budgets.draw(database, "b", bucket, want=1, reserve=0.0, now=lambda: NOW).wait > 0
         budgets.close(database, "b", NOW + HOUR, NOW)
-        assert budgets.draw(database, "b", bucket, want=1, reserve=0.0, now=NOW + 60 * SECOND).wait > 3000
+        assert budgets.draw(database, "b", bucket, want=1, reserve=0.0, now=lambda: NOW + 60 * SECOND).wait > 3000
         assert budgets.forget(database, NOW + 1000 * HOUR) == 1
 
 

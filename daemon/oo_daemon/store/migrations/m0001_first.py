@@ -32,7 +32,7 @@ STATEMENTS = (
         not_before {int} NOT NULL DEFAULT 0, shape {int} NOT NULL DEFAULT 1, unmoved {int} NOT NULL DEFAULT 0,
         nudged_at {int}, traceparent TEXT NOT NULL DEFAULT '', pushed_at {int}, stretch {int} NOT NULL DEFAULT 1, timetable TEXT,
         moved_at {int}, trail TEXT, listing_at {int}, listed TEXT)""",
-    "CREATE INDEX schedule_due ON schedule (next_run_at) WHERE next_run_at IS NOT NULL",
+    "CREATE INDEX schedule_due ON schedule (next_run_at, connection) WHERE next_run_at IS NOT NULL",
     "CREATE INDEX schedule_failing ON schedule (tries) WHERE tries >= 3",
     # The last runs of each connection, in a ring of slots; the index allows one that has not ended, whatever a program believes.
     """CREATE TABLE run (
