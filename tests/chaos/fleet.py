@@ -66,6 +66,7 @@ class Fleet:
     _doors: list[int] = field(default_factory=list)
     _ingress: frozenset[str] = frozenset(f"daemon-{number}" for number in range(WORKERS, WORKERS + DOORS))
     _path: str = ""
+    _births: asyncio.Lock = field(default_factory=asyncio.Lock)
     _kept: Path | None = None
 
     # --- set-up -------------------------------------------------------------------------------------------------------
@@ -139,14 +140,31 @@ class Fleet:
     @asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
         """Senders and a provider at work; in the end each sender waits until what it has sent is taken."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session, asyncio.TaskGroup() as tasks:
-            for number in range(SENDERS):
-                tasks.create_task(self._send(session, number))
-            tasks.create_task(self._change())
-            try:
-                yield
-            finally:
-                self.ending.set()
+        keeper = asyncio.create_task(self._keep_running())
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+                asyncio.timeout(None) as patience,
+                asyncio.TaskGroup() as tasks,
+            ):
+                for number in range(SENDERS):
+                    tasks.create_task(self._send(session, number))
+                tasks.create_task(self._change())
+                try:
+                    yield
+                finally:
+                    self.ending.set()
+                    patience.reschedule(asyncio.get_running_loop().time() + REST)
+        finally:
+            keeper.cancel()
+
+    async def _keep_running(self) -> None:
+        """Start again what has ended by itself, as a service is: the database was away when it started."""
+        while True:
+            async with self._births:
+                for name in [name for name, borne in self.daemons.items() if borne.ended]:
+                    await self._begin(name)
+            await asyncio.sleep(0.5)
 
     async def _send(self, session: aiohttp.ClientSession, number: int) -> None:
         count = 0
@@ -219,8 +237,9 @@ class Fleet:
         await self._kill(f"daemon-{WORKERS + self.chance.randrange(DOORS)}")
 
     async def _kill(self, name: str) -> None:
-        await self.daemons[name].kill()
-        await self._begin(name)
+        async with self._births:
+            await self.daemons[name].kill()
+            await self._begin(name)
 
     async def stop_worker(self) -> None:
         borne = self.daemons[f"daemon-{self.chance.randrange(WORKERS)}"]
