@@ -1,7 +1,8 @@
 """A process that claims the one connection of a database and writes events for it, one commit after another, until it loses the lease.
 
 Arguments: the database, the owner's name, how many events to write before the run ends, and after how many it stops itself (SIGSTOP):
-between two commits, since a process that is stopped within one holds SQLite's lock, and nobody can take over.
+between two commits, since a process that is stopped within one holds SQLite's lock, and nobody can take over. (On PostgreSQL others pass
+over what it holds, until the server cuts it off after half a minute.)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from oo_config import Server
 from oo_daemon import cli
 from oo_daemon.cli import run as run_
 from oo_daemon.ops import plugins
@@ -20,10 +22,11 @@ from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.store import connections, schedule
 from oo_daemon.store.accept import Batch
+from oo_daemon.store.engines import open_storage
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.runs import Tally
 from oo_daemon.store.schedule import CursorMoved, Held, Run, RunEnded
-from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
+from oo_daemon.store.storage import Storage
 from oo_sdk import Change, Event
 from oo_sdk.vocabulary import Document
 
@@ -36,9 +39,9 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
-async def work(path: Path, owner: str, count: int, stop_after: int) -> None:
+async def work(place: Path | Server, owner: str, count: int, stop_after: int) -> None:
     """Claim and write."""
-    storage = ThreadedStorage(open_database(path), wire.encode)
+    storage = open_storage(place, wire.encode)
     try:
         await _write(storage, await _claimed(storage, owner), owner, count, stop_after)
     except LeaseLost:
@@ -78,5 +81,6 @@ def impatient() -> None:
 
 def main() -> None:
     """Begin."""
-    path, owner, count, *stop_after = sys.argv[1:]
-    asyncio.run(work(Path(path), owner, int(count), int(stop_after[0]) if stop_after else 0))
+    place, owner, count, *stop_after = sys.argv[1:]
+    where = Server(place) if place.startswith("postgresql:") else Path(place)
+    asyncio.run(work(where, owner, int(count), int(stop_after[0]) if stop_after else 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import zipfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -108,6 +109,28 @@ async def test_a_server_that_goes_away(house: House, lasting: postgresql.Server)
                 pass
         assert await post(url, push(house), signed(house, push(house), "meanwhile")) == 200
     await done(house, "before", "meanwhile")
+
+
+@pytest.mark.rows("F8")
+async def test_erasing_with_lost_keys(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while a daemon runs; then on the server alone, and whoever reads is told when a daemon runs again."""
+    for name in [name for name in os.environ if name.startswith("OO_")]:  # whatever is set where the tests run
+        monkeypatch.delenv(name)
+    await connected(house)
+    house.change({"type": "item_add", "args": {"content": "canary-of-ada"}})
+    erase = ["--config", str(house.folder / "oo.toml"), "erase", "--user", "ada", "--yes", "--without-keys"]
+    refused = await asyncio.to_thread(CliRunner().invoke, oo, erase)
+    assert refused.exit_code != 0
+    assert "Daemons run on" in refused.output
+    await house.stop()
+    erased = await asyncio.to_thread(CliRunner().invoke, oo, erase)
+    assert (erased.exit_code, "Erased: 1 connection" in erased.output) == (0, True), erased.output
+    await house.start()
+    assert [event.type for event in await house.events()] == ["user.erased"]
+    async with house.client as client:
+        assert await client.connections() == ()
+        (receipt,) = await client.erasures()
+        assert (receipt.state, receipt.connections[0].reason) == ("done", "key lost")
 
 
 async def test_moving_over(tmp_path: Path, lasting: postgresql.Server) -> None:

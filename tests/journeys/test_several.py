@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -12,13 +13,22 @@ from pathlib import Path
 
 import postgresql
 import pytest
+from daemon.store.world import connect
+from faults.nursery import nursery
+from faults.test_processes import said
 from journeys.house import House, served
 from journeys.test_erase import connected
 from journeys.test_webhooks import post, push, signed
 
 from oo_client import ClientError
+from oo_config import Server
 from oo_daemon.connections.sources import Sources
-from oo_daemon.store import credentials
+from oo_daemon.host import HostClock
+from oo_daemon.outbox import wire
+from oo_daemon.ports import SECOND
+from oo_daemon.store import credentials, outbox, schedule
+from oo_daemon.store.engines import open_storage
+from oo_daemon.store.errors import CannotOpen
 from oo_daemon.sync.duties import Duties
 from oo_todoist.sandbox import TodoistSandbox
 from oo_vault import BundleOnly, create_key_file, read_bundle_file, read_key_file, write_bundle
@@ -111,6 +121,57 @@ async def test_what_another_has_just_erased(houses: list[House], monkeypatch: py
         assert [await post(at(door, bell), b"[]", {}) for door in houses] == [404, 404]
         assert [await post(at(door, notion), first, {"X-Notion-Signature": f"sha256={proof}"}) for door in houses] == [404, 404]
         assert await client.deliveries() == ()
+
+
+@pytest.mark.rows("E2")
+async def test_a_process_that_was_stopped_past_its_lease(tmp_path: Path, lasting: postgresql.Server) -> None:
+    """One that sleeps past its lease while another takes over is refused when it wakes: no event and no cursor comes after."""
+    with lasting.database() as address:
+        storage = open_storage(Server(address), wire.encode)
+        try:
+            connection = await storage.write(connect)
+            async with nursery(tmp_path / "borne") as bears:
+                first = await bears.bear("faults.worker:main", address, "first", "20", "6")
+                await said(first, "stopping")
+                second = await bears.bear("faults.worker:main", address, "second", "20")
+                await second.end()
+                first.signal(signal.SIGCONT)
+                await first.end()
+                assert [each.said.read_text().splitlines()[-1] for each in (first, second)] == ["lost", "ended"]
+            told = (await storage.read(outbox.page, 0, 100)).events
+            owners = [wire.decode(stored.body).subject.partition("-")[0] for stored in told]
+            assert owners == ["first"] * 6 + ["second"] * 20
+            planned = await storage.read(schedule.of, connection.number, 0)
+            assert planned is not None
+            assert (planned.cursor, planned.outcome) == ({"second": 19}, "done")
+        finally:
+            await storage.close()
+
+
+async def test_a_clock_that_is_off(houses: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon whose clock is more than 5 s off the server's says so and is not ready; started, it is refused."""
+    one, two = houses
+    there = HostClock.now
+    monkeypatch.setattr(HostClock, "now", lambda self: there(self) + 7 * SECOND)
+    async with one.client as client:
+        health = await client.health()
+        assert health.status == "not_ready"
+        assert "the clock is +7 s off that of PostgreSQL" in health.parts["clocks"].says
+    await two.stop()
+    with pytest.raises(CannotOpen, match=r"clock is \+7 s off that of PostgreSQL.*set both by NTP"):
+        await two.start()
+    monkeypatch.undo()
+    async with one.client as client:
+        assert (await client.health()).status == "ok"
+    await two.start()
+
+
+async def test_a_file_is_one_daemons(tmp_path: Path) -> None:
+    """Roles are for those who share a server: on a file a worker would never see what an ingress takes in."""
+    create_key_file(tmp_path / "root.key")
+    for role in ("ingress", "worker"):
+        with pytest.raises(CannotOpen, match=f"leave out --role {role}"):
+            await House(tmp_path, TodoistSandbox(), "http://127.0.0.1:1", settings={}, role=role).start()
 
 
 async def test_a_duty_is_one_daemons(houses: list[House]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import postgresql as servers
@@ -15,8 +17,11 @@ import pytest
 from daemon.store.inbox_contract import arrival, furnish
 from daemon.store.world import LEASE, NOW, connect, decode, encode, occur, upsert
 
+from oo_daemon.connections.budgets import Budgets, bucket
 from oo_daemon.host import HostClock
+from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox.tail import Tail
+from oo_daemon.ports import SECOND
 from oo_daemon.store import accept, inbox, outbox, postgresql, schedule
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection
@@ -26,6 +31,7 @@ from oo_daemon.store.migrations import MIGRATIONS, migrate
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.pool import TRIES, PooledStorage
 from oo_daemon.store.postgresql import PostgresqlDatabase
+from oo_sdk import Connector, RateLimit
 
 WRITERS, COMMITS = 8, int(os.environ.get("OO_TEST_WRITER_COMMITS", "40"))
 
@@ -234,6 +240,121 @@ async def test_what_others_have_ended_is_tried_again(storage: PooledStorage) -> 
 
     assert await storage.write(write) == TRIES
     assert await storage.read(lambda database: database.rows("SELECT count(*) FROM connection")) == [(1,)]
+
+
+def of_a_standby(server: servers.Server, address: str) -> str:
+    """The server becomes one that follows another."""
+    server.kill()
+    (server.root / "data" / "standby.signal").touch()
+    server.start()
+    return address
+
+
+def in_bytes(server: servers.Server, address: str) -> str:
+    """A database that holds bytes and knows no letters."""
+    server.settled().execute("CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0")
+    return server.address("bytes")
+
+
+def of_a_guest(server: servers.Server, address: str) -> str:
+    """A user who may make nothing."""
+    server.settled().execute("CREATE ROLE guest LOGIN")
+    return address.replace("postgres@", "guest@")
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (in_bytes, "encoded in SQL_ASCII, which cannot hold every text: make one with ENCODING 'UTF8'"),
+        (of_a_guest, "this user make no tables: make it the owner"),
+        (of_a_standby, "is a standby, which takes no writes: let places.database name the primary"),
+    ],
+)
+def test_what_cannot_keep_promises(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[servers.Server, str], str], word: str, alone: servers.Server
+) -> None:
+    """A server, database or user that cannot do what a daemon needs is refused with the remedy."""
+    monkeypatch.setattr(postgresql, "PROMISES", ())
+    with pytest.raises(CannotOpen, match=word):
+        postgresql.open_database(make(alone, alone.address("postgres")))
+
+
+@pytest.fixture(scope="module")
+def alone(server: servers.Server) -> Iterator[servers.Server]:
+    """A server that a test may spoil."""
+    programs = servers.programs()
+    assert programs is not None
+    running = servers.Server(programs)
+    yield running
+    running.stop()
+
+
+def test_a_server_whose_host_is_gone_is_noticed(server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel gives a connection up after 10 s without a word from the other side, unless the address says otherwise."""
+    for more, seconds in (("", 10), ("?tcp_user_timeout=3000", 3)):
+        database = PostgresqlDatabase(server.over_tcp("postgres") + more, forgetful=True)
+        database.connect()
+        with socket.socket(fileno=os.dup(database.handle().fileno())) as wire:
+            assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == seconds * 1000
+            assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            quiet = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            assert [wire.getsockopt(socket.IPPROTO_TCP, each) for each in quiet] == [5, 2, 3]
+        database.close()
+
+
+def test_rows_are_written_many_with_one_statement(shared: PostgresqlDatabase) -> None:
+    """In parts of which there are few sizes, whatever stands around the row."""
+    sql = "INSERT INTO latency (hour, stretch, deliveries) VALUES (?, ?, 0) ON CONFLICT (hour, stretch) DO NOTHING"
+    written = "INSERT INTO latency (hour, stretch, deliveries) VALUES (%s, %s, 0), (%s, %s, 0) ON CONFLICT (hour, stretch) DO NOTHING"
+    assert postgresql.of_rows(sql, 2) == written
+    for count in (0, 1, 2, 63, 64, 65, 200):
+        shared.many(sql, ((count, each << 30) for each in range(count)))
+        assert shared.rows("SELECT count(*) FROM latency WHERE hour = ?", (count,)) == [(count,)]
+
+
+class Behind(HostClock):
+    """A host whose clock is some seconds behind."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def now(self) -> int:
+        return super().now() - int(self.seconds * SECOND)
+
+
+@pytest.mark.rows("E7")
+async def test_what_all_may_spend_is_spent_once(storage: PooledStorage, shared: PostgresqlDatabase) -> None:
+    """Three daemons draw chunks as fast as they may, with clocks as far apart as is let pass: no more is spent than the bucket held."""
+    connection = await storage.write(connect)
+    daemons = [PooledStorage(PostgresqlDatabase(shared.database, forgetful=True), encode, writers=2) for _ in range(2)]
+    limit = RateLimit(400, per="second")
+    size, spent = bucket(limit), 0
+
+    class Quick(Connector):
+        id = "acme"
+        limits = (limit,)
+
+    async def spend(budgets: Budgets) -> None:
+        nonlocal spent
+        while True:
+            await budgets.take(Quick(), connection, waited_for=False)
+            spent += 1
+
+    began = time.monotonic()
+    hosts = zip((storage, *daemons), (0, 2, 4.5), strict=True)
+    budgets = [Budgets(storage=each, clock=Behind(behind), metrics=MemoryMetrics()) for each, behind in hosts]
+    tasks = [asyncio.ensure_future(spend(each)) for each in budgets for _ in range(3)]
+    try:
+        async with asyncio.timeout(20):
+            while time.monotonic() < began + 1 or spent < 2 * size.burst:
+                await asyncio.sleep(0)
+        assert spent <= size.burst + size.rate * (time.monotonic() - began)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for each in daemons:
+            await each.close()
 
 
 @pytest.mark.rows("B18")
