@@ -139,7 +139,7 @@ async def test_a_process_that_was_stopped_past_its_lease(tmp_path: Path, lasting
                 await first.end()
                 assert [each.said.read_text().splitlines()[-1] for each in (first, second)] == ["lost", "ended"]
             told = (await storage.read(outbox.page, 0, 100)).events
-            owners = [wire.decode(stored.body).subject.partition("-")[0] for stored in told]
+            owners = [wire.decode(body).subject.partition("-")[0] for _, body in told]
             assert owners == ["first"] * 6 + ["second"] * 20
             planned = await storage.read(schedule.of, connection.number, 0)
             assert planned is not None
