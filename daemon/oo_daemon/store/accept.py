@@ -370,7 +370,7 @@ def _write_index(database: Database, number: int, outcome: _Outcome) -> None:
 
 def _gone(database: Database, number: int, sweep: Sweep, generation: int) -> list[Draft]:
     """Tombstones for what a finished listing did not show."""
-    begins = " OR ".join('substr("key", 1, ?) = ?' for _ in sweep.within) or "1 = 1"  # not LIKE: a key may hold % and _
+    begins = " OR ".join('substr("key", 1, CAST(? AS INTEGER)) = ?' for _ in sweep.within) or "1 = 1"  # not LIKE: a key may hold % and _
     parts = [value for text in sweep.within for value in (len(text), text)]
     gone = database.rows(
         f'SELECT type, "key" FROM object WHERE connection = ? AND type IN ({_places(sweep.types)}) AND generation < ? AND change = ? '
