@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
-
-import msgspec
 
 from oo_sdk.session import Session
 
@@ -37,7 +36,8 @@ class Log(Protocol):
         """For the operator, when something wants attention."""
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
     """One connection, as its connector sees it."""
 
     http: Session

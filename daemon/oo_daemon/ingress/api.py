@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, get_args
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from oo_daemon.connections import pause as pausing
 from oo_daemon.connections.budgets import Budgets

@@ -18,6 +18,7 @@ from tab import Tab
 
 from oo_daemon.connections.budgets import Budgets
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.api import SOME
 from oo_daemon.ingress.console import chart, house, inbox
 from oo_daemon.ingress.console.door import COOKIE, LIFE
 from oo_daemon.ingress.console.live import EVERY
@@ -581,6 +582,16 @@ async def test_the_inbox_is_looked_through(world: World, tab: Operator, database
     await tab.get("/console/inbox?words=nothing")
     assert "None fits." in tab.page
     assert await tab.get("/console/inbox?before=nonsense") == 200
+
+
+async def test_more_are_replayed_than_one_transaction_takes(world: World, tab: Operator, database: SqliteDatabase) -> None:
+    """All of them, step by step."""
+    for number in range(1, 2 * SOME + 2):
+        add_delivery(database, number, "dead")
+    await tab.sign_in(await world.token("op", "admin"))
+    await tab.get("/console/inbox?state=dead")
+    assert await tab.send("/console/inbox/replay", {"which": "dead", "source": ""}) == 303
+    assert set(states(database)) == {"received"}
 
 
 async def test_a_replay_moves_by_itself(world: World, tab: Operator, database: SqliteDatabase) -> None:

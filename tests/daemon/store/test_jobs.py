@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from daemon.store.world import LEASE, NOW, SECOND, Book, occur
+from msgspec.structs import replace
 
 from oo_daemon.store import jobs
 from oo_daemon.store.connections import Connection
