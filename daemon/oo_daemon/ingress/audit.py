@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -58,13 +58,15 @@ def audited(notes: Notes) -> Middleware:
     async def noting(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.match_info.http_exception is not None or not is_noted(request.match_info.handler, request.method):
             return await handler(request)
-        return await noted(notes, request, handler, who=caller(request), about=_about(request))
+        return await noted(notes, request, handler, who=caller, about=_about(request))
 
     return noting
 
 
-async def noted(notes: Notes, request: web.Request, handler: Handler, *, who: str, about: str) -> web.StreamResponse:
-    """Do it, and note what came of it: an answer, a refusal, or a fault of ours."""
+async def noted(
+    notes: Notes, request: web.Request, handler: Handler, *, who: Callable[[web.Request], str], about: str
+) -> web.StreamResponse:
+    """Do it, and note what came of it: an answer, a refusal, or a fault of ours. `who` is asked afterwards: a door may lie behind."""
     status = 500
     try:
         response = await handler(request)
@@ -75,7 +77,7 @@ async def noted(notes: Notes, request: web.Request, handler: Handler, *, who: st
         raise
     finally:
         route = request.match_info.route.resource
-        await notes.note(who, f"{request.method} {route.canonical if route else '?'}", about, status)
+        await notes.note(who(request), f"{request.method} {route.canonical if route else '?'}", about, status)
 
 
 def _about(request: web.Request) -> str:

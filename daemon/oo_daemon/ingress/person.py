@@ -331,7 +331,7 @@ class PersonPages:
         if user is None:
             return await handler(request)
         about = f"connection {request.match_info['id']}" if "id" in request.match_info else f"user {user}"
-        return await noted(self.notes, request, handler, who=f"user {user}", about=about)
+        return await noted(self.notes, request, handler, who=lambda _: f"user {user}", about=about)
 
     def _csrf(self, request: web.Request) -> str:
         """What a form of this browser carries: only the page that was made for its cookie knows it."""
