@@ -8,5 +8,6 @@ REGRESSIONS = {
     "full-3": "an erasure took deliveries of somebody else, whose account id holds the one of the person erased",
     "small-385": "a push that was older than its connection came late, and brought back what had been deleted before the first listing",
     "small-545": "a daemon died between the end of a run and the first step of writing it, and whoever waited for the run waited for ever",
+    "small-163": "an erasure left the lease on a delivery that a full disk had kept from being given back, and nobody ended it",
     "full-1": "two daemons worked on one erasure, and the slower one erased the tombstone of the quicker",
 }

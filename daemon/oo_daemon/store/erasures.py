@@ -261,7 +261,8 @@ def erase_deliveries(database: Database, erasure: str, connection: Connection) -
     if mine:
         database.rows(
             "UPDATE delivery SET headers = '{}', body = NULL, state = CASE WHEN state = 'received' THEN 'dead' ELSE state END, "
-            f"next_try_at = NULL, waiting = 0, reason = '' WHERE number IN ({', '.join('?' * len(mine))})",
+            "next_try_at = NULL, waiting = 0, reason = '', lease_owner = NULL, lease_until = NULL "
+            f"WHERE number IN ({', '.join('?' * len(mine))})",
             mine,
         )
         _count(database, erasure, "delivery", len(mine))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from daemon.store.world import LEASE, NOW, SECOND, connect, decode, signed_in, upsert
 
-from oo_daemon.store import connections, inbox, outbox, registrations, schedule, sources
+from oo_daemon.store import connections, erasures, inbox, outbox, registrations, schedule, sources
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import State, StateChanged, StillActive
 from oo_daemon.store.database import Database
@@ -228,6 +228,25 @@ class InboxContract:
         await storage.write(inbox.put_back, called, NOW + 600 * SECOND, "broken", counted=True)
         await storage.write(inbox.call_up, "other")
         assert await _claim_again(storage) == [], "what failed keeps its time"
+
+    async def test_an_erased_delivery_is_held_by_nobody(self, storage: Storage) -> None:
+        """Who was at work on one that named the person erased has lost it, and the row holds no lease any more."""
+        await storage.write(furnish)
+        connection = await storage.write(connect)
+        await storage.write(inbox.put, arrival(body=b'{"account": "a-1"}'))
+        (claimed,) = await _claim(storage)
+        await storage.write(inbox.put_back, claimed, NOW + 600 * SECOND, "no connection", counted=False, waiting=True)
+        await storage.write(inbox.call_up, "acme")
+        (claimed,) = await _claim(storage)
+        await storage.write(
+            lambda database: erasures.begin(database, id_="e1", kind="user", user="ada", of=[connection], job_ids=["j1"], now=NOW)
+        )
+        assert await storage.write(erasures.erase_deliveries, "e1", connection) == 1
+        with pytest.raises(LeaseLost):
+            await storage.write(inbox.put_back, claimed, NOW, "", counted=False)
+        assert await storage.read(lambda database: database.rows("SELECT state, lease_owner, lease_until FROM delivery")) == [
+            ("dead", None, None)
+        ]
 
     async def test_a_dead_delivery_keeps_its_body_or_not(self, storage: Storage) -> None:
         """A body that somebody may want to replay stays; one that is nobody's business any more goes, with its headers."""
