@@ -131,7 +131,7 @@ class Fleet:
                     return
                 if self.daemons[name].ended:  # the database was away when it started: whoever keeps it running starts it again
                     await self._begin(name)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # a daemon that begins can only be asked
 
     address: str = ""
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import nats
@@ -15,13 +16,19 @@ write, batch = min(given["write"], 10_000), given["batch"]
 program = Path(sys.executable).with_name("nats-server")
 
 
-async def main(folder: str) -> dict[str, float]:
+def address(said: Iterable[str]) -> str:
+    """Where the server listens, from what it says until it is ready."""
+    place = ""
+    for line in said:
+        place = line.rpartition(" on ")[2].strip() if "Listening for client connections" in line else place
+        if "Server is ready" in line:
+            return f"nats://{place}"
+    raise SystemExit("nats-server did not start")
+
+
+async def main(place: str) -> dict[str, float]:
     """Publish and fetch."""
-    for _ in range(200):
-        if ports := list(Path(folder).glob("*.ports")):
-            break
-        await asyncio.sleep(0.02)  # before anything is measured
-    client = await nats.connect(json.loads(ports[0].read_text())["nats"][0])
+    client = await nats.connect(place)
     stream = client.jetstream()
     await stream.add_stream(name="events", subjects=["events"])
     body, figures = bytes(300), {}
@@ -46,12 +53,11 @@ async def main(folder: str) -> dict[str, float]:
 
 with tempfile.TemporaryDirectory() as folder:
     config = Path(folder) / "nats.conf"
-    config.write_text(
-        f'listen: 127.0.0.1:-1\nports_file_dir: "{folder}"\njetstream {{ store_dir: "{folder}/js", sync_interval: always }}\n'
-    )
-    server = subprocess.Popen([program, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    config.write_text(f'listen: 127.0.0.1:-1\njetstream {{ store_dir: "{folder}/js", sync_interval: always }}\n')
+    server = subprocess.Popen([program, "-c", config], stderr=subprocess.PIPE, text=True)
     try:
-        figures = asyncio.run(main(folder))
+        assert server.stderr is not None
+        figures = asyncio.run(main(address(server.stderr)))
     finally:
         server.terminate()
         server.wait()

@@ -18,16 +18,14 @@ with tempfile.TemporaryDirectory() as folder:
     place = f"{folder}/s"
     server = subprocess.Popen(
         [program, "--port", "0", "--unixsocket", place, "--dir", folder, "--appendonly", "yes", "--appendfsync", "always", "--save", ""],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
+        assert server.stdout is not None
+        if not any("Ready to accept connections" in line for line in server.stdout):
+            raise SystemExit("valkey-server did not start")
         client = redis.Redis(unix_socket_path=place)
-        for _ in range(200):
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.02)  # before anything is measured
         body = bytes(300)
         wall, spent = time.perf_counter(), time.process_time()
         for _ in range(0, write, batch):
