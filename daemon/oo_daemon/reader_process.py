@@ -16,6 +16,8 @@ from oo_daemon.sync.imports import ReaderDied
 
 #: Largest frame (bytes): a few megabytes of events, and their keys.
 LARGEST_FRAME: Final = 64 * 1024 * 1024
+#: Seconds without a word after which a reader hangs. It runs behind everything else, and unpacks much that holds nothing.
+SILENCE: Final = 600.0
 #: What the reader is given of our environment: none of our secrets.
 ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
@@ -40,9 +42,7 @@ class Process:
             env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         )
         assert process.stdin is not None
-        with suppress(ConnectionError):  # it died already: reading will say so
-            process.stdin.write(frames.encode(order))
-            await process.stdin.drain()
+        process.stdin.write(frames.encode(order))
         return cls(process)
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
@@ -51,22 +51,21 @@ class Process:
         assert out is not None
         try:
             while True:
-                size = int.from_bytes(await out.readexactly(4))
-                if size > LARGEST_FRAME:
-                    raise ReaderDied
-                frame = frames.decode(await out.readexactly(size))
+                async with asyncio.timeout(SILENCE):
+                    size = int.from_bytes(await out.readexactly(4))
+                    if size > LARGEST_FRAME:
+                        raise ReaderDied
+                    frame = frames.decode(await out.readexactly(size))
                 yield frame
                 if isinstance(frame, Wrong) or (isinstance(frame, Place) and frame.cursor is None):
                     return
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, TimeoutError):
             raise ReaderDied from None
 
     async def answer(self, known: Known) -> None:
-        """Say what it asked for."""
+        """Say what it asked for. It reads that, or is silent for too long."""
         assert self.process.stdin is not None
-        with suppress(ConnectionError):  # it died: reading on will say so
-            self.process.stdin.write(frames.encode(known))
-            await self.process.stdin.drain()
+        self.process.stdin.write(frames.encode(known))
 
     async def kill(self) -> None:
         """End it, and wait."""

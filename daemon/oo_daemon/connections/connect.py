@@ -12,11 +12,11 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -58,11 +58,15 @@ from oo_vault import (
     VaultError,
 )
 
+T = TypeVar("T")
+
 #: Words of RFC 6749 section 4.1.2.1 and its kin by which a provider says that the person did not agree.
 _DENIED = {"access_denied", "consent_required", "user_cancelled_authorize"}
 _ENDED: frozenset[Literal["connected", "denied", "failed"]] = frozenset({"connected", "denied", "failed"})
 #: A name of a user or of an account.
 NAME = re.compile(r"[\w.@+:=-]{1,128}")
+#: Seconds for what a connector does in a sign-in, or when a grant is given back: mostly a person waits.
+WITHIN = 60.0
 #: How long a question of the device flow may take before another process asks.
 _POLL_LEASE = 60 * SECOND
 #: Seconds for which a person waits for another process to finish a sign-in, and after which it is looked again.
@@ -334,7 +338,10 @@ class Connect:
         asked = _allowed(connector, sign_in, ticked)
         sign_in = replace(sign_in, asked=asked)
         exchange = Exchange(self.transport, self.clock, auth, client, sign_in, verifier)
-        address = (await self.guests.run(connector.begin_oauth(exchange.flow(connector, state)), of=connector)).url
+        try:
+            address = (await self._ask(connector, connector.begin_oauth(exchange.flow(connector, state)))).url
+        except RetryLater:
+            raise NotNow(f"{_title(connector)} did not answer as it should. Try again in a while.") from None
         # The page has told the person, and the browser's form policy, where the button leads.
         bounds.check(address, [bounds.declared(auth.authorize)])
         begun = await self.storage.write(
@@ -469,7 +476,7 @@ class Connect:
             http=SignedSession(connector=connector, client=None, authority=Held(grant), transport=self.transport, clock=self.clock),
         )
         try:
-            stored = await self.guests.run(connector.accept_key(entered))
+            stored = await self._ask(connector, connector.accept_key(entered))
         except Exception as error:
             raise KeyNotTaken({"": self._why_not(error, connector)}) from None
         used = await self.storage.write(flows.use_link, link_hash, self.clock.now())
@@ -643,6 +650,14 @@ class Connect:
         """Wait for the exchanges under way; for a stop that loses no credential."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
+    async def _ask(self, connector: Connector, work: Coroutine[Any, Any, T]) -> T:
+        """What a connector does in a sign-in, in its time. Raises `RetryLater` when that is over."""
+        try:
+            async with asyncio.timeout(WITHIN):
+                return await self.guests.run(work, of=connector)
+        except TimeoutError:
+            raise RetryLater(f"it took longer than {WITHIN:.0f} s") from None
+
     async def _exchange(self, sign_in: SignIn, connector: Connector, auth: OAuth2, code: str, *, answered: Renewed | None = None) -> None:
         try:
             await self._keep(sign_in, connector, auth, code, answered)
@@ -658,7 +673,7 @@ class Connect:
             raise ConnectorBug("the sign-in has lost its verifier")
         verifier = "" if answered else self.keyring.unwrap(verifier_place(sign_in), sign_in.sealed).decode()
         exchange = Exchange(self.transport, self.clock, auth, client, sign_in, verifier, answered)
-        stored = await self.guests.run(connector.finish_oauth(exchange.flow(connector), code), of=connector)
+        stored = await self._ask(connector, connector.finish_oauth(exchange.flow(connector), code))
         grant, now = exchange.given, self.clock.now()
         if grant is None:
             raise ConnectorBug(f"{connector.id} finished the sign-in without exchanging the code")

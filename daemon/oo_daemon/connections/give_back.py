@@ -5,9 +5,10 @@ They lie sealed with their sign-in and are revoked as soon as the provider can b
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
-from oo_daemon.connections.connect import grant_place
+from oo_daemon.connections.connect import WITHIN, grant_place
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.exchange import Held
 from oo_daemon.connections.guest import GuestClock, LogFor, sentence
@@ -72,7 +73,8 @@ class GiveBack:
                 clock=GuestClock(self.clock),
                 log=self.log_for(sign_in.id, sign_in.provider),
             )
-            await self.guests.run(connector.revoke(context), of=connector)
+            async with asyncio.timeout(WITHIN):
+                await self.guests.run(connector.revoke(context), of=connector)
         except SignInAgain:
             return True  # it is gone already
         except Exception as error:

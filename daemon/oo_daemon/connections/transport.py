@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,7 +85,8 @@ class AiohttpTransport:
         judged = None if allowed is None else _Judged(resolver or aiohttp.ThreadedResolver(), allowed)
         # An answer that trickles for ever stays within the time for each part, so the whole is bounded too. Both times are ours and not
         # aiohttp's, which makes timers for each request.
-        self._part, self._whole = Patience(connect_timeout + read_timeout), Patience(read_timeout * 4)
+        self._stall = connect_timeout + read_timeout
+        self._part, self._whole = Patience(self._stall), Patience(read_timeout * 4)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout, connect=connect_timeout)
         self._patient = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout, connect=connect_timeout, sock_read=read_timeout)
         self._client = aiohttp.ClientSession(
@@ -132,14 +135,15 @@ class AiohttpTransport:
         """Give the answer as soon as its headers are here. What is large may take as long as it keeps coming."""
         fault: NotSent | NoAnswer
         try:
-            answer = await self._client.request(
-                request.method,
-                URL(request.url, encoded=True),
-                headers=CIMultiDict(request.headers),
-                data=request.body if body is None else body,
-                allow_redirects=False,
-                timeout=self._patient,
-            )
+            async with asyncio.timeout(self._stall) as patience:  # aiohttp's own begins when the request is out
+                answer = await self._client.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    headers=CIMultiDict(request.headers),
+                    data=request.body if body is None else self._kept_going(body, patience),
+                    allow_redirects=False,
+                    timeout=self._patient,
+                )
         except aiohttp.ConnectionTimeoutError:
             fault = NotSent("no connection to the provider within the time allowed")
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL):
@@ -157,6 +161,13 @@ class AiohttpTransport:
 
             return Incoming(status=answer.status, headers=list(answer.headers.items()), chunk=chunk, close=answer.close)
         raise fault
+
+    async def _kept_going(self, body: AsyncIterator[bytes], patience: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The parts of a body: with each that is taken, patience begins anew."""
+        async for part in body:
+            with suppress(RuntimeError):  # the answer has come before the end of the body
+                patience.reschedule(asyncio.get_running_loop().time() + self._stall)
+            yield part
 
     def _judge(self, host: str) -> None:
         """An address that is written out is not looked up, so it is judged here; so is what only looks like one."""

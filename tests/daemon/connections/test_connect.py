@@ -18,7 +18,7 @@ from daemon.connections.astray import ASTRAY
 from daemon.connections.world import CANARIES, PATIENCE, REFRESH, SECRET, TOKEN, Acme, Chance, Clock, Script, form_of, says, seen
 from yarl import URL
 
-from oo_daemon.connections.connect import Asked, Connect, FlowRefused, LinkGone, Outcome
+from oo_daemon.connections.connect import Asked, Connect, FlowRefused, LinkGone, NotNow, Outcome
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.give_back import GiveBack
 from oo_daemon.connections.registration import Registrations
@@ -411,6 +411,54 @@ async def test_a_connector_that_cannot_begin_leaves_the_link(world: World) -> No
         await world.connect.begin(link, ME)
     world.provider.begin_oauth = whole  # type: ignore[method-assign]  # as it was
     await world.connect.begin(link, ME)
+
+
+async def never(*_: object) -> Any:
+    """Comes to no end."""
+    await asyncio.Event().wait()
+
+
+@pytest.mark.rows("E11")
+async def test_a_connector_that_never_begins_leaves_the_link(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a connector is told after a minute to try again; the link works on."""
+    monkeypatch.setattr("oo_daemon.connections.connect.WITHIN", 0.01)
+    link = (await world.connect.open("acme", "ada")).link
+    async with asyncio.timeout(PATIENCE):
+        with monkeypatch.context() as hanging:
+            hanging.setattr(world.provider, "begin_oauth", never)
+            with pytest.raises(NotNow, match="Try again"):
+                await world.connect.begin(link, ME)
+    await world.connect.begin(link, ME)
+
+
+@pytest.mark.rows("E11")
+async def test_a_connector_that_never_finishes_fails_the_sign_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The person is told to start again in a while."""
+    monkeypatch.setattr("oo_daemon.connections.connect.WITHIN", 0.01)
+    world.provider.finish = never
+    state, id_ = await world.begun()
+    await world.finish(state)
+    outcome = await world.connect.outcome(id_, ME)
+    assert (outcome.status, "in a while" in outcome.reason) == ("failed", True)
+
+
+@pytest.mark.rows("E11")
+async def test_a_connector_that_never_revokes_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was to give back is tried with the next tick; the others are not kept waiting."""
+    monkeypatch.setattr("oo_daemon.connections.give_back.WITHIN", 0.01)
+    state, id_ = await world.begun()
+    world.script.answers = [says(**GIVEN)]
+    await world.finish(state)
+    await world.connect.decline(id_, ME)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(world.provider, "revoke", never)
+        async with asyncio.timeout(PATIENCE):
+            await world.give_back.tick()
+    assert "grant_not_given_back" in f"{world.notes.lines}"
+    world.script.answers = [says()]
+    sent = len(world.script.sent)
+    await world.give_back.tick()
+    assert len(world.script.sent) > sent
 
 
 # ---- states

@@ -159,6 +159,65 @@ async def test_what_does_not_arrive_whole_is_no_answer(cast: Cast, serve: Serve)
     assert "canary" not in f"{error.value!r} {error.value}"
 
 
+#: Of what is passed on as it comes, these go on for as long as somebody reads, or are none of our business.
+PASSED_ON = {"endless", "trickles", "too large", "garbled gzip", "cut gzip", "gzip and something", "a kind not asked for"}
+
+
+@pytest.mark.rows("C8", "E11")
+@pytest.mark.parametrize("serve", [BAD[name] for name in BAD.keys() - PASSED_ON], ids=sorted(BAD.keys() - PASSED_ON))
+async def test_what_is_passed_on_as_it_comes_ends_too(cast: Cast, serve: Serve) -> None:
+    """An answer that does not go on is none, also where it is given part by part."""
+    net = await cast(serve, connect=SHORT, read=SHORT)
+
+    async def taken() -> None:
+        answer = await net.transport.open(Request(method="POST", url=f"{net.server.url}/", headers={}, body=b"canary-body"), None)
+        try:
+            while await answer.chunk():
+                pass
+        finally:
+            answer.close()
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(NoAnswer) as error:
+            await taken()
+    assert error.value.__context__ is None
+
+
+@pytest.mark.rows("E11")
+async def test_a_body_that_nobody_takes(cast: Cast) -> None:
+    """A provider that takes the beginning of a large body and then nothing more is not waited for; one that takes it slowly is."""
+    taken = 0
+
+    async def large() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for _ in range(1_000):
+            taken += 1
+            yield b"x" * 100_000
+
+    async def takes_some(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.Event().wait()
+
+    net = await cast(takes_some, connect=SHORT, read=SHORT)
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(NoAnswer, match="TimeoutError"):
+            await net.transport.open(Request(method="POST", url=f"{net.server.url}/", headers={}), large())
+    assert 0 < taken < 1_000
+
+    async def some() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            await asyncio.sleep(SHORT / 2)
+            yield b"x"
+
+    async def takes_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n0\r\n\r\n"[4:])
+        writer.write(ok())
+
+    slowly = await cast(takes_all, connect=SHORT / 2, read=SHORT / 2)
+    answer = await slowly.transport.open(Request(method="POST", url=f"{slowly.server.url}/", headers={}), some())
+    assert await answer.chunk() == b"{}"
+
+
 async def test_an_answer_at_the_limit_is_whole(cast: Cast) -> None:
     """An answer of exactly the limit is taken."""
     net = await cast(answering(ok(b"x" * LIMIT)))
@@ -223,6 +282,7 @@ async def test_a_refused_connection_was_never_sent(cast: Cast) -> None:
     assert error.value.__context__ is None
 
 
+@pytest.mark.rows("E11")
 async def test_a_connection_that_does_not_come_about_was_never_sent(cast: Cast) -> None:
     """A host that does not even take the connection in time was sent nothing."""
     net = await cast(slow, connect=SHORT)

@@ -41,6 +41,10 @@ PHONE = Phone(records=1_200, days=200)
 TWICE = 4
 
 
+#: Nothing here takes longer (seconds).
+PATIENCE = 20.0
+
+
 class Died(BaseException):
     """The daemon is gone."""
 
@@ -453,6 +457,19 @@ async def test_a_real_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     assert sorted(world.told()) == sorted(expected)
     assert opened[0].process.returncode not in {None, 0}  # asyncio says 255 where another was quicker to ask the system
     assert len(opened) == 2
+
+
+@pytest.mark.rows("E11")
+async def test_a_reader_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs counts as one that died, after ten minutes; it is ended."""
+    monkeypatch.setattr("oo_daemon.reader_process.SILENCE", 0.05)
+    pipe = asyncio.subprocess.PIPE
+    hanging = Process(await asyncio.create_subprocess_exec(sys.executable, "-c", "import sys; sys.stdin.read()", stdin=pipe, stdout=pipe))
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(ReaderDied):
+            await anext(hanging.frames())
+        await hanging.kill()
+    assert hanging.process.returncode not in {None, 0}
 
 
 def test_a_reader_is_small() -> None:
