@@ -16,6 +16,7 @@ ROOMS = {
     "the store: inbox, outbox, leases": ("daemon/oo_daemon/store/",),
     "reading the outbox": ("daemon/oo_daemon/outbox/",),
     "runs, intake and jobs": ("daemon/oo_daemon/sync/",),
+    "erasures": ("daemon/oo_daemon/privacy/",),
 }
 LEAST, LEAST_OF_ALL = 95.0, 85.0
 

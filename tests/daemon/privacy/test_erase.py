@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from daemon.ingress.wire import Notebook
 from daemon.store.world import NOW, signed_in
 from daemon.virtual import SeededChance, VirtualClock
 
+from oo_daemon.connections.errors import Declined
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire
 from oo_daemon.ports import SECOND
@@ -334,6 +335,7 @@ async def test_two_daemons_erase_at_once(world: World) -> None:
     for at in range(1, 12):
         user = f"user{at}"
         world.connect(f"x{at}", user=user)
+        world.connect(f"y{at}", user=user, provider="other", credential=False)  # whose row goes at once: nobody is to be told
         begun = await asking.of_user(user)
         other, one = world.erasing(), world.erasing()
         world.storage.beaten_at, world.storage.other = at, other
@@ -429,6 +431,46 @@ async def test_nothing_comes_after_the_promise(world: World) -> None:
     assert action is not None
     assert action.state == "failed"
     assert await erasing.of_user("ada") == (await erasing.listed())[0], "asking again changes nothing"
+    assert await erasing.of_connection(connection) == (await erasing.listed())[0], "nor does asking for one of them"
+
+
+@pytest.mark.rows("F1")
+async def test_a_user_who_has_nothing(world: World) -> None:
+    """Is erased, too; nobody has to be told, and nobody is watched for having read it."""
+    consumers.add(world.database, "reader", Start(), ALL, 10, NOW)
+    erasing = world.erasing()
+    begun = await erasing.of_user("nobody")
+    await erasing.tick()
+    done = await erasing.status(begun.id)
+    assert (done.state, done.erased_at, done.tombstone, done.acks) == ("done", world.clock.now(), None, {})
+    with pytest.raises(Declined, match="no such erasure"):
+        await erasing.status("0" * 32)
+
+
+@pytest.mark.rows("F3")
+async def test_what_lies_outside_of_the_database_goes(world: World) -> None:
+    """Whoever keeps files of a connection removes them, for each connection that is erased."""
+    purged: list[str] = []
+
+    async def purge(connection: Connection) -> int:
+        purged.append(connection.id)
+        return 1
+
+    erasing = replace(world.erasing(), purges={"uploads": purge})
+    begun = await erasing.of_user("ada")
+    await erasing.tick()
+    assert purged == [part.id for part in begun.parts]
+
+
+@pytest.mark.rows("F4", "F5")
+async def test_nothing_is_promised_that_is_not_noted(world: World) -> None:
+    """Where the log outside of the database cannot be written, an erasure is refused, and nothing of it has begun."""
+    erasing = world.erasing()
+    erasing.deletions.path.mkdir()
+    with pytest.raises(CannotStore, match="the deletion log cannot be written"):
+        await erasing.of_user("ada")
+    assert await erasing.listed() == []
+    assert {each.state for each in connections.listed(world.database, user="ada")} == {"active"}
 
 
 @pytest.mark.rows("F4", "F5")
@@ -518,6 +560,21 @@ def test_lost_keys(world: World) -> None:
     assert world.purged == [part.id for part in erasure.parts]
     assert (erasure.state, {part.revocation["reason"] for part in erasure.parts}) == ("done", {"key lost"})
     assert (world.counts()["connection"], world.counts()["outbox"]) == (1, 121)
+
+
+@pytest.mark.rows("F8")
+def test_lost_keys_of_one_connection(world: World) -> None:
+    """The others of its user stay; one that is not there is told; and a user who has nothing leaves a receipt."""
+    first, second = connections.listed(world.database, user="ada")
+    world.database.close()
+    offline = world.offline()
+    assert offline.of_connection(first.id) == 1
+    with pytest.raises(Declined, match="no such connection"):
+        offline.of_connection(first.id)
+    assert offline.of_user("nobody") == 0
+    world.database.connect()
+    assert connections.listed(world.database, user="ada") == [second]
+    assert {(each.kind, each.state) for each in erasures.listed(world.database)} == {("user", "done"), ("connection", "done")}
 
 
 @pytest.mark.rows("F3")
