@@ -12,7 +12,8 @@ from aiohttp import web
 
 from oo_client import Client, Connection, Event
 from oo_config import load
-from oo_daemon.app import App, Role, build
+from oo_daemon.app import App, build
+from oo_daemon.app.ground import Role
 from oo_daemon.cli.stage import Browser
 from oo_daemon.ops import log
 from oo_sdk import Sandbox

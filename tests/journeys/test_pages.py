@@ -196,7 +196,7 @@ async def test_entering_a_key(house: House, chromium: Browser, monkeypatch: pyte
         found = discovered(**how)
         return replace(found, connectors={**found.connectors, "keyed": Keyed()})
 
-    monkeypatch.setattr("oo_daemon.app.discover", discover)
+    monkeypatch.setattr("oo_daemon.app.ground.discover", discover)
     await house.start()
     async with house.client as client:
         session = await client.connect(provider="keyed", user="ada")
@@ -291,7 +291,7 @@ async def there(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             found = discovered(**how)
             return replace(found, connectors={**found.connectors, "real": Real(address)})
 
-        monkeypatch.setattr("oo_daemon.app.discover", discover)
+        monkeypatch.setattr("oo_daemon.app.ground.discover", discover)
         house.settings |= {"public": {"port": port}, "oauth": {"return_to": [back]}}
         await house.start()
         yield There(house, address)

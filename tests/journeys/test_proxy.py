@@ -115,7 +115,7 @@ async def call(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[C
         found = discovered(**how)
         return replace(found, connectors={**found.connectors, "there": There(provider.address)})
 
-    monkeypatch.setattr("oo_daemon.app.discover", discover)
+    monkeypatch.setattr("oo_daemon.app.ground.discover", discover)
     await house.stop()
     await house.start()
     async with house.client as client, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:

@@ -28,7 +28,7 @@ STORE = "daemon/oo_daemon/store"
 CONNECTIONS = "daemon/oo_daemon/connections"
 INGRESS = "daemon/oo_daemon/ingress"
 SYNC = "daemon/oo_daemon/sync"
-APP = "daemon/oo_daemon/app.py"
+GROUND = "daemon/oo_daemon/app/ground.py"
 VAULT = "vault/oo_vault"
 
 T_STORE = "tests/daemon/store"
@@ -537,7 +537,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "a daemon whose clock is off those of others does not start",
         "E2",
-        APP,
+        GROUND,
         "    if abs(ahead) > probe.AGREED:\n",
         "    if ahead is None:\n",
         "tests/journeys/test_several.py::test_a_clock_that_is_off",
@@ -553,9 +553,9 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "a part of a daemon is not started on a file",
         "B1",
-        APP,
-        '        if role != "all" and not isinstance(settings.places.database, Server):\n',
-        "        if role is None:\n",
+        GROUND,
+        '    if role != "all" and not isinstance(settings.places.database, Server):\n',
+        "    if role is None:\n",
         "tests/journeys/test_several.py::test_a_file_is_one_daemons",
     ),
     _(
@@ -678,15 +678,15 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "one daemon at a time on a file",
         "B2",
-        APP,
-        "        stack.enter_context(lock.held(settings.places.locked))\n",
-        "        settings.places.locked.resolve()\n",
+        GROUND,
+        "    stack.enter_context(lock.held(settings.places.locked))\n",
+        "    settings.places.locked.resolve()\n",
         "tests/journeys/test_processes.py::test_a_second_daemon",
     ),
     _(
         "runs of the dead are freed at the start",
         "E3",
-        APP,
+        GROUND,
         "if rescued := await storage.write(schedule.rescue, clock.now()):",
         "if rescued := 0:",
         "tests/faults/test_processes.py::test_what_the_dead_held_is_free",
@@ -694,7 +694,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "deliveries of the dead are freed at the start",
         "E3",
-        APP,
+        GROUND,
         "if rescued := await storage.write(inbox.rescue):",
         "if rescued := 0:",
         "tests/faults/test_processes.py::test_what_the_dead_held_is_free",
@@ -702,7 +702,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "jobs of the dead are freed at the start",
         "E3",
-        APP,
+        GROUND,
         "if rescued := await storage.write(jobs.rescue):",
         "if rescued := 0:",
         "tests/faults/test_processes.py::test_what_the_dead_held_is_free",
@@ -710,7 +710,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     _(
         "refreshes of the dead are freed at the start",
         "E3",
-        APP,
+        GROUND,
         "    await storage.write(credentials.rescue)\n",
         "    await storage.read(inbox.depth)\n",
         "tests/faults/test_processes.py::test_what_the_dead_held_is_free",

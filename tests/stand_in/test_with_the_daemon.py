@@ -76,7 +76,7 @@ async def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             found = discovered(**how)
             return replace(found, connectors={**found.connectors, "my_notes": MyNotes(sandbox, address)})
 
-        monkeypatch.setattr("oo_daemon.app.discover", discover)
+        monkeypatch.setattr("oo_daemon.app.ground.discover", discover)
         house = House(tmp_path, cast(Any, sandbox), address, settings={"sync": {"interval": 3600}, "connectors.my_notes": {}})
         await house.start()
         try:

@@ -15,7 +15,7 @@ import click
 from oo_daemon.cli.call import Call
 
 if TYPE_CHECKING:
-    from oo_daemon.app import Role
+    from oo_daemon.app.ground import Role
     from oo_daemon.connections.keys import Keys
 
 
