@@ -69,19 +69,20 @@ class Disk:
         return len(self.log)
 
     def crashes(self, count: int, *, start: int = 0) -> Iterator[Crash]:
-        """So many power cuts, spread over the log from `start` on: each moment with each fate, then again with other seeds."""
+        """So many power cuts, spread over the log from `start` on: each moment with each fate, then torn again, each time elsewhere."""
         moments = max(1, count // len(FATES))
         stride = max(1, (self.now - start) // moments)
         given = seed = 0
         while given < count:
-            for crash in self._pass(start + seed % stride, stride, seed):
+            # What is kept or dropped is the same each time.
+            for crash in self._pass(start + seed % stride, stride, seed, FATES if seed < stride else ("torn",)):
                 if given >= count:
                     return
                 given += 1
                 yield crash
             seed += 1
 
-    def _pass(self, start: int, stride: int, seed: int) -> Iterator[Crash]:
+    def _pass(self, start: int, stride: int, seed: int, fates: Sequence[Fate]) -> Iterator[Crash]:
         chance = random.Random(f"{self.name} {seed}")
         live: dict[str, bytearray] = {}
         durable: dict[str, bytes] = {}
@@ -101,9 +102,13 @@ class Disk:
                     pending.setdefault(operation.file, []).append(operation)
             if point < start or (point - start) % stride:
                 continue
-            yield Crash(point, "kept", {name: bytes(content) for name, content in live.items()})
-            yield Crash(point, "dropped", {name: durable.get(name, b"") for name in live})
-            yield Crash(point, "torn", {name: _torn(durable.get(name, b""), pending.get(name, []), chance) for name in live})
+            left: dict[Fate, Callable[[str], bytes]] = {
+                "kept": lambda name: bytes(live[name]),
+                "dropped": lambda name: durable.get(name, b""),
+                "torn": lambda name: _torn(durable.get(name, b""), pending.get(name, []), chance),
+            }
+            for fate in fates:
+                yield Crash(point, fate, {name: left[fate](name) for name in live})
 
 
 async def hunt(disk: Disk, count: int, check: Callable[[Crash, Path], Awaitable[str]], what: str, *, start: int = 0) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
 import pytest
-from faults.crash_disk import POINTS, SOME, Crash, Disk, hunt
+from faults.crash_disk import FATES, POINTS, SECTOR, SOME, Crash, Disk, Operation, hunt
 
 from oo_daemon.outbox import wire
 from oo_daemon.store import connections, credentials, database, schedule
@@ -153,6 +154,16 @@ async def hunted(disk: Disk, story: Story, count: int) -> list[str]:
 def disk() -> Iterator[Disk]:
     with Disk(f"crash-{os.getpid()}") as disk:
         yield disk
+
+
+@pytest.mark.rows("A3")
+def test_no_point_is_counted_for_the_same_files_again() -> None:
+    """Each moment comes with each fate; what comes after that is torn elsewhere, since what is kept or dropped would be the same."""
+    log = [Operation("write", "f", 0, bytes(8 * SECTOR)), Operation("sync", "f"), Operation("write", "f", 0, b"x" * 8 * SECTOR)]
+    crashes = list(Disk("points", log).crashes(30))
+    fates = Counter((crash.point, crash.fate) for crash in crashes)
+    assert fates == {(point, fate): 8 if fate == "torn" else 1 for point in (1, 2, 3) for fate in FATES}
+    assert len({crash.files["f"] for crash in crashes if crash.point == 3}) > 5
 
 
 @pytest.mark.rows("A3", "B4", "C11")
