@@ -152,9 +152,7 @@ class Worker:
         async with self._turn:  # a claim under way is the last one
             pass
         if self._running:
-            await _within(_all(self._running), grace, self.clock)
-            for task in self._running:
-                task.cancel()
+            await _within(_all(self._running), grace, self.clock)  # which cancels those that are not done then
         await _all({*self._running, *self._waking})
         try:
             await self.storage.write(jobs.release, self.owner, self.clock.now())

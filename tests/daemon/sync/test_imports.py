@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
+from typing import cast
 
 import oo_apple_health.connector
 import pytest
@@ -30,11 +31,14 @@ from oo_daemon.reader import Reading
 from oo_daemon.reader_process import Process
 from oo_daemon.registry import Registry
 from oo_daemon.store import connections, outbox, uploads
+from oo_daemon.store.accept import Accepted
 from oo_daemon.store.errors import CannotStore
-from oo_daemon.store.storage import InlineStorage
+from oo_daemon.store.storage import InlineStorage, Lane, Prepared
 from oo_daemon.store.uploads import Upload
-from oo_daemon.sync.frames import Frame, Known, Order, Things
-from oo_daemon.sync.imports import TRIES, Imports, ReaderDied
+from oo_daemon.sync.frames import Frame, Known, Order, Things, Wrong
+from oo_daemon.sync.imports import AHEAD, TRIES, Imports, ReaderDied
+from oo_sdk import Change, Event
+from oo_sdk.vocabulary import Workout
 
 PHONE = Phone(records=1_200, days=200)
 #: Entries that are in the file twice: in a correlation, and by themselves.
@@ -265,6 +269,99 @@ async def test_a_file_that_ends_its_reader(world: World) -> None:
     assert (done.state, len(world.readers)) == ("failed", TRIES)
     assert "ended the program" in done.reason
     assert not list(world.folder.iterdir())
+
+
+async def test_a_file_that_ends_the_daemon(world: World) -> None:
+    """It is not opened once more than so often, although nobody was left to say that it failed."""
+    upload = await world.hand_in()
+    world.storage.database.rows("UPDATE upload SET tries = ?", (TRIES,))
+    await world.work()
+    done = await world.now(upload)
+    assert (done.state, "ended the program" in done.reason, world.readers) == ("failed", True, [])
+
+
+async def test_a_connection_that_is_erased_after_the_claim(world: World) -> None:
+    """Nothing of its file is opened."""
+    await world.hand_in()
+    await world.imports.tick()
+    world.storage.database.rows("DELETE FROM connection")
+    assert await asyncio.gather(*world.imports._running.values()) == [None]
+    assert world.readers == []
+
+
+async def test_an_end_that_cannot_be_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file stays, and once there is room it comes to the same end."""
+    upload = await world.hand_in()
+
+    def refuse(*_: object) -> None:
+        raise CannotStore("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(uploads, "end", refuse)
+        await world.imports.tick()
+        await asyncio.gather(*world.imports._running.values())
+    assert ((await world.now(upload)).state, len(list(world.folder.iterdir()))) == ("running", 1)
+    await world.work()
+    done, told = await world.now(upload), world.told()
+    assert (done.state, done.events, len(set(told))) == ("done", len(told), len(told))
+
+
+@dataclass
+class Says(Here):
+    """A reader that says what it was told to."""
+
+    frames_: list[Frame] = field(default_factory=list)
+
+    async def frames(self) -> AsyncGenerator[Frame, None]:
+        for frame in self.frames_:
+            yield frame
+
+
+async def test_what_a_connector_could_not_make_sense_of(world: World) -> None:
+    """Its author's reason is in the log; the person reads whom to tell."""
+    upload = await world.hand_in()
+
+    async def opened(order: Order) -> Here:
+        return Says(order, world.at_frame, frames_=[Wrong("connector", "it is a bug")])
+
+    world.imports.open = opened
+    await world.work()
+    done = await world.now(upload)
+    assert (done.state, "tell whoever runs oO here" in done.reason, "bug" in done.reason) == ("failed", True, False)
+    assert [line["error"] for line in cast(Notes, world.imports.log).said("import_failed")] == ["it is a bug"]
+
+
+async def test_a_file_is_not_read_faster_than_it_is_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many batches are on their way and no more, whatever the reader has to say."""
+    await world.hand_in()
+    draft = wire.draft("apple_health", Event("workout", "w1", Change.UPSERTED, payload=Workout()))
+    under_way, most, real = 0, 0, world.storage.accept
+
+    async def slow(batch: Prepared, *lane: Lane) -> Accepted:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return await real(batch, *lane)
+
+    async def opened(order: Order) -> Here:
+        return Says(order, world.at_frame, frames_=[Things([], [draft], {}) for _ in range(3 * AHEAD)])
+
+    world.imports.open = opened
+    monkeypatch.setattr(world.storage, "accept", slow)
+    await world.work()
+    assert most == AHEAD
+
+
+async def test_a_file_that_is_kept(world: World) -> None:
+    """Where the host would have it so, the file outlives its import; one that failed does not."""
+    world.imports.keep = True
+    kept = await world.hand_in()
+    await world.work()
+    await world.hand_in(b"no export at all", user="grace")
+    await world.work()
+    assert [file for file in world.folder.iterdir() if kept.id in file.name] == list(world.folder.iterdir()) != []
 
 
 async def test_a_file_that_makes_no_sense(world: World) -> None:

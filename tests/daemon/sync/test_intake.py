@@ -650,6 +650,30 @@ async def test_a_connection_that_ended_is_none(world: World, state: State) -> No
     assert (entry.state, entry.reason) == ("received", "no connection")
 
 
+@pytest.mark.parametrize("state", ["revoking", "disconnected"])
+async def test_the_own_address_of_a_connection_that_was_disconnected(world: World, state: State) -> None:
+    """What was accepted before and is worked on after it is not even read, and not waited for."""
+    connection = await world.connect()
+    own = Source(
+        id="own",
+        provider="acme",
+        registration=None,
+        connection=connection.number,
+        token_hash=b"own",
+        sealed=Sealed(key_id="k", blob=b""),
+        secret_count=0,
+        enabled=True,
+        created_at=0,
+    )
+    await world.storage.write(sources.put, own)
+    await world.receive(to="own")
+    await world.state(connection, state)
+    await world.work()
+    (entry,) = (await world.entries()).values()
+    assert (entry.state, entry.reason) == ("dead", "its connection was disconnected")
+    assert (world.acme.read_, await world.told()) == ([], [])
+
+
 async def test_those_that_work_do_not_wait_for_those_that_do_not(world: World) -> None:
     """Of two connections with one account the one that works hears at once, the other when it can, and each once."""
     await world.connect("c1")
@@ -780,6 +804,26 @@ async def test_a_full_disk_is_no_fault_of_the_delivery(world: World) -> None:
     await world.work(intake)
     assert await world.told() == [("c1", "n1", "A")]
     assert (await world.entries())["d1"].tries == 1
+
+
+async def test_what_cannot_be_put_back_comes_again_with_the_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes nothing at all costs no delivery either."""
+    await world.connect()
+    await world.receive()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise CannotStore("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(inbox, "put_back", refuse)
+        faulty: Any = Faulty(world.storage, [CannotStore("the disk is full")], "accept")
+        await world.work(world.intake(storage=faulty))
+    assert world.log.said("delivery_not_put_back") == [{"provider": "acme"}]
+    await world.work()
+    assert await world.states() == ["received"]
+    await world.clock.advance(LEASE)
+    await world.work()
+    assert await world.told() == [("c1", "n1", "A")]
 
 
 async def test_a_claim_that_cannot_be_stored_is_made_again(world: World) -> None:

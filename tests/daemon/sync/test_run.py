@@ -672,6 +672,24 @@ async def test_an_end_whose_lease_is_lost(hub: Hub) -> None:
     assert hub.log.said("sync_lost_lease")
 
 
+@pytest.mark.rows("E2")
+@pytest.mark.parametrize("end", [SignInAgain("gone"), CursorExpired("forgotten")])
+async def test_an_end_that_says_more_and_whose_lease_is_lost(hub: Hub, end: ConnectorError) -> None:
+    """Nobody is asked to sign in and no place is forgotten because of a run that another has taken over."""
+    await hub.connect()
+    await hub.once(hub.sync(Scripted([Checkpoint({"at": 1})])))
+    hub.clock.shift(hub.limits.interval)
+    opened, wait = gate()
+    first = asyncio.ensure_future(hub.sync(Scripted([wait, end])).run(await hub.claim()))
+    await settle()
+    hub.clock.shift(hub.limits.lease)
+    await hub.claim("another")
+    opened.set()
+    await hub.clock.until(first)
+    assert hub.log.said("sync_lost_lease") == [{}]
+    assert ((await hub.connection()).state, (await hub.schedule()).cursor, hub.events()) == ("active", {"at": 1}, [])
+
+
 async def test_an_end_that_nobody_begins_to_write(hub: Hub) -> None:
     """Where all is brought down just then, whoever waits for the run does not wait for ever; its lease runs out."""
     await hub.connect()

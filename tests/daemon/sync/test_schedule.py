@@ -250,8 +250,12 @@ async def test_an_own_fault(hub: Hub) -> None:
 
 
 @pytest.mark.rows("E1")
-async def test_what_was_missed_is_spread(hub: Hub) -> None:
-    """After a day without a daemon 300 connections run once each within five minutes, and not all at the beginning."""
+async def test_what_was_missed_is_spread(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a day without a daemon 300 connections run once each within five minutes, and not all at the beginning.
+
+    With each tick only some of them are spread, so that none takes long.
+    """
+    monkeypatch.setattr("oo_daemon.sync.schedule._PAGE", 100)
     for number in range(300):
         await hub.connect(f"c{number}", user=f"u{number % 50}")
     hub.clock.shift(86_400)
