@@ -29,6 +29,8 @@ DEEPEST: Final = 30
 _DATE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d{1,2}):(\d\d)(?::(\d\d)(?:\.\d+)?)? ?([AP]M)? ?(Z|[+-]\d\d:?\d\d)", re.IGNORECASE)
 #: Members that say when and of whom, and not what was measured.
 _FRAME: Final = {"date", "startDate", "endDate", "value", "source", "sleepSource", "inBedSource", "units"}
+#: Members of an electrocardiogram that have a field of their own.
+_CURVE: Final = {"start", "end", "classification"}
 _STARTS, _ENDS = ("startDate", "sleepStart", "inBedStart", "start", "date"), ("endDate", "sleepEnd", "inBedEnd", "end")
 _SOURCES: Final = ("source", "sleepSource", "inBedSource")
 
@@ -157,6 +159,8 @@ def _electrocardiogram(item: Mapping[str, Any]) -> Event:
         samples_per_second=_number(item, "samplingFrequency") or 0.0,
         microvolts=[(_number(each, "voltage") or 0.0) * factor for each in volts],
         device=_source(item),
+        average_heart_rate=_number(item, "averageHeartRate"),
+        metadata={key: value for key, value in item.items() if isinstance(value, str) and key not in {*_FRAME, *_CURVE}},
     )
     return Event("electrocardiogram", identity("pushed ecg", str(start), _source(item)), Change.UPSERTED, at=start, payload=told)
 

@@ -150,9 +150,17 @@ async def test_everything_else_is_told_as_it_came() -> None:
     pill = {"name": "Iron", "start": "2024-02-06 08:00:00 +0100", "dosage": None}
     curve = {
         "start": "2024-02-06 08:00:00 +0100",
+        "end": "2024-02-06 08:00:30 +0100",
         "classification": "Sinus Rhythm",
+        "severity": "Not Set",
+        "averageHeartRate": 61.5,
+        "numberOfVoltageMeasurements": 2,
         "samplingFrequency": 512,
-        "voltageMeasurements": [{"voltage": 0.0001, "units": "V"}, {"voltage": -0.00002, "units": "V"}],
+        "source": "Watch",
+        "voltageMeasurements": [
+            {"date": "2024-02-06 08:00:00 +0100", "voltage": 0.0001, "units": "V"},
+            {"date": "2024-02-06 08:00:00 +0100", "voltage": -0.00002, "units": "V"},
+        ],
     }
     told = await pushed({"stateOfMind": [mood], "medications": [pill], "ecg": [curve], "symptoms": []})
     assert [(event.name, event.change) for event in told] == [
@@ -163,7 +171,10 @@ async def test_everything_else_is_told_as_it_came() -> None:
     assert isinstance(told[0].payload, Record)
     assert (told[0].subject, told[0].payload.fields["valence"]) == ("m-1", 0.4)
     assert isinstance(told[2].payload, Electrocardiogram)
-    assert [round(each) for each in told[2].payload.microvolts] == [100, -20]
+    read = told[2].payload
+    assert [round(each) for each in read.microvolts] == [100, -20]
+    assert (read.classification, read.average_heart_rate, read.samples_per_second, read.device) == ("Sinus Rhythm", 61.5, 512, "Watch")
+    assert dict(read.metadata) == {"severity": "Not Set"}
 
 
 async def test_what_is_no_push_is_set_aside() -> None:

@@ -1652,17 +1652,41 @@ class Electrocardiogram(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     START_FIELD_NUMBER: _builtins.int
     CLASSIFICATION_FIELD_NUMBER: _builtins.int
     SAMPLES_PER_SECOND_FIELD_NUMBER: _builtins.int
     MICROVOLTS_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    AVERAGE_HEART_RATE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     classification: _builtins.str
     """What the device takes it for, in its own words and language; may be empty."""
     samples_per_second: _builtins.float
     """Samples per second."""
     device: _builtins.str
     """What recorded it; may be empty."""
+    average_heart_rate: _builtins.float
+    """Beats a minute while it was recorded, where it is said."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""
@@ -1670,6 +1694,10 @@ class Electrocardiogram(_message.Message):
     @_builtins.property
     def microvolts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The voltages, in microvolts."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What else its source says of it, such as symptoms."""
 
     def __init__(
         self,
@@ -1679,12 +1707,16 @@ class Electrocardiogram(_message.Message):
         samples_per_second: _builtins.float = ...,
         microvolts: _abc.Iterable[_builtins.float] | None = ...,
         device: _builtins.str = ...,
+        average_heart_rate: _builtins.float | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_heart_rate", b"_average_heart_rate", "average_heart_rate", b"average_heart_rate", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "device", b"device", "microvolts", b"microvolts", "samples_per_second", b"samples_per_second", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_heart_rate", b"_average_heart_rate", "average_heart_rate", b"average_heart_rate", "classification", b"classification", "device", b"device", "metadata", b"metadata", "microvolts", b"microvolts", "samples_per_second", b"samples_per_second", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__average_heart_rate: _TypeAlias = _typing.Literal["average_heart_rate"]  # noqa: Y015
+    _WhichOneofArgType__average_heart_rate: _TypeAlias = _typing.Literal["_average_heart_rate", b"_average_heart_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__average_heart_rate) -> _WhichOneofReturnType__average_heart_rate | None: ...
 
 Global___Electrocardiogram: _TypeAlias = Electrocardiogram  # noqa: Y015
 
