@@ -14,11 +14,12 @@ from aiohttp.typedefs import Middleware
 
 from oo_config import Settings
 from oo_daemon import ports
-from oo_daemon.ingress import server
+from oo_daemon.ingress import answers, server
 from oo_daemon.ingress.api import in_its_words
 from oo_daemon.ingress.audit import Notes, audited
+from oo_daemon.ingress.connection import Limits, Straight
 from oo_daemon.ingress.console.rooms import Console
-from oo_daemon.ingress.server import Listening, Straight
+from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.tokens import Tokens, Vouching, guard
 from oo_daemon.ingress.traced import traced
 from oo_sdk import Log
@@ -53,7 +54,7 @@ async def listen(
         stack.push_async_callback(public.close)
 
     def behind(*manners: Middleware, trusts: bool) -> web.Application:
-        app = server.private_application(log=out)
+        app = answers.private_application(log=out)
         app.middlewares.extend([*manners, traced(trace), audited(notes), in_its_words])
         if console is not None:
             console.add_to(app, trusts=trusts)
@@ -72,10 +73,10 @@ async def listen(
 async def _to_the_public(
     settings: Settings, door: socket.socket | None, routes: Sequence[web.AbstractRouteDef], straight: Straight | None, out: Log
 ) -> Listening:
-    app = server.public_application(log=out)
+    app = answers.public_application(log=out)
     app.middlewares.append(in_its_words)
     app.add_routes(routes)
-    limits = server.Limits(
+    limits = Limits(
         headers_within=settings.public.header_timeout,
         body_within=settings.public.body_timeout,
         body_rate=settings.public.min_rate,

@@ -32,7 +32,7 @@ from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.subscriptions import Subscriptions
 from oo_daemon.connections.transport import NoAnswer, Request
 from oo_daemon.host import SameLoop
-from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import own, wire

@@ -12,7 +12,7 @@ import pytest
 
 from oo_daemon.connections.connect import Connect
 from oo_daemon.connections.disconnect import Disconnect
-from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ports import SECOND
 from oo_daemon.store import accept, credentials, erasures, inbox, jobs, schedule

@@ -15,7 +15,7 @@ from simulation.loop import Dead
 from simulation.machine import NoReply
 from simulation.provider import Provider, Thing, shown
 
-from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.webhooks import PATH
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import KEEP_PREVIOUS, Given, Sources, Wanted, sent_id
 from oo_daemon.connections.uses import Uses
 from oo_daemon.ingress import contract, view
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
-from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import Scope, Tokens, held_to, insist_on_own, needs
 from oo_daemon.ports import SECOND, Clock
 from oo_daemon.registry import Plugin, Registry

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import FileField
 from multidict import MultiDictProxy
 
-from oo_daemon.ingress.server import Refused, refused
+from oo_daemon.ingress.answers import Refused, refused
 
 T = TypeVar("T")
 

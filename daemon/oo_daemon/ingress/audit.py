@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.asking import answer, number_of
-from oo_daemon.ingress.server import Refused, caller
+from oo_daemon.ingress.peers import caller
 from oo_daemon.ingress.tokens import is_noted, needs
 from oo_daemon.ingress.view import time
 from oo_daemon.store.audit import Entry

@@ -18,9 +18,9 @@ from aiohttp import web
 
 from oo_daemon.connections.connect import FlowRefused, KeyNotTaken, LinkGone, NotNow, Offer, Outcome, ProofNeeded
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.answers import refused
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.proving import Proving, address, lead_to, once, refuse_guesses, see_other, shown
-from oo_daemon.ingress.server import refused
 from oo_daemon.ports import Clock, moment
 from oo_sdk import KeyField
 

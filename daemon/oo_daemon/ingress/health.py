@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.asking import answer
-from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 
 

@@ -15,8 +15,9 @@ from aiohttp import BodyPartReader, web
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.uploads import Held
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.answers import GUARDS, refused
 from oo_daemon.ingress.asking import answer, well_formed
-from oo_daemon.ingress.server import GUARDS, allow_body, refused
+from oo_daemon.ingress.connection import allow_body
 from oo_daemon.ingress.uploads import LONGEST_BODY, PIECE, Takes
 
 _POLICY = GUARDS["Content-Security-Policy"] + "; script-src 'self'; connect-src 'self'"

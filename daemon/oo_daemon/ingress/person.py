@@ -21,12 +21,12 @@ from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.kept import sentences
 from oo_daemon.connections.visits import Invitation
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.answers import refused
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.audit import Notes, noted
 from oo_daemon.ingress.privacy import Erases, sent
 from oo_daemon.ingress.proving import Proving, address, refuse_guesses, see_other, shown
 from oo_daemon.ingress.rate import Rate
-from oo_daemon.ingress.server import refused
 from oo_daemon.ingress.uploads import Takes
 from oo_daemon.ports import Clock, moment
 from oo_daemon.registry import Registry

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.asking import answer, wait_of
-from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ingress.view import time
 from oo_daemon.ports import Clock

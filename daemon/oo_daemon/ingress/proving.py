@@ -17,8 +17,8 @@ from aiohttp import web
 from oo_daemon.connections.connect import LinkGone, NotTheirs
 from oo_daemon.identity.person import CannotTell, NotSignedIn, NotVouched, Person
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.answers import GUARDS, refused
 from oo_daemon.ingress.rate import Rate
-from oo_daemon.ingress.server import GUARDS, refused
 from oo_daemon.ports import Clock
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from oo_daemon.connections import bounds
 from oo_daemon.connections.forward import METHODS, Forward, Forwarded
-from oo_daemon.ingress.server import Refused, allow_body
+from oo_daemon.ingress.answers import Refused
+from oo_daemon.ingress.connection import allow_body
 from oo_daemon.ingress.tokens import insist_on_own, needs
 from oo_daemon.ports import Guests
 from oo_daemon.registry import Registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 
-from oo_daemon.ingress.server import refused
+from oo_daemon.ingress.answers import refused
 from oo_daemon.ports import Clock
 
 #: Addresses that are remembered; beyond it those that have their whole share again are forgotten.

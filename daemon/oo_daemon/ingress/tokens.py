@@ -21,7 +21,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from oo_daemon.connections.errors import Declined
 from oo_daemon.identity.person import CannotTell, NotVouched, Person
-from oo_daemon.ingress.server import CALLER, Refused
+from oo_daemon.ingress.answers import Refused
+from oo_daemon.ingress.peers import CALLER
 from oo_daemon.ports import SECOND, Chance, Clock
 from oo_daemon.store import api_tokens
 from oo_daemon.store.api_tokens import ApiToken

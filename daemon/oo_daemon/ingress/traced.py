@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from oo_daemon.ingress.server import Refused
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ports import Trace
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from oo_daemon.connections.uploads import Held, Ticket
 from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
-from oo_daemon.ingress.server import allow_body
+from oo_daemon.ingress.connection import allow_body
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ingress.view import time
 from oo_daemon.ports import Clock

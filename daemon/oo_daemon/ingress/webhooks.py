@@ -19,7 +19,8 @@ from multidict import CIMultiDictProxy
 from oo_daemon.connections import handshake, verify
 from oo_daemon.connections.sources import OpenSource, Sources, sent_id
 from oo_daemon.connections.verify import Verdict
-from oo_daemon.ingress.server import Answered, Post, Refused, Straight, refused
+from oo_daemon.ingress.answers import Refused, refused
+from oo_daemon.ingress.connection import Answered, Post, Straight
 from oo_daemon.patience import Patience
 from oo_daemon.ports import UNTRACED, Chance, Clock, Metrics, Trace
 from oo_daemon.store.errors import CannotStore, Erased

@@ -12,7 +12,7 @@ from daemon.ingress.wire import Notebook
 
 from oo_client import Client
 from oo_daemon.host import HostChance, HostClock
-from oo_daemon.ingress import server
+from oo_daemon.ingress import answers, server
 from oo_daemon.ingress.api import in_its_words
 from oo_daemon.ingress.events import EventRoutes
 from oo_daemon.ops.metrics import MemoryMetrics
@@ -56,7 +56,7 @@ class Post:
             views=wire.VIEWS,
             clock=clock,
         )
-        app = server.private_application(log=Notebook())
+        app = answers.private_application(log=Notebook())
         app.middlewares.append(in_its_words)
         app.add_routes(routes.routes())
         door = await server.listen_unix(app, path=self.socket, admins=frozenset({os.getuid()}))

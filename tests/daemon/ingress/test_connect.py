@@ -15,9 +15,9 @@ from daemon.ingress.wire import Dial, Notebook, Open, Wire
 
 from oo_daemon.connections.connect import Asked, Outcome
 from oo_daemon.identity.person import NotSignedIn, NotVouched, Person
+from oo_daemon.ingress.answers import public_application
 from oo_daemon.ingress.connect import ConnectPages
 from oo_daemon.ingress.proving import Proving
-from oo_daemon.ingress.server import public_application
 from oo_sdk import KeyField
 
 CANARY = "canary-0123456789"

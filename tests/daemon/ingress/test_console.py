@@ -18,12 +18,13 @@ from tab import Tab
 
 from oo_daemon.connections.budgets import Budgets
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.answers import private_application
 from oo_daemon.ingress.api import SOME
 from oo_daemon.ingress.console import chart, house, inbox
 from oo_daemon.ingress.console.door import COOKIE, LIFE
 from oo_daemon.ingress.console.live import EVERY
 from oo_daemon.ingress.console.rooms import Console
-from oo_daemon.ingress.server import listen_unix, private_application
+from oo_daemon.ingress.server import listen_unix
 from oo_daemon.ingress.tokens import Scope, Tokens, guard
 from oo_daemon.ops.health import Health
 from oo_daemon.ops.metrics import MemoryMetrics

@@ -15,7 +15,8 @@ from daemon.ingress.proxies import Kind, Proxy, proxied
 from daemon.ingress.test_webhooks import Door, door, sign
 from daemon.ingress.wire import Notebook, Open
 
-from oo_daemon.ingress.server import Listening, public_application
+from oo_daemon.ingress.answers import public_application
+from oo_daemon.ingress.server import Listening
 
 __all__ = ["door"]
 

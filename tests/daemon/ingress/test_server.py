@@ -15,26 +15,11 @@ import pytest
 from aiohttp import web
 from daemon.ingress.wire import PATIENCE, QUICK, Dial, Notebook, Open, Wire
 
+from oo_daemon.ingress.answers import Refused, private_application, public_application, refused
 from oo_daemon.ingress.api import in_its_words
-from oo_daemon.ingress.server import (
-    Answered,
-    CannotListen,
-    DoorTaken,
-    Listening,
-    Post,
-    Refused,
-    Straight,
-    allow_body,
-    client_address,
-    hops,
-    listen_tcp,
-    listen_unix,
-    peer_uid,
-    private_application,
-    public_application,
-    refused,
-    require_aiohttp,
-)
+from oo_daemon.ingress.connection import Answered, Post, Straight, allow_body
+from oo_daemon.ingress.peers import client_address, hops, peer_uid
+from oo_daemon.ingress.server import CannotListen, DoorTaken, Listening, listen_tcp, listen_unix, require_aiohttp
 from oo_daemon.store.errors import CannotStore, Erased
 
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -19,6 +19,7 @@ from daemon.virtual import SeededChance, VirtualClock
 
 from oo_daemon.connections.errors import Declined
 from oo_daemon.identity.person import CannotTell, NotVouched, Person
+from oo_daemon.ingress.answers import private_application
 from oo_daemon.ingress.api import Api, in_its_words
 from oo_daemon.ingress.audit import AuditRoutes
 from oo_daemon.ingress.backups import BackupRoutes
@@ -26,7 +27,6 @@ from oo_daemon.ingress.events import EventRoutes
 from oo_daemon.ingress.health import HealthRoutes
 from oo_daemon.ingress.privacy import PrivacyRoutes
 from oo_daemon.ingress.proxy import ProxyRoutes
-from oo_daemon.ingress.server import private_application
 from oo_daemon.ingress.sinks import SinkRoutes
 from oo_daemon.ingress.tokens import SCOPES, Scope, Tokens, guard, needs, of_user, scope_of
 from oo_daemon.ingress.uploads import UploadRoutes

@@ -26,7 +26,8 @@ from oo_daemon.connections.registration import Registrations
 from oo_daemon.connections.sources import Sources
 from oo_daemon.host import HostChance
 from oo_daemon.ingress import webhooks
-from oo_daemon.ingress.server import Listening, public_application
+from oo_daemon.ingress.answers import public_application
+from oo_daemon.ingress.server import Listening
 from oo_daemon.ingress.webhooks import Webhooks
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import wire as encoding

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from oo_daemon.ingress.server import Limits, Listening
+from oo_daemon.ingress.connection import Limits
+from oo_daemon.ingress.server import Listening
 
 #: Longer than any answer should take, shorter than a patient person: no test waits without a bound.
 PATIENCE = 5.0

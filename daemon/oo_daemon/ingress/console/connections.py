@@ -14,11 +14,11 @@ from oo_daemon.connections.budgets import Budgets
 from oo_daemon.connections.disconnect import Disconnect
 from oo_daemon.connections.errors import Declined
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.overview import STATES
 from oo_daemon.ingress.console.page import number_in, page, see
 from oo_daemon.ingress.privacy import Erases
-from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ports import Clock
 from oo_daemon.registry import Registry

@@ -20,8 +20,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from oo_daemon.identity.person import Person
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.asking import form_of
-from oo_daemon.ingress.server import CALLER, Refused, caller
+from oo_daemon.ingress.peers import CALLER, caller
 from oo_daemon.ingress.tokens import READS, Tokens, of_this_machine, scope_of
 from oo_daemon.ports import SECOND, Chance, Clock
 from oo_daemon.store.api_tokens import ApiToken

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.console.connections import titles
 from oo_daemon.ingress.console.page import number_in, page
-from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.registry import Registry
 from oo_daemon.store import outbox

@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.api import SOME, in_short_steps
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.live import Live
 from oo_daemon.ingress.console.page import number_in, page, see
-from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ports import SECOND, Clock
 from oo_daemon.store import inbox

@@ -15,6 +15,7 @@ from oo_daemon.connections.keys import Keys
 from oo_daemon.connections.sources import Sources
 from oo_daemon.identity.person import CannotTell, NotSignedIn, NotVouched
 from oo_daemon.ingress import pages
+from oo_daemon.ingress.answers import console_application
 from oo_daemon.ingress.api import Rehearse, in_its_words
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.connections import ConnectionPages
@@ -29,7 +30,6 @@ from oo_daemon.ingress.console.sources import SourcePages
 from oo_daemon.ingress.health import Looks
 from oo_daemon.ingress.privacy import Erases
 from oo_daemon.ingress.proving import SignsIn
-from oo_daemon.ingress.server import console_application
 from oo_daemon.ingress.tokens import ASKS_ITSELF, Tokens
 from oo_daemon.ports import Chance, Clock
 from oo_daemon.registry import Registry

@@ -12,11 +12,11 @@ from aiohttp import web
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.guest import sentence
 from oo_daemon.connections.sources import Given, OpenSource, Sources, Wanted, sent_id
+from oo_daemon.ingress.answers import Refused
 from oo_daemon.ingress.api import Rehearse
 from oo_daemon.ingress.asking import form_of
 from oo_daemon.ingress.console.door import VISITOR
 from oo_daemon.ingress.console.page import page, see
-from oo_daemon.ingress.server import Refused
 from oo_daemon.ingress.tokens import needs
 from oo_daemon.ports import Clock
 from oo_daemon.registry import Registry
