@@ -38,6 +38,7 @@ BOUNDS: dict[str, tuple[str, ...]] = {
         "oo_daemon.connections.transport.AiohttpTransport.open.chunk: answer.content.readany()",
     ),
     "the transport: 40 s for each part of an answer and 120 s for all of it": (
+        "oo_daemon.connections.transport.AiohttpTransport._connected: self._connector.connect(*",
         "oo_daemon.connections.connect.Connect._get_code: device.begin(*",
         "oo_daemon.connections.credential._Unopened.*",
         "oo_daemon.ingress.proxy.ProxyRoutes.pass_on: self.forward(*",

@@ -41,6 +41,10 @@ class Held:
 
     token: Secret
 
+    def held(self) -> Grant | None:
+        """It is made with each use."""
+        return None
+
     async def grant(self, *, force_after: int | None = None) -> Grant:
         """Give it, unless the provider refused it."""
         if force_after is not None:

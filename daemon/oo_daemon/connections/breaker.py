@@ -74,6 +74,10 @@ class Breakers(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds for which nobody calls this provider; 0: go on."""
         return self._its(provider).wait(self.monotonic())
 
+    def is_open(self, provider: str) -> bool:
+        """Most calls to this provider fail."""
+        return self._its(provider).is_open
+
     def heard(self, provider: str, status: int | None) -> None:
         """Note what came of a call."""
         breaker = self._its(provider)

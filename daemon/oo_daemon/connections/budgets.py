@@ -7,7 +7,7 @@ come to the limit together. A part stays in reserve for calls that somebody wait
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
@@ -60,6 +60,20 @@ class Budgets:
     _held: dict[str, list[float]] = field(default_factory=dict)  #: by bucket: tokens drawn and not used, and until when they are good
     #: By provider, and by whose calls a limit counts: how much was left of the emptiest bucket since the last time that it was told.
     _least: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def of(self, connector: Connector, connection: Connection) -> Sequence[str]:
+        """The buckets that a call of this connection draws from."""
+        return tuple(id_ for id_, _ in _buckets(connector, connection))
+
+    def at_once(self, buckets: Sequence[str]) -> bool:
+        """Take one call's tokens of those that are drawn already. False: not all are, and none was taken."""
+        now = self.clock.monotonic()
+        held = [self._held.get(id_, _NONE) for id_ in buckets]
+        if any(tokens < 1 or good < now for tokens, good in held):
+            return False
+        for each in held:
+            each[0] -= 1
+        return True
 
     async def take(self, connector: Connector, connection: Connection, *, waited_for: bool) -> None:
         """Take one call's tokens. Waits a little; raises `QuotaSpent` where that is not enough."""
@@ -118,6 +132,9 @@ class Budgets:
             return False
         held[0] -= 1
         return True
+
+
+_NONE = [0.0, 0.0]
 
 
 def _buckets(connector: Connector, connection: Connection) -> Iterator[tuple[str, Bucket | None]]:

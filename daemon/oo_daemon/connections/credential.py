@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -110,7 +110,7 @@ class Credentials:
         return _Kept(self, auth, client, connection)
 
 
-class _Gate(msgspec.Struct, frozen=True):
+class _Gate(msgspec.Struct):
     """What the calls of one connection pass."""
 
     budgets: Budgets | None
@@ -118,6 +118,17 @@ class _Gate(msgspec.Struct, frozen=True):
     connector: Connector
     connection: Connection
     waited_for: bool
+    _drawn: Sequence[str] | None = None  #: the buckets that its calls draw from, once it is known which
+
+    def at_once(self) -> bool:
+        """Take a turn that is there."""
+        if self.breakers is not None and self.breakers.is_open(self.connector.id):
+            return False
+        if self.budgets is None:
+            return True
+        if self._drawn is None:
+            self._drawn = self.budgets.of(self.connector, self.connection)
+        return self.budgets.at_once(self._drawn)
 
     async def enter(self) -> None:
         """Wait for a turn."""
@@ -126,11 +137,14 @@ class _Gate(msgspec.Struct, frozen=True):
         if self.budgets is not None:
             await self.budgets.take(self.connector, self.connection, waited_for=self.waited_for)
 
-    async def heard(self, status: int | None, wait: timedelta | None) -> None:
+    def heard(self, status: int | None) -> None:
         """Note what came of it."""
         if self.breakers is not None:
             self.breakers.heard(self.connector.id, status)
-        if self.budgets is not None and (status == 429 or (status is not None and wait is not None and status < 500)):
+
+    async def asked(self, status: int, wait: timedelta | None) -> None:
+        """Note how long to wait. A provider that is out of order says nothing of its limits."""
+        if self.budgets is not None and (status == 429 or (wait is not None and status < 500)):
             await self.budgets.refused(self.connector, self.connection, wait)
 
 
@@ -166,6 +180,10 @@ class _Unopened:
 class NoCredential:
     """Where there is nothing to sign in to."""
 
+    def held(self) -> Grant | None:
+        """There is none."""
+        return None
+
     async def grant(self, *, force_after: int | None = None) -> Grant:
         """There is none."""
         raise ConnectorBug("there is no credential to sign with: use sign=Sign.NOBODY")
@@ -188,11 +206,15 @@ class _Kept:
         self._held: Grant | None = None
         self._until = -math.inf
 
+    def held(self) -> Grant | None:
+        """The grant that was looked up within the last second."""
+        return self._held if self.credentials.clock.monotonic() < self._until else None
+
     async def grant(self, *, force_after: int | None = None) -> Grant:
         """A grant that can be used now."""
+        if force_after is None and (held := self.held()) is not None:
+            return held
         clock = self.credentials.clock
-        if self._held is not None and force_after is None and clock.monotonic() < self._until:
-            return self._held
         self._held = grant = await self._looked_up(force_after)
         lives = grant.expires_at is None or grant.expires_at - clock.now() > _LONG
         self._until = clock.monotonic() + _HELD if lives else -math.inf

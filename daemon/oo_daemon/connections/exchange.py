@@ -62,6 +62,10 @@ class Exchange:
             _exchange=exchange,
         )
 
+    def held(self) -> Grant | None:
+        """The grant that was just exchanged."""
+        return self.given
+
     async def grant(self, *, force_after: int | None = None) -> Grant:
         """The grant that was just exchanged; it is not refreshed before it is kept."""
         if self.given is None:
@@ -147,6 +151,10 @@ class Held:
 
     def __init__(self, grant: Grant) -> None:
         self._grant = grant
+
+    def held(self) -> Grant | None:
+        """The grant."""
+        return self._grant
 
     async def grant(self, *, force_after: int | None = None) -> Grant:
         """The grant."""

@@ -109,11 +109,12 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                     Request(method=method, url=address, headers=signed, body=body or None), None if more is None else _joined(body, more)
                 )
             except (NotSent, NoAnswer) as error:
-                await gate.heard(None, None)
+                gate.heard(None)
                 raise RetryLater(str(error)) from None
             used(bounds.declared(url))
             told = {name.lower(): value for name, value in incoming.headers}
-            await gate.heard(incoming.status, asked_wait(told, moment(self.clock.now())))
+            gate.heard(incoming.status)
+            await gate.asked(incoming.status, asked_wait(told, moment(self.clock.now())))
             if incoming.status != 401:
                 return _forwarded(incoming, signs.secrets)
             incoming.close()

@@ -60,6 +60,9 @@ _CLIENT_BROKEN = timedelta(minutes=15)
 class Authority(Protocol):
     """Where a session gets its credential from."""
 
+    def held(self) -> Grant | None:
+        """A grant that is at hand and can be used now; None: `grant` looks for one."""
+
     async def grant(self, *, force_after: int | None = None) -> Grant:
         """A grant that can be used now; `force_after` names the version that was refused with a 401."""
 
@@ -75,20 +78,33 @@ class Client:
 class Gate(Protocol):
     """What each call of a session passes: the provider's limits, and whether it works at all."""
 
+    def at_once(self) -> bool:
+        """Take a turn that is there. False: `enter` waits for one."""
+
     async def enter(self) -> None:
         """Wait a little for a turn. Raises `QuotaSpent` or `RetryLater` where it would take longer."""
 
-    async def heard(self, status: int | None, wait: timedelta | None) -> None:
-        """Note what came of the call (None: no answer), and how long the provider asks us to wait."""
+    def heard(self, status: int | None) -> None:
+        """Note what came of the call; None: no answer."""
+
+    async def asked(self, status: int, wait: timedelta | None) -> None:
+        """Note how long the provider asks us to wait; with 429 it does, though it may not say how long."""
 
 
 class OpenGate:
     """Lets everything through."""
 
+    def at_once(self) -> bool:
+        """Go on."""
+        return True
+
     async def enter(self) -> None:
         """Go on."""
 
-    async def heard(self, status: int | None, wait: timedelta | None) -> None:
+    def heard(self, status: int | None) -> None:
+        """Forget it."""
+
+    async def asked(self, status: int, wait: timedelta | None) -> None:
         """Forget it."""
 
 
@@ -209,7 +225,11 @@ class _Signer:
         host = bounds.check(asked.url, self._hosts(asked))
         version: int | None = None
         while True:
-            grant = await self._grant(version) if asked.sign is Sign.USER or _holds_token((asked.form, asked.json)) else None
+            grant = None
+            if asked.sign is Sign.USER or _holds_token((asked.form, asked.json)):
+                grant = self.authority.held() if version is None else None
+                if grant is None:
+                    grant = await self._grant(version)
             secrets = self._secrets(grant)
             response = _scrubbed(await self._send(_signed(asked, secrets)), secrets.spellings)
             if grant is not None:
@@ -253,7 +273,8 @@ class _Signer:
             signed = None if grant is None else signature(self.connector.auth, grant)
             values = self._values(grant, signed)
             names = frozenset(name.lower() for name in signed.headers) if signed else frozenset()
-            self.spelled = grant, _Secrets(values, signed, tuple(_spellings(values, signed)), names)
+            spellings = tuple(dict.fromkeys(_spellings(values, signed)))
+            self.spelled = grant, _Secrets(values, signed, spellings, names, _plain(signed))
         return self.spelled[1]
 
     def _values(self, grant: Grant | None, signed: Signature | None) -> dict[Placeholder, Secret]:
@@ -267,22 +288,32 @@ class _Signer:
         return values
 
     async def _send(self, request: Request) -> Response:
-        await self.gate.enter()
+        if not self.gate.at_once():
+            await self.gate.enter()
         self.calls.made += 1
         try:
             with self.trace.span("call", provider=self.connector.id, method=request.method):
                 response = await self.transport.send(request)
                 self.trace.note(status=response.status)
         except (NotSent, NoAnswer) as error:
-            await self.gate.heard(None, None)
+            self.gate.heard(None)
             raise RetryLater(str(error)) from None
         self.calls.bytes += len(response.body)
-        asks = not response.headers.keys().isdisjoint(WAITS)
-        await self.gate.heard(response.status, asked_wait(response.headers, moment(self.clock.now())) if asks else None)
+        self.gate.heard(response.status)
+        if response.status == 429 or not WAITS.isdisjoint(response.headers):
+            await self.gate.asked(response.status, asked_wait(response.headers, moment(self.clock.now())))
         return response
 
 
+def _plain(signed: Signature | None) -> Mapping[str, str] | None:
+    if signed is None or signed.parameters or not signed.headers.keys().isdisjoint(_PLAIN):
+        return None
+    return MappingProxyType({**_PLAIN, **signed.headers})
+
+
 def _signed(asked: _Asked, secrets: _Secrets) -> Request:
+    if asked.headers is _PLAIN and asked.sign is Sign.USER and asked.form is asked.json is None and secrets.plain is not None:
+        return Request(method=asked.method, url=asked.url, headers=secrets.plain)
     headers, body, values, url = {**asked.headers}, None, secrets.values, asked.url
     if asked.form is not None:
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
@@ -373,7 +404,8 @@ class _Secrets:
     values: Mapping[Placeholder, Secret]
     signed: Signature | None = field(repr=False)
     spellings: Sequence[tuple[str, bytes]] = field(repr=False)
-    names: frozenset[str] = frozenset()  #: of the headers that sign, in small letters
+    names: frozenset[str]  #: of the headers that sign, in small letters
+    plain: Mapping[str, str] | None = field(repr=False)  #: headers of a request that says nothing else, where nothing but they sign it
 
 
 def _scrubbed(response: Response, spellings: Sequence[tuple[str, bytes]]) -> Response:

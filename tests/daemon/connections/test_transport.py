@@ -15,6 +15,7 @@ from typing import Protocol
 import pytest
 from daemon.connections.world import PATIENCE, TOKEN, Serve, Server, answering, hear, listening
 
+from oo_daemon.connections import transport
 from oo_daemon.connections.transport import AiohttpTransport, NoAnswer, NotSent, Request
 from oo_sdk import Response
 
@@ -30,11 +31,22 @@ class Net:
     server: Server
     transport: AiohttpTransport
 
-    async def ask(self, method: str = "GET", path: str = "/", *, body: bytes | None = None, url: str | None = None) -> Response:
+    async def ask(
+        self, method: str = "GET", path: str = "/", *, body: bytes | None = None, url: str | None = None, **headers: str
+    ) -> Response:
+        said = {"Authorization": f"Bearer {TOKEN}", **{name.replace("_", "-"): value for name, value in headers.items()}}
         async with asyncio.timeout(PATIENCE):
-            return await self.transport.send(
-                Request(method=method, url=url or self.server.url + path, headers={"Authorization": f"Bearer {TOKEN}"}, body=body)
-            )
+            return await self.transport.send(Request(method=method, url=url or self.server.url + path, headers=said, body=body))
+
+    async def stream(self, url: str) -> tuple[int, dict[str, str], bytes]:
+        """Ask for an answer that comes in parts."""
+        async with asyncio.timeout(PATIENCE):
+            incoming = await self.transport.open(Request(method="GET", url=url, headers={}), None)
+            body = b""
+            while chunk := await incoming.chunk():
+                body += chunk
+            incoming.close()
+        return incoming.status, {name.lower(): value for name, value in incoming.headers}, body
 
 
 class Cast(Protocol):
@@ -48,9 +60,9 @@ async def cast() -> AsyncIterator[Cast]:
 
         async def opened(serve: Serve, *, connect: float = PATIENCE, read: float = PATIENCE) -> Net:
             server = await stack.enter_async_context(listening(serve))
-            transport = AiohttpTransport(connect_timeout=connect, read_timeout=read, response_limit=LIMIT, user_agent="oo-test/1")
-            stack.push_async_callback(transport.close)
-            return Net(server, transport)
+            client = AiohttpTransport(connect_timeout=connect, read_timeout=read, response_limit=LIMIT, user_agent="oo-test/1")
+            stack.push_async_callback(client.close)
+            return Net(server, client)
 
         yield opened
 
@@ -346,6 +358,7 @@ async def test_no_proxy_comes_from_the_environment(cast: Cast, monkeypatch: pyte
             monkeypatch.setenv(name, proxy.url)
         net = await cast(answering(ok(b"direct")))
         assert (await net.ask()).body == b"direct"
+        assert (await net.stream(net.server.url))[2] == b"direct"
         with pytest.raises((NotSent, NoAnswer)):
             await net.ask(url="https://nowhere.invalid/")
         assert proxy.connections == 0
@@ -358,6 +371,8 @@ async def test_a_redirect_is_an_answer(cast: Cast) -> None:
         net = await cast(answering(f"HTTP/1.1 302 Found\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n".encode()))
         answer = await net.ask()
         assert (answer.status, answer.headers["location"]) == (302, elsewhere.url)
+        status, headers, _ = await net.stream(net.server.url)
+        assert (status, headers["location"]) == (302, elsewhere.url)
         assert elsewhere.connections == 0
 
 
@@ -377,6 +392,150 @@ async def test_an_answer_nobody_asked_for_is_given_to_nobody(cast: Cast) -> None
     except NoAnswer:
         body = b""
     assert body != b"poison"
+
+
+async def test_what_comes_between_requests_is_no_answer(cast: Cast) -> None:
+    """A server that says something while nobody asks does not thereby answer the next request: it goes over another connection."""
+    go_on, said = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hear(reader)
+        if said.is_set():
+            writer.write(ok(b"the answer"))
+            return
+        writer.write(ok(b"first"))
+        await go_on.wait()
+        writer.write(ok(b"poison"))
+        await writer.drain()
+        said.set()
+        await reader.read()
+
+    net = await cast(serve)
+    assert (await net.ask()).body == b"first"
+    go_on.set()
+    await said.wait()
+    for _ in range(10):  # the loop turns, and has read it
+        await asyncio.sleep(0)
+    assert (await net.ask()).body == b"the answer"
+    assert net.server.connections == 2
+
+
+async def test_who_speaks_first_is_not_asked_for_ever(cast: Cast) -> None:
+    """A server that greets whoever comes is given up, in time."""
+
+    async def greets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await reader.read()
+
+    net = await cast(greets)
+    with pytest.raises((NotSent, NoAnswer)):
+        await net.ask("POST", body=b"x")
+    assert net.server.connections <= transport.CONNECTIONS
+
+
+@pytest.mark.rows("C8")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"X_A": "a\r\nHost: evil.example"},
+        {"X_A": "a\nb"},
+        {"X_A": "a\0b"},
+        {"X_A\r\nHost": "evil.example"},
+        {"Content_Length": "0"},
+        {"transfer_encoding": "chunked"},
+        {"method": "GET / HTTP/1.1\r\nX:"},
+        {"method": "GET /evil"},
+        {"path": "/a\r\nHost: evil.example"},
+        {"path": "/a b"},
+        {"path": "/ä"},
+    ],
+    ids=str,
+)
+async def test_a_request_is_one_or_is_not_sent(cast: Cast, wrong: dict[str, str]) -> None:
+    """What could begin another line or another request, or end this one elsewhere, is not sent at all."""
+    net = await cast(answering(ok()))
+    with pytest.raises(NotSent, match="cannot be sent"):
+        await net.ask(**wrong)  # type: ignore[arg-type]  # on purpose
+    assert net.server.connections == 0
+
+
+@pytest.mark.rows("C8")
+async def test_an_address_has_no_user(cast: Cast) -> None:
+    """A user in an address is neither signed in nor taken for a part of the host."""
+    net = await cast(answering(ok()))
+    for user in ("ada@", "ada:pass@", "@", f"127.0.0.1:{net.server.port}@"):
+        with pytest.raises(NotSent):
+            await net.ask(url=f"http://{user}127.0.0.1:{net.server.port}/")
+    assert net.server.connections == 0
+
+
+async def test_what_is_usual_can_be_said_otherwise(cast: Cast) -> None:
+    """A request's own headers replace ours, however they are spelled; a body's length is said, and none where there never is one."""
+    heard: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := (await hear(reader)).decode():
+            heard.append(head)
+            writer.write(ok())
+
+    net = await cast(serve)
+    await net.ask(user_agent="acme/2", ACCEPT="text/plain", host="virtual.example")
+    await net.ask("POST", url=f"{net.server.url}?a=1#b")
+    names = [line.partition(":")[0].lower() for line in heard[0].split("\r\n")[1:] if line]
+    assert sorted(names) == ["accept", "accept-encoding", "authorization", "host", "user-agent"]
+    assert "\r\nuser-agent: acme/2\r\n" in heard[0]
+    assert "\r\nhost: virtual.example\r\n" in heard[0]
+    assert heard[1].startswith("POST /?a=1 HTTP/1.1\r\n")
+    assert "\r\nContent-Length: 0\r\n" in heard[1]
+
+
+async def test_information_comes_before_the_answer(cast: Cast) -> None:
+    """What only says that the answer is on its way is not taken for it."""
+    net = await cast(answering(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok(b"whole"), ok(b"next")))
+    assert [(await net.ask()).body, (await net.ask()).body] == [b"whole", b"next"]
+
+
+async def test_a_get_is_sent_once_more(cast: Cast) -> None:
+    """A GET over a connection that dies is sent over another one, once."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await hear(reader))
+        if len(heard) != 2:
+            writer.write(ok())
+            heard.append(await hear(reader))
+
+    net = await cast(serve)
+    await net.ask()
+    await net.ask()  # the first connection hears it and is closed without a word
+    assert len(heard) == 3
+    net.server.serve = answering(b"")
+    with pytest.raises(NoAnswer):
+        await net.ask()
+
+
+async def test_a_connection_that_has_not_heard_all_is_not_used_again(cast: Cast) -> None:
+    """A server that answers before it has read the body gets the next request over another connection, not behind the rest."""
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ok(b"enough", "X-Paused: yes"))
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one that reads
+        await asyncio.Event().wait()
+
+    net = await cast(hasty)
+    assert (await net.ask("POST", body=bytes(20_000_000))).body == b"enough"
+    net.server.serve = answering(ok(b"next"))
+    assert (await net.ask("POST", body=b"x")).body == b"next"
+    assert net.server.connections == 2
+
+
+async def test_many_places_are_known(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of places has a bound, and is found out again."""
+    monkeypatch.setattr(transport, "PLACES", 2)
+    net = await cast(answering(*[ok(b"here")] * 4))
+    for name in ("127.0.0.1", "localhost", "127.0.0.1", "LOCALHOST"):
+        assert (await net.ask(url=f"http://{name}:{net.server.port}/")).body == b"here"
 
 
 async def test_a_post_is_sent_once(cast: Cast) -> None:

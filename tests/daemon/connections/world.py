@@ -104,6 +104,9 @@ class Always:
     forced: list[int | None] = field(default_factory=list)
     fault: Exception | None = None
 
+    def held(self) -> Grant | None:
+        return None
+
     async def grant(self, *, force_after: int | None = None) -> Grant:
         self.forced.append(force_after)
         if self.fault is not None:
