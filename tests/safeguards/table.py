@@ -996,8 +996,8 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "a request is one, or is not sent",
         "C8",
         f"{CONNECTIONS}/transport.py",
-        'if lines.count("\\r") != len(headers)',
-        'if lines.count("\\r") < 0',
+        'if lines.count("\\r") != len(headers) or lines.count("\\n") != len(headers) or',
+        "if",
         f"{T_CONNECTIONS}/test_transport.py::test_a_request_is_one_or_is_not_sent",
     ),
     _(

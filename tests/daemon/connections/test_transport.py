@@ -439,6 +439,7 @@ async def test_who_speaks_first_is_not_asked_for_ever(cast: Cast) -> None:
     [
         {"X_A": "a\r\nHost: evil.example"},
         {"X_A": "a\nb"},
+        {"X_A": "a\rb"},
         {"X_A": "a\0b"},
         {"X_A\r\nHost": "evil.example"},
         {"Content_Length": "0"},
