@@ -61,6 +61,7 @@ DOORS = {
     ("daemon/oo_daemon/store/backup.py", "os.open"): "a copy reaches the disk: SQLite syncs the database, and nobody else the copy",
     ("daemon/oo_daemon/store/lock.py", "os.open"): "the lock beside the database, for the process and not for what is simulated",
     ("daemon/oo_daemon/store/storage.py", "Path.read_text"): "the default of an argument: what is mounted",
+    ("daemon/oo_daemon/store/storage.py", "loop.time"): "how long a reader's thread has looked: the simulation has no such thread",
     ("daemon/oo_daemon/sync/act.py", "uuid"): "uuid5 computes and draws nothing",
 }
 

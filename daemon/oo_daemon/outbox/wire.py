@@ -285,9 +285,8 @@ class Occurring:
         self._around = len(self._url)
 
 
-def decode(body: bytes) -> NormalizedEvent:
-    """The event that lies in the outbox."""
-    return NormalizedEvent.FromString(body)
+#: The event that lies in the outbox. No function around it: a call of Python's own is a sixth of what decoding takes.
+decode: Callable[[bytes], NormalizedEvent] = NormalizedEvent.FromString
 
 
 def entry(position: str, body: bytes | None) -> bytes:

@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 STREAM = 0
 #: Keys in one look-up. SQLite takes 32,766 parameters, PostgreSQL 65,535.
-LOOK_UP = 500
+LOOK_UP = (1, 8, 64, 500)
 #: (connection, observed at) → what makes bytes of the events of one batch, which have those in common.
 Encode: TypeAlias = Callable[[Connection, int], Encoded]
 
@@ -334,10 +334,11 @@ def known_days(database: Database, number: int, type_: str, first: int, most: in
 
 
 def _groups(keys: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Keys in groups of one or of `LOOK_UP`, filled up with repeats: with few statement texts, each is prepared once."""
-    for start in range(0, len(keys), LOOK_UP):
-        some = keys[start : start + LOOK_UP]
-        yield some if len(some) == 1 else [*some, *[some[-1]] * (LOOK_UP - len(some))]
+    """Keys in groups of a few sizes, filled up with repeats: with few statement texts, each is prepared once."""
+    for start in range(0, len(keys), LOOK_UP[-1]):
+        some = keys[start : start + LOOK_UP[-1]]
+        size = next(size for size in LOOK_UP if size >= len(some))
+        yield some if len(some) == size else [*some, *[some[-1]] * (size - len(some))]
 
 
 def _places(values: Sequence[object]) -> str:

@@ -11,10 +11,9 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
@@ -22,7 +21,7 @@ from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore, Corrupt
 from oo_daemon.store.hints import Hints
 from oo_daemon.store.postgresql import PostgresqlDatabase, crossed, explain, in_the_way
-from oo_daemon.store.storage import Item, Lane, P, Prepared, Query, accepting, in_pool, resolve_all
+from oo_daemon.store.storage import Item, Lane, P, Prepared, Query, Readers, accepting, resolve_all
 
 T = TypeVar("T")
 
@@ -91,15 +90,14 @@ class PooledStorage:
         self.engine = f"PostgreSQL {database.version()}"
         database.close()  # the opener's connection; each thread brings its own
         self._hints = Hints(database)
-        self._reader_count = readers
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader")
+        self._readers = Readers(readers, begin=lambda: None, look=self._look, end=self._close)
         self._writers = [threading.Thread(target=self._write, args=(number > 0,), name=f"oo-writer-{number}") for number in range(writers)]
         for writer in self._writers:
             writer.start()
 
     async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query that changes nothing, in a reader thread."""
-        return await in_pool(self._readers, lambda: self._look(lambda database: query(database, *args, **kwargs)))
+        return await self._readers.ask(lambda database: query(database, *args, **kwargs))
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in a transaction, alone or together with others."""
@@ -152,9 +150,7 @@ class PooledStorage:
         self._queue.close()
         for writer in self._writers:
             await loop.run_in_executor(None, writer.join)
-        all_here = threading.Barrier(self._reader_count)
-        await asyncio.gather(*(loop.run_in_executor(self._readers, self._leave, all_here) for _ in range(self._reader_count)))
-        await loop.run_in_executor(None, self._readers.shutdown)
+        await loop.run_in_executor(None, self._readers.close)
         await loop.run_in_executor(None, self._hints.close)
 
     # --- in the threads -----------------------------------------------------------------------------------------------
@@ -215,9 +211,9 @@ class PooledStorage:
             return [*items]
         return again
 
-    def _look(self, query: Callable[[Database], T]) -> T:
+    def _look(self, item: Item) -> Any:
         try:
-            return self._transaction(READING, query)
+            return self._transaction(READING, item.work)
         except BaseException as error:
             if (told := explain(error)) is error:
                 raise
@@ -260,10 +256,6 @@ class PooledStorage:
     def _close(self) -> None:
         with suppress(Exception):
             self._database.close()
-
-    def _leave(self, all_here: threading.Barrier) -> None:
-        all_here.wait()  # so that each reader comes here once, and closes its own connection
-        self._close()
 
     def _tell(self, items: Sequence[Item]) -> None:
         if any(isinstance(item.result, waist.Accepted) and item.result.events for item in items):

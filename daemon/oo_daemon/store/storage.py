@@ -19,6 +19,7 @@ from enum import IntEnum
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import apsw
@@ -427,31 +428,52 @@ class _Queue:
             self.ready.notify()
 
 
-class _Turn:
-    """One read's time, counted from when a thread has taken it up and not while it waits for one."""
+class Readers:
+    """Threads that answer questions, each with a connection of its own.
 
-    __slots__ = ("_after", "_begun", "_loop", "_over", "_seen", "_timer")
+    Not an executor of Python's own: to hand a question over and its answer back takes that three times as long.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, after: float) -> None:
-        self._loop, self._after = loop, after
-        self._begun = self._seen = self._over = False
-        self._timer = loop.call_later(after, self._tick)
+    def __init__(self, count: int, *, begin: Callable[[], None], look: Callable[[Item], Any], end: Callable[[], None]) -> None:
+        self._begin, self._look, self._end = begin, look, end
+        self._coming: SimpleQueue[Item | None] = SimpleQueue()
+        self._held, self._closed = threading.Lock(), False
+        self._threads = [threading.Thread(target=self._answer, name=f"oo-reader-{number}") for number in range(count)]
+        for thread in self._threads:
+            thread.start()
 
-    def begin(self, connection: apsw.Connection) -> None:
-        """SQLite asks every so many steps whether to go on."""
-        self._begun = True
-        connection.set_progress_handler(lambda: self._over, STEPS)
+    def ask(self, work: Callable[[Database], T]) -> asyncio.Future[T]:
+        """Have one of them look."""
+        loop = asyncio.get_running_loop()
+        item = Item(work, loop, loop.create_future())
+        with self._held:
+            if not self._closed:
+                self._coming.put(item)
+                return item.future
+        item.error = CannotStore("the daemon is stopping")
+        item.resolve()
+        return item.future
 
-    def end(self) -> None:
-        """It is over in time."""
-        self._timer.cancel()
+    def close(self) -> None:
+        """Answer what was asked, and stop; waits for it."""
+        with self._held:
+            self._closed = True
+            for _ in self._threads:
+                self._coming.put(None)
+        for thread in self._threads:
+            thread.join()
 
-    def _tick(self) -> None:
-        if self._seen:
-            self._over = True
-            return
-        self._seen = self._begun
-        self._timer = self._loop.call_later(self._after, self._tick)
+    def _answer(self) -> None:
+        self._begin()
+        while (item := self._coming.get()) is not None:
+            if not item.future.cancelled():
+                try:
+                    item.result = self._look(item)
+                except BaseException as error:
+                    item.error = error
+                resolve_all([item])
+            del item  # what was found is not held until the next question
+        self._end()
 
 
 class ThreadedStorage:
@@ -459,7 +481,7 @@ class ThreadedStorage:
 
     MOST = 128  #: ingest items in one commit: past this, fsync is no longer what costs
     BULK = 4  #: bulk items in one commit: each may hold 500 events, and somebody may be waiting
-    #: Seconds for one read, and at most twice as many: while it lasts, no checkpoint can shorten the write-ahead log.
+    #: Seconds for one read, from when a thread has taken it up: while it lasts, no checkpoint can shorten the write-ahead log.
     LONGEST_READ = 5.0
     #: Pages in the write-ahead log past which it is begun anew between two commits (4 MiB), and for how many milliseconds the writer then
     #: waits for those who read from it.
@@ -481,21 +503,19 @@ class ThreadedStorage:
         self._grown = True  #: the write-ahead log may hold what is not yet in the file
         self._log, self._looks = 0, 0  #: its pages, and how often it was looked at since it was moved
         database.close()  # the opener's connection; each thread brings its own
-        self._reader_count = readers
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="oo-reader", initializer=database.read_only)
+        self._readers = Readers(readers, begin=database.read_only, look=self._look, end=lambda: _close(database))
         self._maintenance = ThreadPoolExecutor(1, thread_name_prefix="oo-checkpoint")
         self._writer = threading.Thread(target=self._write, name="oo-writer")
         self._writer.start()
 
     async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query that changes nothing, in a reader thread. Raises `CannotStore` where it takes too long."""
-        turn = _Turn(asyncio.get_running_loop(), self.LONGEST_READ)
-        try:
-            return await in_pool(
-                self._readers, lambda: _look(self._database, lambda database: query(database, *args, **kwargs), turn.begin)
-            )
-        finally:
-            turn.end()
+        return await self._readers.ask(lambda database: query(database, *args, **kwargs))
+
+    def _look(self, item: Item) -> Any:
+        now = item.loop.time
+        over = now() + self.LONGEST_READ
+        return _look(self._database, item.work, lambda connection: connection.set_progress_handler(lambda: now() > over, STEPS))
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in the next commit; one that can be run for many runs once for all that wait for it."""
@@ -644,17 +664,11 @@ class ThreadedStorage:
         self._arrive(self._coming.get(loop, []))
         self._queue.close()
         await loop.run_in_executor(None, self._writer.join)
-        all_here = threading.Barrier(self._reader_count)
-        await asyncio.gather(*(loop.run_in_executor(self._readers, self._leave, all_here) for _ in range(self._reader_count)))
-        await loop.run_in_executor(None, self._readers.shutdown)
+        await loop.run_in_executor(None, self._readers.close)
         with suppress(CannotStore):  # the log stays, and is read at the next start
             await self.checkpoint(truncate=True)
         await loop.run_in_executor(self._maintenance, _close, self._database)
         await loop.run_in_executor(None, self._maintenance.shutdown)
-
-    def _leave(self, all_here: threading.Barrier) -> None:
-        all_here.wait()  # so that each reader comes here once, and closes its own connection
-        _close(self._database)
 
 
 def accepting(batch: Prepared, encode: waist.Encode) -> Callable[[Database], waist.Accepted]:

@@ -129,6 +129,16 @@ class StoreContract(InboxContract):
         await storage.read(outbox.end)
         assert len(rung) == 1
 
+    @pytest.mark.rows("B6")
+    @pytest.mark.parametrize("many", [1, 2, 8, 9, 64, 65, 500, 501])
+    async def test_what_is_known_is_known_however_many_come_at_once(self, storage: Storage, many: int) -> None:
+        """Of a batch that came before, with one more at its end, just that one is news; of objects and of what merely occurred."""
+        connection = await storage.write(connect)
+        for make in (upsert, occur):
+            told = [make(f"n{number}") for number in range(many + 1)]
+            assert (await storage.accept(batch_of(connection, *told[:many]))).events == many
+            assert (await storage.accept(batch_of(connection, *told))).events == 1
+
     async def test_a_batch_may_be_made_inside_the_transaction(self, storage: Storage) -> None:
         """A connection and the event that tells of it are written together, or not at all."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import apsw
 import pytest
@@ -524,36 +524,66 @@ async def test_a_read_without_an_end_is_cut(storage: ThreadedStorage, path: Path
     assert log.stat().st_size == 0
 
 
-class Timers(asyncio.BaseEventLoop):
-    """A loop on which time goes by when it is told to."""
-
-    def __init__(self) -> None:
-        self.due: list[Callable[[], object]] = []
-
-    def call_later(self, delay: float, callback: Callable[..., object], *args: object, context: object = None) -> Any:
-        self.due.append(callback)
-
-    def pass_by(self) -> None:
-        self.due.pop()()
-
-    def __del__(self) -> None:
-        """Nothing was opened."""
-
-
 @pytest.mark.rows("B10")
-def test_who_waits_for_a_reader_is_not_cut(book: Book) -> None:
+async def test_who_waits_for_a_reader_is_not_cut(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read's time begins when a thread takes it up, and it has all of it."""
-    timers = Timers()
-    turn = storage_module._Turn(timers, 5.0)
-    for _ in range(3):
-        timers.pass_by()
-    handle = _handle(book.database)
-    turn.begin(handle)
-    timers.pass_by()
-    assert handle.execute(NUMBERS, (100_000,)).fetchall() == [(100_000, 0)]
-    timers.pass_by()
-    with pytest.raises(apsw.InterruptError):
-        handle.execute(NUMBERS, (100_000,)).fetchall()
+    loop, skipped = asyncio.get_running_loop(), 0.0
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + skipped)
+    storage = ThreadedStorage(open_database(path), encode, readers=1)
+
+    def after(seconds: float) -> Callable[[Database], object]:
+        def look(database: Database) -> object:
+            nonlocal skipped
+            skipped += seconds
+            return database.rows(NUMBERS, (100_000,))
+
+        return look
+
+    try:
+        first, second, third = [asyncio.ensure_future(storage.read(after(seconds))) for seconds in (3, 3, 7)]
+        assert await first == await second == [(100_000, 0)]
+        with pytest.raises(CannotStore, match="took too long"):
+            await third
+    finally:
+        await storage.close()
+
+
+async def test_what_was_found_is_not_held(storage: ThreadedStorage) -> None:
+    """A reader that has answered keeps nothing of the answer while it waits."""
+
+    class Found:
+        """Can be watched."""
+
+    found = weakref.ref(await storage.read(lambda _: Found()))
+    async with asyncio.timeout(PATIENCE):
+        while found() is not None:
+            await asyncio.sleep(0)
+
+
+async def test_a_question_that_nobody_waits_for_is_not_looked_into(path: Path) -> None:
+    """Who was cancelled while all readers were busy costs no look."""
+    storage, looked = ThreadedStorage(open_database(path), encode, readers=1), list[str]()
+    begun, free = threading.Event(), threading.Event()
+
+    def hold(database: Database) -> None:
+        begun.set()
+        assert free.wait(PATIENCE)
+
+    try:
+        busy = asyncio.create_task(storage.read(hold))
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
+        left = asyncio.create_task(storage.read(lambda _: looked.append("left")))
+        await asyncio.sleep(0)
+        left.cancel()
+        last = asyncio.create_task(storage.read(lambda _: looked.append("last")))
+        await asyncio.gather(left, return_exceptions=True)
+        free.set()
+        await asyncio.gather(busy, last)
+        assert looked == ["last"]
+    finally:
+        free.set()
+        await storage.close()
 
 
 @pytest.mark.rows("B2")
