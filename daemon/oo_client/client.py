@@ -573,8 +573,9 @@ class Client:
     async def consume(self, name: str, *, size: int = 100, lease: float = 60) -> AsyncGenerator[Event, None]:
         """Read as a consumer, without end: `async with aclosing(client.consume("backend")) as events: async for event in events: …`.
 
-        Asking for the next event says that the one before is done. Leaving the loop keeps what was done; the event at hand comes again, and
-        so does everything that was not done in time, perhaps to another reader. It outlives a restart of the daemon as `pages` does.
+        Asking for the next event says that the one before is done. Leaving the loop keeps what was done and gives the rest back; the event
+        at hand comes again after a second, the next time after two, and so on, as one that could not be taken. What was not done in time
+        comes again, too, perhaps to another reader. It outlives a restart of the daemon as `pages` does.
         """
         met, pause, waited = False, 0.5, 0.0
         owed: tuple[str, str] | None = None  #: what is done, and could not be said
@@ -594,22 +595,33 @@ class Client:
             met, pause, waited = True, 0.5, 0.0
             if batch.token is None:
                 continue
-            done: str | None = None
+            left: Event | None = None  #: at hand when the loop is left
             try:
-                for event in batch.events:
-                    yield event
-                    done = event.position
+                for left in batch.events:
+                    yield left
+                left = None
             finally:
-                if done is not None:
-                    owed = batch.token, done
-                    # Where it cannot be said now, it is once the daemon is back; else the events come again: at least once is the promise.
-                    with suppress(DaemonNotRunning, TryLater, Unexpected):
+                # Where it cannot be said now, it is once the daemon is back; else the events come again: at least once is the promise.
+                with suppress(DaemonNotRunning, TryLater, Unexpected):
+                    if left is None:
+                        owed = batch.token, batch.events[-1].position
                         await self._answer_for(name, *owed)
                         owed = None
+                    else:
+                        tries = batch.tries if left is batch.events[0] else 1
+                        await self._give_back(name, batch.token, left, min(lease, 2.0 ** (tries - 1)))
 
     async def _answer_for(self, name: str, token: str, position: str) -> None:
         try:
             await self.ack(name, token, position)
+        except Refused as refused:
+            if refused.code != "lease_lost":
+                raise
+
+    async def _give_back(self, name: str, token: str, event: Event, delay: float) -> None:
+        """What lies before the event is done; from it on all comes again, soon, and later each time that a reader stops at it."""
+        try:
+            await self.nack(name, token, event.position, delay=delay, reason="its reader stopped at it")
         except Refused as refused:
             if refused.code != "lease_lost":
                 raise

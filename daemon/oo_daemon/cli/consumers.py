@@ -31,12 +31,16 @@ LETTERS = (
 PLACES = "beginning, now, present (what is still so, then what is new), a position, or a time such as 2026-11-22T09:30:00Z"
 
 
-@click.group()
-def consumers() -> None:
-    """Register readers of the outbox, see how far each is, and reset them.
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def consumers(ctx: click.Context, as_json: bool) -> None:
+    """See how far each reader of the outbox is, register readers, and reset them.
 
     The daemon keeps the position of a consumer, gives it events in batches, and gives a batch again that nobody answered for.
     """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_, as_json=as_json)
 
 
 @consumers.command("list")

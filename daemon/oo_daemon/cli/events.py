@@ -60,6 +60,8 @@ def events(
         pages = client.pages(after=after, follow=follow, size=min(left or PAGE, PAGE), user=user, provider=provider, type=kind)
         async with aclosing(pages):
             async for page in pages:
+                if page.missing and not (as_json or quiet):
+                    terminal.note(f"{page.missing} of the positions here have no event any more: erased or expired.")
                 shown = page.events[:left]
                 if as_json:
                     terminal.show_json_lines(shown)

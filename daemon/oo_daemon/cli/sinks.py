@@ -23,12 +23,16 @@ COLUMNS = (
 )
 
 
-@click.group()
-def sinks() -> None:
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def sinks(ctx: click.Context, as_json: bool) -> None:
     """See where events are pushed to, pause it, and have dead letters given again.
 
     A sink runs where a table [sinks.NAME] stands in the settings.
     """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_, as_json=as_json)
 
 
 @sinks.command("list")
@@ -42,7 +46,9 @@ def list_(call: Call, as_json: bool) -> None:
     elif found:
         terminal.show_table(COLUMNS, map(_row, found))
     else:
-        terminal.show("There is no sink. Write [sinks.NAME] into the settings; `oo plugins` shows which there are.")
+        terminal.show(
+            "There is no sink. Write [sinks.NAME] into the settings and start the daemon anew; `oo plugins` shows which there are."
+        )
 
 
 @sinks.command()

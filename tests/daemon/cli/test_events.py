@@ -50,6 +50,16 @@ def test_a_limit_says_where_to_go_on(daemon: FakeDaemon, oo: Oo) -> None:
     assert len(oo("events", "--limit", "3", "--quiet").output.splitlines()) == 3
 
 
+def test_what_is_gone_is_said(daemon: FakeDaemon, oo: Oo) -> None:
+    """Whoever reads a stretch of which something was erased or has expired is told so, beside the table; programs have it in the page."""
+    page = {"events": [event(4)], "position": "1-4", "more": False, "missing": 3}
+    daemon.instead = [(200, json.dumps(page).encode(), {"Content-Type": "application/json"})] * 3
+    result = oo("events")
+    assert len(result.stdout.splitlines()) == 2
+    assert result.stderr == "3 of the positions here have no event any more: erased or expired.\n"
+    assert oo("events", "--json").stderr == oo("events", "--quiet").stderr == ""
+
+
 def test_a_screenful(daemon: FakeDaemon, oo: Oo) -> None:
     """Without a limit a hundred are shown, so that a long outbox does not flood the terminal."""
     daemon.events = [event(number) for number in range(1, 121)]

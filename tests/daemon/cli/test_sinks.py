@@ -10,7 +10,8 @@ from daemon.cli.conftest import Oo
 
 def test_list(daemon: FakeDaemon, oo: Oo) -> None:
     """Each has a row: what it is, how it is, how far behind, and why."""
-    assert oo("sinks", "list").output.startswith("There is no sink.")
+    assert oo("sinks").output == oo("sinks", "list").output
+    assert oo("sinks").output.startswith("There is no sink. Write [sinks.NAME] into the settings and start the daemon anew")
     daemon.sinks = [sink(), sink(name="crm", state="waiting", reason="the receiver answered 503", lag=40, dead_letters=3)]
     head, first, second = oo("sinks", "list").output.splitlines()
     assert head.split() == ["Sink", "Kind", "State", "Position", "Behind", "Dead", "Reason"]

@@ -16,6 +16,8 @@ from yarl import URL
 
 from oo_client import Refused
 from oo_daemon.ingress import events as room
+from oo_daemon.ports import SECOND
+from oo_daemon.store import consumers
 from oo_sdk import cloudevents
 from oo_sdk.cloudevents import CloudEventBatch
 
@@ -172,7 +174,7 @@ async def test_consuming_acknowledges_as_it_goes(post: Post) -> None:
             got = [(await anext(events)).subject for _ in range(3)]
         assert got == ["n0", "n1", "n2"]
         assert (await client.consumer("backend")).position == "1-2"
-        await client.reset_consumer("backend", "here")  # the batch at hand is given up
+        await client.reset_consumer("backend", "here")  # not to wait until what was at hand comes again
         again: list[str] = []
         async with aclosing(client.consume("backend", size=2)) as events:
             async for event in events:
@@ -182,6 +184,34 @@ async def test_consuming_acknowledges_as_it_goes(post: Post) -> None:
                 if event.subject == "n4":
                     break
         assert again == ["n2", "n3", "n4"]
+
+
+@pytest.mark.rows("B7")
+async def test_who_leaves_gives_the_rest_back(post: Post) -> None:
+    """Whoever leaves in the middle of a batch holds up nobody until its lease ends: the event at hand is given again soon, then later."""
+    await post.write(5)
+    async with post.client() as client:
+        await client.add_consumer("backend")
+
+        async def leave_at(subject: str) -> tuple[list[str], float]:
+            got = []
+            async with aclosing(client.consume("backend", lease=600)) as events:
+                async for event in events:
+                    got.append(event.subject)
+                    if event.subject == subject:
+                        break
+            now, kept = post.clock.now(), await post.storage.read(consumers.of, "backend")
+            assert kept is not None
+            return got, (kept.free_at(now) - now) / SECOND
+
+        got, wait = await leave_at("n2")
+        assert got == ["n0", "n1", "n2"]
+        assert 0.5 < wait <= 1
+        got, wait = await within(PATIENCE, leave_at("n2"))
+        assert got == ["n2"]
+        assert 1.5 < wait <= 2
+        known = await client.consumer("backend")
+        assert (known.position, known.state, known.tries, known.reason) == ("1-2", "held", 2, "its reader stopped at it")
 
 
 @pytest.mark.rows("B7")
