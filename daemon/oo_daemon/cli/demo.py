@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ TRIES: Final = 5
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep key, settings and database here.")
 def demo(stay: bool, folder: Path | None) -> None:
     """Show the main job with real processes; no account needed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it ends what it has started, too
     if folder is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         asyncio.run(_remain(folder.resolve()) if stay else _show(folder.resolve()))

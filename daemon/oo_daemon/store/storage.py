@@ -471,7 +471,8 @@ class Readers:
                     item.result = self._look(item)
                 except BaseException as error:
                     item.error = error
-                resolve_all([item])
+                with suppress(RuntimeError):  # the loop was closed: nobody waits
+                    item.loop.call_soon_threadsafe(item.resolve)
             del item  # what was found is not held until the next question
         self._end()
 

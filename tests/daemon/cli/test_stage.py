@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
+import signal
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -19,3 +24,19 @@ async def test_what_takes_too_long_is_said(tmp_path: Path, monkeypatch: pytest.M
             await here.oo("config", "example")
         with pytest.raises(NotDone, match="the sandbox was not done within 0 s"):
             await here.start_sandbox("todoist")
+
+
+async def test_whoever_ends_the_demo_ends_its_processes(tmp_path: Path) -> None:
+    """Told to stop as a service is, it leaves no daemon behind."""
+    command = (sys.executable, "-m", "oo_daemon", "demo", "--folder", str(tmp_path))
+    demo = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
+    assert demo.stdout is not None
+    async with asyncio.timeout(60):
+        async for line in demo.stdout:
+            if found := re.search(rb"runs as process (\d+)", line):
+                break
+        demo.send_signal(signal.SIGTERM)
+        assert await demo.wait() != 0
+    assert found is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(found[1]), 0)

@@ -191,6 +191,25 @@ async def test_gaps_and_a_restored_log_are_told(world: World) -> None:
     assert numbers(await it.take("a", 10, LEASE, 0)) == [3, 5]
 
 
+@pytest.mark.rows("B17")
+@pytest.mark.parametrize("to", ["here", "present"])
+async def test_a_consumer_that_is_ahead_of_a_restored_log(world: World, to: str) -> None:
+    """One that had read 500 more than the backup has is refused, and not kept waiting until the log is as long again."""
+    it = asking(world)
+    for _ in range(6):
+        await world.write(100)
+    await it.add("a", "1-600", ALL, 10)
+    world.database.rows("DELETE FROM outbox WHERE position > 100")
+    world.database.rows("UPDATE stream SET epoch = 2, position = 100")
+    for ask in (it.take("a", 10, LEASE, 3600), it.reset("a", "1-600"), it.reset("a", "2-600")):
+        with pytest.raises(Declined, match=r"restored|ahead"):
+            await ask
+    await it.reset("a", to)
+    await world.write(1)
+    given = await it.take("a", 1000, LEASE, 0)
+    assert numbers(given) == ([101] if to == "here" else [*range(1, 102)])
+
+
 async def test_a_question_waits_for_news(world: World) -> None:
     """A waiting question is answered when an event comes, and what is not for it is passed over."""
     it = asking(world)

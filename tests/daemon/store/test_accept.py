@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import pytest
 from daemon.store.world import LEASE, NOW, Book, connect, delete, identity, occur, on_day, upsert
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -278,6 +278,28 @@ def test_positions_are_never_used_twice(book: Book) -> None:
     book.database.rows("DELETE FROM outbox")
     assert book.take(connection, upsert("n3"), upsert("n4")) == Accepted(events=2, last_position=4)
     assert [event.position for event in book.told()] == [3, 4]
+
+
+@pytest.mark.rows("B5")
+def test_positions_only_grow(book: Book) -> None:
+    """However many of the newest are erased between batches, each position is higher than every one there was."""
+    connection = book.connect()
+    keys, met = itertools.count(), [0]
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 5)), max_size=8))
+    def live(steps: list[tuple[int, int]]) -> None:
+        for many, erased in steps:
+            accepted = book.take(connection, *(occur(f"s{next(keys)}") for _ in range(many)))
+            assert accepted.last_position is not None
+            taken = range(accepted.last_position - many + 1, accepted.last_position + 1)
+            assert taken[0] > met[-1]
+            met.extend(taken)
+            book.database.rows(
+                "DELETE FROM outbox WHERE position IN (SELECT position FROM outbox ORDER BY position DESC LIMIT ?)", (erased,)
+            )
+
+    live()
 
 
 @pytest.mark.rows("B6")
