@@ -188,7 +188,7 @@ class PowerCut(BaseException):
     """The process is gone."""
 
 
-@pytest.mark.rows("B4")
+@pytest.mark.rows("B4", "E9")
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_crash_at_every_write(hub: Hub, reference: list[str], when: str) -> None:
     """Whether the process dies before or after any commit, the run is claimed again once its lease is over, and nothing is lost or
@@ -213,7 +213,7 @@ async def test_a_crash_at_every_write(hub: Hub, reference: list[str], when: str)
         told = ids(hub)
         assert told == reference[: len(told)]
         cursor = (await hub.schedule()).cursor
-        assert (cursor["read"] if cursor else 0) <= len(told)
+        assert len(told) - 4 <= (cursor["read"] if cursor else 0) <= len(told), "at most a page is fetched again"
         await hub.clock.advance(hub.limits.lease)
         await finish(hub, feed)
         assert ids(hub) == reference, number
