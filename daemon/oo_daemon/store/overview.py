@@ -69,7 +69,7 @@ def looked_at(database: Database, now: int) -> Overview:
         failing=_named(
             database,
             "COALESCE(s.detail, ''), s.finished_at FROM schedule s JOIN connection c ON c.number = s.connection "
-            f"WHERE s.tries >= {FAILING} AND c.state = 'active' AND COALESCE(s.outcome, '') <> 'done' ORDER BY s.tries DESC LIMIT ?",
+            f"WHERE s.failed >= {FAILING} AND c.state = 'active' ORDER BY s.failed DESC LIMIT ?",
             FEW,
         ),
         due=_named(

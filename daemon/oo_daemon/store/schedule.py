@@ -76,7 +76,7 @@ def create(database: Database, connection: int, next_run_at: int | None) -> None
     """Put a connection on the schedule; one that is there becomes due again and keeps its cursor."""
     database.rows(
         "INSERT INTO schedule (connection, next_run_at, generation, tries, fence, finished_fence, events) VALUES (?, ?, 0, 0, 0, 0, 0) "
-        f"ON CONFLICT (connection) DO UPDATE SET next_run_at = {_nudged('excluded.next_run_at')}, tries = 0",
+        f"ON CONFLICT (connection) DO UPDATE SET next_run_at = {_nudged('excluded.next_run_at')}, tries = 0, failed = 0",
         (connection, next_run_at),
     )
 
@@ -181,7 +181,9 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
         else:
             found = _claimed(database, _in_their_turns(database), (now, absurd, now, *free, most, WINDOW, most, limit, *free))
     database.many(
-        "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ? WHERE connection = ?",
+        # Where somebody still has a lease, it came to no end.
+        "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ?, "
+        "failed = CASE WHEN lease_owner IS NULL THEN failed ELSE tries END WHERE connection = ?",
         [(owner, until, now, run.connection) for run in found],
     )
     runs.begin(database, [run.place for run in found], now, remembered)
@@ -383,7 +385,7 @@ def rescue(database: Database, now: int) -> int:
 
     Gives how many there were. What they ran is still due, with its try counted.
     """
-    sql = "UPDATE schedule SET lease_owner = NULL, lease_until = NULL WHERE lease_owner IS NOT NULL RETURNING connection"
+    sql = "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, failed = tries WHERE lease_owner IS NOT NULL RETURNING connection"
     held = [connection for (connection,) in database.rows(sql)]
     runs.lose(database, held, now, "the daemon ended before it did")
     return len(held)
@@ -572,7 +574,7 @@ def end(database: Database, ended: Sequence[RunEnded]) -> None:
         # Somebody may have asked for another sync meanwhile: then it is due later than this run began, and that stands.
         "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, finished_at = ?, finished_fence = fence, "
         "next_run_at = CASE WHEN next_run_at > started_at THEN next_run_at ELSE ? END, outcome = ?, detail = ?, events = ?, "
-        "tries = ?, not_before = ?, unmoved = ?, stretch = ?, "
+        "tries = ?, failed = ?, not_before = ?, unmoved = ?, stretch = ?, "
         "nudged_at = CASE WHEN nudged_at > started_at THEN nudged_at END, "
         "traceparent = CASE WHEN nudged_at > started_at THEN traceparent ELSE '' END "
         "WHERE connection = ? AND fence = ? AND lease_owner IS NOT NULL",
@@ -583,7 +585,7 @@ def end(database: Database, ended: Sequence[RunEnded]) -> None:
                 mark.outcome,
                 mark.detail,
                 mark.tally.events,
-                mark.run.tries if mark.keep_tries else 0,
+                *[mark.run.tries if mark.keep_tries else 0] * 2,
                 mark.not_before,
                 mark.unmoved,
                 mark.stretch,

@@ -22,6 +22,7 @@ from oo_daemon.store import (
     inbox,
     jobs,
     outbox,
+    overview,
     registrations,
     schedule,
     sources,
@@ -431,6 +432,33 @@ class StoreContract(InboxContract):
             if end != "died":
                 await storage.accept(batch_of(connection, marks=(_ended(run, next_run_at=now, keep_tries=end == "badly"),)))
         assert tries == [1, 2, 3, 4, 1, 2]
+
+    @pytest.mark.parametrize("end", ["died", "badly", "its process died"])
+    async def test_three_tries_in_a_row_are_told(self, storage: Storage, end: str) -> None:
+        """Who looks over everything is told of a connection whose last three runs came to no good end, or to none."""
+        connection = await storage.write(connect)
+
+        async def told() -> bool:
+            return bool((await storage.read(overview.looked_at, NOW)).failing)
+
+        async def run(n: int) -> Run:
+            now = NOW + n * LEASE
+            (run,) = await storage.write(schedule.claim, "me", now, now + LEASE, 1)
+            return run
+
+        found = []
+        for n in range(3):
+            found.append(await told())
+            claimed = await run(n)
+            if end == "badly":
+                await storage.accept(batch_of(connection, marks=(_ended(claimed, next_run_at=NOW + n * LEASE, keep_tries=True),)))
+        assert not any(found)
+        if end == "its process died":
+            await storage.write(schedule.rescue, NOW + 3 * LEASE)
+        again = await run(3)
+        assert await told()
+        await storage.accept(batch_of(connection, marks=(_ended(again),)))
+        assert not await told()
 
     @pytest.mark.parametrize("after", [0, 1, 30 * SECOND])
     async def test_a_nudge_during_a_run_is_not_lost(self, storage: Storage, after: int) -> None:

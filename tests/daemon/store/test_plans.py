@@ -118,6 +118,19 @@ def test_a_hot_query_reads_no_table_to_its_end(full: PostgresqlDatabase, monkeyp
     assert {sql: read for sql, plan in plans.items() if (read := [*_read_whole(plan)])} == {}
 
 
+def test_a_claim_leaves_the_indexes_as_they_are(full: PostgresqlDatabase) -> None:
+    """What it changes is in none of them, and there is room for it on the page: nothing of it is left there to be passed over."""
+    full.run("VACUUM schedule")  # what other tests have rolled back
+    counts = "pg_stat_get_xact_tuples_updated('schedule'::regclass), pg_stat_get_xact_tuples_hot_updated('schedule'::regclass)"
+    full.rows("BEGIN")
+    try:
+        ((before, so_before),) = full.rows(f"SELECT {counts}")
+        claimed = schedule.claim(full, "me", NOW, NOW + LEASE, 8)
+        assert full.rows(f"SELECT {counts}") == [(before + len(claimed), so_before + len(claimed))]
+    finally:
+        full.rows("ROLLBACK")
+
+
 def _plan(database: PostgresqlDatabase, sql: str, parameters: Sequence[Any]) -> dict[str, Any]:
     row = database.handle().execute(translated(f"EXPLAIN (FORMAT JSON) {sql}"), parameters).fetchone()
     assert row is not None

@@ -23,17 +23,18 @@ STATEMENTS = (
         UNIQUE ("user", provider, account))""",
     "CREATE INDEX connection_by_state ON connection (state, number)",
     "CREATE INDEX connection_by_provider_account ON connection (provider, provider_account)",
-    # Truth of the schedule: when a connection is due, and who has the run in progress.
+    # Truth of the schedule: when a connection is due, and who has the run in progress. What a claim changes is in no index.
     """CREATE TABLE schedule (
         connection {int} NOT NULL PRIMARY KEY REFERENCES connection (number) ON DELETE CASCADE,
         next_run_at {int}, cursor TEXT, generation {int} NOT NULL, tries {int} NOT NULL,
         lease_owner TEXT, lease_until {int}, fence {int} NOT NULL,
         started_at {int}, finished_at {int}, finished_fence {int} NOT NULL, outcome TEXT, detail TEXT, events {int} NOT NULL,
+        failed {int} NOT NULL DEFAULT 0,
         not_before {int} NOT NULL DEFAULT 0, shape {int} NOT NULL DEFAULT 1, unmoved {int} NOT NULL DEFAULT 0,
         nudged_at {int}, traceparent TEXT NOT NULL DEFAULT '', pushed_at {int}, stretch {int} NOT NULL DEFAULT 1, timetable TEXT,
-        moved_at {int}, trail TEXT, listing_at {int}, listed TEXT)""",
+        moved_at {int}, trail TEXT, listing_at {int}, listed TEXT) {roomy}""",
     "CREATE INDEX schedule_due ON schedule (next_run_at, connection) WHERE next_run_at IS NOT NULL",
-    "CREATE INDEX schedule_failing ON schedule (tries) WHERE tries >= 3",
+    "CREATE INDEX schedule_failing ON schedule (failed) WHERE failed >= 3",
     # The last runs of each connection, in a ring of slots; the index allows one that has not ended, whatever a program believes.
     """CREATE TABLE run (
         connection {int} NOT NULL REFERENCES connection (number) ON DELETE CASCADE, slot {int} NOT NULL, fence {int} NOT NULL,
