@@ -6,22 +6,36 @@ import asyncio
 import io
 import json
 import os
+import sys
+import time
 import zipfile
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from random import Random
+from signal import SIGKILL
 
 import postgresql
 import pytest
 from click.testing import CliRunner
+from daemon.store.inbox_contract import arrival, furnish
+from daemon.store.world import NOW, connect, encode, occur, upsert
 from journeys.house import House, served
 from journeys.test_erase import connected
 from journeys.test_webhooks import address, post, push, sender, signed
 
 from oo_client import Refused
 from oo_daemon.cli import oo
-from oo_daemon.store import migrations
+from oo_daemon.store import accept, inbox, migrations
+from oo_daemon.store.copy import is_half, tables
+from oo_daemon.store.database import Database
+from oo_daemon.store.postgresql import PostgresqlDatabase
+from oo_daemon.store.storage import open_database
 from oo_todoist.sandbox import TodoistSandbox
 from oo_vault import create_key_file
+
+#: Of a copy, in the ordinary run and in the long one.
+COPY_KILLS = int(os.environ.get("OO_TEST_COPY_KILLS", "3"))
 
 
 @pytest.fixture
@@ -161,6 +175,64 @@ async def test_moving_over(tmp_path: Path, lasting: postgresql.Server) -> None:
                 assert (after[: len(before)], len(after)) == (before, len(before) + 1)
             finally:
                 await house.stop()
+
+
+async def test_a_copy_that_is_killed_at_any_moment(tmp_path: Path, lasting: postgresql.Server) -> None:
+    """The same command goes on with it, however often it was killed: positions stay, nothing is missing, nothing is there twice."""
+    path = tmp_path / "oo.sqlite3"
+    original = open_database(path)
+    _fill(original)
+    whole = _everything(original)
+    original.close()
+    random, killed, longest = Random(7), 0, 0.0
+    while killed < COPY_KILLS:
+        with lasting.database() as address:
+            copy = PostgresqlDatabase(address)
+            command = [sys.executable, "-m", "oo_daemon", "store", "copy", f"sqlite://{path}", address]
+            finished = False
+            while not finished:
+                began = time.monotonic()
+                copying = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+                # The first is left to its end, so that the others are killed on their way.
+                moment = random.uniform(0.3, 1.0) * longest if longest and killed < COPY_KILLS else None
+                ended = asyncio.create_task(copying.communicate())
+                await asyncio.wait({ended}, timeout=moment)
+                if copying.returncode is None:
+                    copying.kill()
+                    killed += 1
+                said, _ = await ended
+                if copying.returncode != -SIGKILL:
+                    assert (copying.returncode, b"Copied and compared" in said) == (0, True), said.decode()
+                longest = longest or time.monotonic() - began
+                with copy.connection_context():
+                    finished = bool(copy.get_tables()) and not is_half(copy) and len(copy.rows("SELECT 1 FROM outbox")) > 0
+            with copy.connection_context():
+                assert _everything(copy) == whole
+    print(f"copy: {killed} kills, {sum(map(len, whole.values()))} rows", end=" ")
+
+
+def _fill(database: Database) -> None:
+    """A few thousand rows, most of them events and what is known of their objects; some have been forgotten since."""
+    database.rows("BEGIN IMMEDIATE")
+    furnish(database)
+    for number in range(3):
+        connection = connect(database, f"c{number}")
+        for start in range(0, 1500, 500):
+            drafts = [upsert(f"n{each}", "ä" * 20) for each in range(start, start + 500)] + [occur(f"o{start}")]
+            accept.accept(database, accept.Batch(connection=connection, observed_at=NOW, drafts=drafts), encode)
+        inbox.put(database, arrival(f"d{number}", body=b"\x00\x01'"))
+    database.rows("DELETE FROM outbox WHERE position <= 700")
+    database.rows("COMMIT")
+
+
+def _everything(database: Database) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of all tables; columns by their names, as dialects keep them in their own orders."""
+    found = {}
+    for table in tables():
+        names = sorted(column.name for column in database.get_columns(table))
+        shown = ", ".join(f'"{name}"' for name in names)
+        found[table] = sorted(database.rows(f'SELECT {shown} FROM "{table}"'), key=repr)
+    return found
 
 
 async def done(house: House, *deliveries: str) -> None:
