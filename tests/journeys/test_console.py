@@ -202,7 +202,8 @@ def furnished(database: Database, now: int) -> None:
         )
     database.rows(
         "INSERT INTO schedule "
-        "(connection, next_run_at, generation, tries, failed, fence, finished_fence, events, outcome, detail, finished_at) SELECT number, ?, 0, 0, CASE WHEN number = 9 THEN 4 ELSE 0 END, 0, 0, 0, 'later', 'the provider answered 503', ? FROM connection "
+        "(connection, next_run_at, generation, tries, failed, fence, finished_fence, events, outcome, detail, finished_at) "
+        "SELECT number, ?, 0, 0, CASE WHEN number = 9 THEN 4 ELSE 0 END, 0, 0, 0, 'later', 'the provider answered 503', ? FROM connection "
         "WHERE number NOT IN (SELECT connection FROM schedule)",
         (now + DAY, now),
     )
