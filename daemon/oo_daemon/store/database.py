@@ -95,6 +95,10 @@ class Database(peewee.Database):
         """Execute one statement for each of the parameters."""
 
     @abstractmethod
+    def alike(self, sql: str, parameters: Sequence[Any], keys: Sequence[int]) -> None:
+        """Execute one statement, which ends in a `= ?`, for each of the keys, with the same parameters before it."""
+
+    @abstractmethod
     def each(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
         """Execute one statement that answers for each of the parameters; gives all answers, in order."""
 
@@ -178,6 +182,10 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
     def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each of the parameters."""
         self.handle().executemany(sql, parameters)
+
+    def alike(self, sql: str, parameters: Sequence[Any], keys: Sequence[int]) -> None:
+        """Execute one statement, which ends in a `= ?`, for each of the keys, with the same parameters before it."""
+        self.handle().executemany(sql, [(*parameters, key) for key in keys])
 
     def each(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
         """Execute one statement that answers for each of the parameters; gives all answers, in order."""

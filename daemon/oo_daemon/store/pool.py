@@ -181,7 +181,7 @@ class PooledStorage:
         for tries in range(TRIES):
             item.result, item.error = None, None
             try:
-                item.result = self._transaction(WRITING, item.work)
+                item.result = self._transaction(WRITING, item.work, ahead=item.alone)
             except BaseException as error:
                 item.error = explain(error)
                 if crossed(error) and tries + 1 < TRIES:
@@ -219,12 +219,13 @@ class PooledStorage:
                 raise
             raise told from error
 
-    def _transaction(self, begin: str, work: Callable[[Database], T]) -> T:
-        """Run a query in a transaction on the thread's connection."""
+    def _transaction(self, begin: str, work: Callable[[Database], T], *, ahead: bool = False) -> T:
+        """Run a query in a transaction on the thread's connection. `ahead`: a batch of events, which holds the outbox until its commit."""
         self._begin(begin)
         try:
-            result = work(self._database)
-            self._database.run("COMMIT")
+            with self._database.ahead() if ahead else nullcontext():
+                result = work(self._database)
+                self._database.run("COMMIT")
         except BaseException:
             self._abandon()
             raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -54,6 +54,7 @@ PATIENCE = {
 
 #: The one row of an INSERT; and how many rows one statement writes at most.
 _ROW, LARGEST = re.compile(r"(?<= )VALUES (\([^()]*\))"), 64
+_ANSWERS = re.compile(r"\A\s*(?:SELECT|WITH)\b|\bRETURNING\b")
 _PIECE = re.compile(r"""'[^']*'|"[^"]*"|[?%]""")
 
 
@@ -104,7 +105,7 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase, Database):
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Execute one statement and read its answer to the end."""
         cursor = self.handle().execute(translated(sql), parameters)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if _answers(sql) else []
 
     def run(self, statements: str) -> None:
         """Execute statements without values, several at once."""
@@ -129,6 +130,10 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase, Database):
             self.handle().execute(of_rows(sql, size), [value for row in rows[done : done + size] for value in row])
             done += size
 
+    def alike(self, sql: str, parameters: Sequence[Any], keys: Sequence[int]) -> None:
+        """Execute one statement, which ends in a `= ?`, for all of the keys at once, with the same parameters before it."""
+        self.handle().execute(translated(f"{sql.removesuffix('?')}ANY (?)"), (*parameters, [*keys]))
+
     def each(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
         """Execute one statement that answers for each of the parameters; gives all answers, in order."""
         cursor, rows = self.handle().cursor(), list[Row]()
@@ -138,6 +143,20 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase, Database):
             if not cursor.nextset():
                 break
         return rows
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Wait for no answer that nobody reads: what is written goes out at once, and what was wrong with it is raised later.
+
+        So rows that are written last go together with their COMMIT. At the end everything has been answered.
+        """
+        with self.handle().pipeline() as line:
+            try:
+                yield
+            except BaseException:
+                with suppress(psycopg.Error):  # else what is still on its way would be logged
+                    line.sync()
+                raise
 
     def in_transaction_now(self) -> bool:
         """True also where an error has broken the transaction, which takes nothing but its ROLLBACK any more."""
@@ -268,6 +287,11 @@ def crossed(error: BaseException) -> bool:
 def in_the_way(error: BaseException) -> bool:
     """Say whether another transaction holds what is needed, and did for as long as could be waited."""
     return isinstance(getattr(error, "orig", error), errors.LockNotAvailable)
+
+
+@lru_cache(1024)
+def _answers(sql: str) -> bool:
+    return _ANSWERS.search(sql) is not None
 
 
 @lru_cache(1024)

@@ -180,11 +180,12 @@ def claim(database: Database, owner: str, now: int, until: int, limit: int, most
             found = found[:limit]
         else:
             found = _claimed(database, _in_their_turns(database), (now, absurd, now, *free, most, WINDOW, most, limit, *free))
-    database.many(
+    database.alike(
         # Where somebody still has a lease, it came to no end.
         "UPDATE schedule SET lease_owner = ?, lease_until = ?, fence = fence + 1, tries = tries + 1, started_at = ?, "
         "failed = CASE WHEN lease_owner IS NULL THEN failed ELSE tries END WHERE connection = ?",
-        [(owner, until, now, run.connection) for run in found],
+        (owner, until, now),
+        [run.connection for run in found],
     )
     runs.begin(database, [run.place for run in found], now, remembered)
     return found

@@ -17,6 +17,8 @@ from oo_daemon.store.outbox import Filter
 from oo_daemon.store.postgresql import PostgresqlDatabase, translated
 
 ROWS = 20_000
+#: For so many PostgreSQL plans, too.
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 #: Rows as a host has them that has run for a while: little of it is due, and most of what came is done. `i` counts them.
 FILLED = (
     "INSERT INTO source (id, provider, token_hash, key_id, sealed, secret_count, scheme, enabled, created_at) "
@@ -98,7 +100,7 @@ HOT: dict[str, Callable[[Database], object]] = {
 
 @pytest.mark.parametrize("name", HOT)
 def test_a_hot_query_reads_no_table_to_its_end(full: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """What it costs does not grow with the rows that it does not ask for."""
+    """What it costs does not grow with the rows that it does not ask for: from ten thousand connections to ten million."""
     asked: list[tuple[str, Sequence[Any]]] = []
     rows = full.rows
 
@@ -111,11 +113,29 @@ def test_a_hot_query_reads_no_table_to_its_end(full: PostgresqlDatabase, monkeyp
         monkeypatch.setattr(full, "rows", noted)
         HOT[name](full)
         monkeypatch.undo()
-        plans = {sql: _plan(full, sql, parameters) for sql, parameters in asked}
+        plans = {(ROWS, sql): _plan(full, sql, parameters) for sql, parameters in asked}
+        for size in SIZES:
+            # The planner takes so many rows to be in each page, and keeps what else it knows of them.
+            rows(f"UPDATE pg_class SET reltuples = {size}::real WHERE relnamespace = 'public'::regnamespace AND reltuples >= {SIZES[0]}")
+            plans |= {(size, sql): _plan(full, sql, parameters) for sql, parameters in asked}
     finally:
         rows("ROLLBACK")
     assert plans
-    assert {sql: read for sql, plan in plans.items() if (read := [*_read_whole(plan)])} == {}
+    assert {place: read for place, plan in plans.items() if (read := [*_read_whole(plan)])} == {}
+
+
+def test_the_planner_believes_what_it_is_told(full: PostgresqlDatabase) -> None:
+    """That a table has ten million rows: what has no index for it costs five hundred times as much."""
+    sql = "SELECT 1 FROM connection WHERE label = 'x'"
+    full.rows("BEGIN")
+    try:
+        before = _plan(full, sql, ())
+        full.rows(f"UPDATE pg_class SET reltuples = {SIZES[-1]}::real WHERE relname = 'connection'")
+        after = _plan(full, sql, ())
+    finally:
+        full.rows("ROLLBACK")
+    assert [*_read_whole(after)] == ["connection"]
+    assert after["Total Cost"] > 100 * before["Total Cost"]
 
 
 def test_a_claim_leaves_the_indexes_as_they_are(full: PostgresqlDatabase) -> None:

@@ -26,7 +26,7 @@ from oo_daemon.store import accept, inbox, outbox, postgresql, schedule
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection
 from oo_daemon.store.database import Database
-from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
+from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased, LeaseLost
 from oo_daemon.store.migrations import MIGRATIONS, migrate
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.pool import TRIES, PooledStorage
@@ -34,6 +34,8 @@ from oo_daemon.store.postgresql import PostgresqlDatabase
 from oo_sdk import Connector, RateLimit
 
 WRITERS, COMMITS = 8, int(os.environ.get("OO_TEST_WRITER_COMMITS", "40"))
+#: For which several daemons spend what all may spend, at least.
+SECONDS = float(os.environ.get("OO_TEST_BUDGET_SECONDS", "1"))
 
 
 @pytest.fixture
@@ -347,8 +349,8 @@ async def test_what_all_may_spend_is_spent_once(storage: PooledStorage, shared: 
     spent += 1
     tasks = [asyncio.ensure_future(spend(each)) for each in budgets for _ in range(3)]
     try:
-        async with asyncio.timeout(20):
-            while time.monotonic() < began + 1 or spent < 2 * size.burst:
+        async with asyncio.timeout(20 + SECONDS):
+            while time.monotonic() < began + SECONDS or spent < 2 * size.burst:
                 await asyncio.sleep(0)
         assert spent <= size.burst + size.rate * (time.monotonic() - began)
     finally:
@@ -415,6 +417,27 @@ async def test_many_go_together(storage: PooledStorage) -> None:
         await bad
     assert len(set(await asyncio.gather(*numbers))) < 5
     assert await storage.read(inbox.depth) == 10
+
+
+async def test_what_is_refused_at_last_is_refused(storage: PooledStorage, caplog: pytest.LogCaptureFixture) -> None:
+    """A batch hears of a write it had not waited for: nothing stays of it, nothing is logged of it, and the next goes well."""
+    connection = await storage.write(connect)
+    taken = "INSERT INTO outbox SELECT position + 1, 0, ?, 'ada', 'acme.note', NULL, '', 0 FROM stream"
+    await storage.write(lambda database: database.rows(taken, (connection.number,)))
+    batch = Batch(connection=connection, observed_at=NOW, drafts=[upsert("n1")])
+
+    def gives_up(database: Database) -> Batch:
+        database.rows(taken, (connection.number,))
+        raise LeaseLost("another run has taken over this connection")
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await storage.accept(batch)
+    with pytest.raises(LeaseLost):
+        await storage.accept(gives_up)
+    assert caplog.records == []
+    assert await storage.read(lambda database: database.rows("SELECT position FROM object UNION ALL SELECT position FROM stream")) == [(0,)]
+    await storage.write(lambda database: database.rows("DELETE FROM outbox"))
+    assert (await storage.accept(batch)).last_position == 1
 
 
 async def test_who_would_wait_is_run_alone(storage: PooledStorage, server: servers.Server, shared: PostgresqlDatabase) -> None:
