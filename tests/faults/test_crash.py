@@ -137,7 +137,7 @@ def checked(connection: apsw.Connection, crash: Crash, story: Story) -> str:
     return "" if ids == story.event_ids[: len(ids)] else "the events are no prefix of the undisturbed run's"
 
 
-async def hunted(disk: Disk, story: Story, count: int) -> list[str]:
+async def hunted(disk: Disk, story: Story, count: int, what: str) -> list[str]:
     """Crash so often; gives what was wrong."""
 
     async def check(crash: Crash, path: Path) -> str:
@@ -147,7 +147,7 @@ async def hunted(disk: Disk, story: Story, count: int) -> list[str]:
         finally:
             connection.close()
 
-    return await hunt(disk, count, check, "syncs and refreshes")
+    return await hunt(disk, count, check, what)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_no_point_is_counted_for_the_same_files_again() -> None:
 async def test_power_cuts_lose_nothing(disk: Disk, tmp_path: Path) -> None:
     """After any power cut, what was acknowledged is there, the database is whole, and cursor and events are of one moment."""
     story = await workload(disk, tmp_path / "oo.sqlite3")
-    assert await hunted(disk, story, POINTS) == []
+    assert await hunted(disk, story, POINTS, "syncs and refreshes") == []
 
 
 @pytest.mark.rows("A3")
@@ -180,6 +180,6 @@ async def test_without_full_sync_power_cuts_lose(disk: Disk, tmp_path: Path, mon
     """The harness can fail: with synchronous=NORMAL, acknowledged writes are lost."""
     monkeypatch.setitem(database.PROFILE, "synchronous", 1)
     story = await workload(disk, tmp_path / "oo.sqlite3")
-    wrong = await hunted(disk, story, SOME)
+    wrong = await hunted(disk, story, SOME, "the same without full sync")
     assert any("lost" in fault for fault in wrong)
     assert not any("corrupt" in fault for fault in wrong)
