@@ -4,6 +4,7 @@ A test names the requirements it proves with `@pytest.mark.rows("A1", "A3")`; th
 """
 
 import os
+import signal
 from collections import defaultdict
 
 import pytest
@@ -20,6 +21,8 @@ PATIENCE = float(os.environ.get("OO_TEST_PATIENCE", "1"))
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and open the ledger."""
     os.environ.pop("COLUMNS", None)  # how wide somebody's terminal is changes no test
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it runs in the background; children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "rows(*ids): the requirements that a test proves")
     config.pluginmanager.register(Ledger(), "ledger")
 

@@ -46,7 +46,7 @@ def test_what_each_requirement_cost(tmp_path: Path) -> None:
             "test_some.py",
         ],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(TESTS), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**os.environ, "PYTHONPATH": str(TESTS), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OO_TEST_PATIENCE": "1"},
         capture_output=True,
         text=True,
         check=True,

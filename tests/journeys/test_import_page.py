@@ -141,8 +141,8 @@ async def test_a_dropped_file_is_gone_on_with_and_cancelled(house: House, chromi
     )
     await page.dispatch_event("form[data-import=send]", "drop", {"dataTransfer": dropped})
     await stuck.wait()
+    await page.reload()  # and only then let it through: what is held would be sent again
     await page.unroute_all(behavior="ignoreErrors")
-    await page.reload()
     await expect(page.get_by_text("Choose the same file again to go on")).to_be_visible(timeout=LONGEST)
     await seen(page, "import go on")
     await page.locator("input[type=file]").set_input_files(tmp_path / "export.zip")
