@@ -109,7 +109,7 @@ async def test_a_reader_that_is_killed(tmp_path: Path, how: str) -> None:
     lines = tmp_path / "lines"
     async with daemon(tmp_path) as here, Client(here.socket) as client:
         await client.add_consumer("backend")
-        for dies_after in [*[BETWEEN + SIZE // 2] * KILLS, 0]:
+        for dies_after in [*[BETWEEN - SIZE // 2] * KILLS, 0]:
             command = (sys.executable, reader.__file__, str(here.socket), str(lines), how, NAMES[-1], str(dies_after))
             child = await asyncio.create_subprocess_exec(*command)
             assert await child.wait() == (-signal.SIGKILL if dies_after else 0)
