@@ -81,6 +81,7 @@ async def test_a_grant_that_ends_by_itself(storage: InlineStorage, days: int) ->
     assert house.difference() == []
 
 
+@pytest.mark.rows("C14")
 async def test_the_hundred_and_first_sign_in(house: House) -> None:
     """Google silently ends the oldest refresh token of an account and client; the newest goes on."""
     for _ in range(101):

@@ -7,6 +7,7 @@ import copy
 import json
 import logging
 import pickle
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trustme
 from daemon.connections.world import (
     CANARIES,
     NOW,
@@ -179,6 +181,7 @@ async def test_a_placeholder_in_the_wrong_place_is_just_a_word(way: str) -> None
     assert TOKEN not in f"{sent.url} {sent.body!r} {list(sent.headers)}"
 
 
+@pytest.mark.rows("C8")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_no_redirect_is_followed(status: int) -> None:
     """A provider that sends the request elsewhere, to another port or by a relative address, is not followed; a bug is reported."""
@@ -216,6 +219,28 @@ async def test_no_connection_is_even_opened(address: str) -> None:
             await real(At(f"127.0.0.1:{home.port}"), client).get(address.format(there=there.port, home=home.port))
         await client.close()
         assert there.connections + home.connections == 0
+
+
+@pytest.mark.rows("C8")
+@pytest.mark.parametrize("named", ["localhost", "another.example"])
+async def test_a_name_that_leads_elsewhere_is_noticed_by_tls(named: str) -> None:
+    """Where a look-up lies, whoever is there has no certificate of that name that anybody trusts, and is sent nothing."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1))
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert(named).configure_cert(context)
+    liar = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    place = f"localhost:{liar.sockets[0].getsockname()[1]}"
+    client = network()
+    with pytest.raises(RetryLater, match="no connection"):
+        await real(At(place), client).get(f"https://{place}/")
+    await client.close()
+    liar.close()
+    await liar.wait_closed()
+    assert heard == []
 
 
 async def test_the_request_line_and_the_host_are_the_declared_ones() -> None:
