@@ -702,7 +702,7 @@ class Connect:
             left = None
             if known is not None and _differ(known, found):
                 left = self._left(database, known, sign_in)
-                schedule.begin_anew(database, known.number)
+                schedule.begin_anew(database, known.number, now)
             connection = connections.put(
                 database,
                 SignedIn(

@@ -81,8 +81,9 @@ def create(database: Database, connection: int, next_run_at: int | None) -> None
     )
 
 
-def begin_anew(database: Database, connection: int) -> None:
+def begin_anew(database: Database, connection: int, now: int) -> None:
     """Forget the cursor: what it points into is another account's. A run in progress loses its lease."""
+    runs.lose(database, [connection], now, "the connection became another account's")
     database.rows(
         "UPDATE schedule SET cursor = NULL, trail = NULL, fence = fence + 1, lease_owner = NULL, lease_until = NULL "
         "WHERE connection = ? RETURNING fence",

@@ -18,7 +18,16 @@ from oo_daemon.store.postgresql import PostgresqlDatabase  # noqa: E402  # see a
 from oo_daemon.store.storage import ThreadedStorage, open_database  # noqa: E402  # see above
 
 #: Modules whose tests with a `book` are run on each dialect.
-PORTABLE = {"test_accept", "test_api_tokens", "test_consumers", "test_copy", "test_everywhere", "test_jobs", "test_retention"}
+PORTABLE = {
+    "test_accept",
+    "test_api_tokens",
+    "test_consumers",
+    "test_copy",
+    "test_everywhere",
+    "test_jobs",
+    "test_leases",
+    "test_retention",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -223,11 +223,11 @@ def test_the_schedule(book: Book) -> None:
         schedule.set_timetable(database, one.number, "0 6 * * *", NOW + SECOND)
         assert schedule.holding(database, claimed)[place].timetable == "0 6 * * *"
         assert [schedule.place_of(database, run, HOUR) for run in claimed] == [None, None]
-        schedule.begin_anew(database, one.number)
+        schedule.begin_anew(database, one.number, NOW)
         assert schedule.rescue(database, NOW) == 1
         schedule.stop(database, other.number, NOW)
         assert [logged.outcome for logged in runs.listed(database, connection=other.number)] != []
-        assert runs.trim(database, 0) == 1  # the other has not ended
+        assert runs.trim(database, 0) == 2
 
 
 def test_what_was_told(book: Book) -> None:
