@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import random
 import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
@@ -50,6 +52,32 @@ class HostChance:
     def uniform(self, low: float, high: float) -> float:
         """A number between the two; not for secrets."""
         return random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing
+
+
+#: Of threads for what nobody waits for.
+NICENESS: Final = 10
+
+
+class Background:
+    """A thread for what nobody waits for. The system gives it what others leave: whoever is answered meanwhile does not notice."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "oo-background", initializer=_give_way)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run it there and give what it gives."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """End with what is being run."""
+        self._pool.shutdown()
+
+
+def _give_way() -> None:
+    # Linux counts niceness for each thread. At 19 one that has the interpreter's lock could wait for a busy host, and all of us with it.
+    mine = threading.get_native_id()
+    with suppress(OSError):  # a hardened unit may forbid it
+        os.setpriority(os.PRIO_PROCESS, mine, max(NICENESS, os.getpriority(os.PRIO_PROCESS, mine)))
 
 
 def settle() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from oo_daemon.host import BLOCKS, GuestLoop, HostChance, HostClock, SameLoop, Turn, _Hand, settle
+from oo_daemon.host import BLOCKS, NICENESS, Background, GuestLoop, HostChance, HostClock, SameLoop, Turn, _Hand, settle
 from oo_daemon.ports import Guests
 from oo_daemon.strikes import AtWork, left
 
@@ -550,3 +551,16 @@ async def test_what_is_ours_is_nobodys(watched: Watched) -> None:
     assert await watched.loop.run(look()) == ""
     assert await watched.loop.run(look(), of="notes") == "acme-oo/notes"
     assert await watched.loop.run(look()) == ""
+
+
+async def test_what_nobody_waits_for_gives_way() -> None:
+    """It runs in a thread of its own, which the system gives what others leave; the others keep their places."""
+    background = Background()
+    try:
+        before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        assert await background.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == max(NICENESS, before)
+        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+        with pytest.raises(ZeroDivisionError):
+            await background.run(lambda: 1 // 0)
+    finally:
+        background.close()
