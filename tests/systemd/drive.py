@@ -207,7 +207,7 @@ async def restarts() -> dict[str, Any]:
 
 def compiled() -> bool:
     """Whether the service finds its own code compiled: it may not write into the folder where that is."""
-    return bool(list(Path(oo_daemon.__file__).parent.glob("__pycache__/app.*.pyc")))
+    return bool(list(Path(oo_daemon.__file__).parent.glob("app/__pycache__/ground.*.pyc")))
 
 
 async def frozen() -> dict[str, Any]:
