@@ -71,6 +71,8 @@ class Process:
         """End it, and wait."""
         with suppress(ProcessLookupError):
             self.process.kill()
-        await self.process.wait()
-        # Python 3.11 leaves the pipes to the collector otherwise, which complains.
-        self.process._transport.close()  # type: ignore[attr-defined]  # asyncio's own, without a public way to it
+        try:
+            await self.process.wait()
+        finally:
+            # Python 3.11 leaves the pipes to the collector otherwise, which complains.
+            self.process._transport.close()  # type: ignore[attr-defined]  # asyncio's own, without a public way to it

@@ -137,7 +137,8 @@ class Imports:
         """End the reader of an upload, if it has one; nothing more of it comes in."""
         task = self._running.get(id_)
         if task is not None:
-            task.cancel()
+            if not task.cancelling():  # a second time would interrupt it in ending its reader
+                task.cancel()
             await asyncio.wait({task})
 
     async def _run(self, upload: Upload) -> None:
@@ -215,8 +216,10 @@ class Imports:
         finally:
             for task in import_.flight:
                 task.cancel()
-            await asyncio.gather(*import_.flight, return_exceptions=True)
-            await reader.kill()
+            try:
+                await asyncio.gather(*import_.flight, return_exceptions=True)
+            finally:
+                await reader.kill()
 
     async def _take(self, import_: _Import, things: Things) -> None:
         """Send a batch on its way; wait while too many are."""

@@ -556,6 +556,33 @@ async def test_a_real_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(opened) == 2
 
 
+async def test_who_stops_it_again_does_not_interrupt_its_end(world: World) -> None:
+    """Its reader is waited for all the same."""
+    opened: list[Process] = []
+    ending = asyncio.Event()
+
+    class Ending(Process):
+        async def kill(self) -> None:
+            ending.set()
+            await Process.kill(self)
+
+    async def open_(order: Order) -> Process:
+        opened.append(Ending((await Process.open(order)).process))
+        return opened[-1]
+
+    world.imports.open = open_
+    upload = await world.hand_in()
+    await world.imports.tick()
+    async with asyncio.timeout(PATIENCE):
+        while not opened:
+            await asyncio.sleep(0)
+        first = asyncio.ensure_future(world.imports.stop_one(upload.id))
+        await ending.wait()
+        await world.imports.stop_one(upload.id)
+        await first
+    assert opened[0].process.returncode is not None
+
+
 @pytest.mark.rows("E11")
 async def test_a_reader_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that hangs counts as one that died, after ten minutes; it is ended."""
