@@ -164,7 +164,7 @@ class Fleet:
             async with self._births:
                 for name in [name for name, borne in self.daemons.items() if borne.ended]:
                     await self._begin(name)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # as a service manager does: begun anew after a while, or it would end in a circle
 
     async def _send(self, session: aiohttp.ClientSession, number: int) -> None:
         count = 0
@@ -215,7 +215,7 @@ class Fleet:
     async def refuse_server(self) -> None:
         self.to_server.refuses = True
         self.to_server.reset()
-        await asyncio.sleep(self.chance.uniform(0.2, 1))
+        await asyncio.sleep(self.chance.uniform(0.2, 1))  # so long does this misfortune last
         self.to_server.refuses = False
 
     async def half_close(self) -> None:
@@ -224,7 +224,7 @@ class Fleet:
 
     async def delay_server(self) -> None:
         self.to_server.delay = 0.05
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # nothing is waited for: so long does this misfortune last
         self.to_server.delay = 0
 
     async def cut_broker(self) -> None:
