@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
@@ -146,8 +145,7 @@ class Gives(Protocol):
         """Forget them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRoutes:
+class EventRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Events and their readers."""
 
     storage: Storage

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import socket
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from daemon.ingress.wire import PATIENCE, QUICK, Dial, Notebook, Open, Wire
+from msgspec.structs import replace
 
 from oo_daemon.ingress.answers import Refused, private_application, public_application, refused
 from oo_daemon.ingress.api import in_its_words

@@ -278,7 +278,7 @@ class StoreContract(InboxContract):
             events=0,
         )
         assert await _schedule(storage, connection) == planned
-        assert await _schedule(storage, connection, NOW + LEASE) == replace(planned, running=False)
+        assert await _schedule(storage, connection, NOW + LEASE) == msgspec.structs.replace(planned, running=False)
         assert await storage.read(schedule.of, connection.number + 1, NOW) is None
 
     @pytest.mark.rows("E2")
@@ -651,7 +651,7 @@ class StoreContract(InboxContract):
         connection = await storage.read(connections.by_id, "c1")
         assert connection is not None
         await storage.write(credentials.put, connection.number, 2, SECOND_GRANT, None)
-        replaced = replace(
+        replaced = msgspec.structs.replace(
             row, sealed=SECOND_GRANT, token_version=2, expires_at=None, intent=None, lease_owner=None, lease_until=None, fence=fence + 1
         )
         assert await rows.read("c1") == replaced
