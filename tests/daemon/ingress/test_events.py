@@ -18,7 +18,7 @@ from yarl import URL
 from oo_client import Refused
 from oo_daemon.ingress import events as room
 from oo_daemon.ports import SECOND
-from oo_daemon.store import consumers
+from oo_daemon.store import consumers, outbox
 from oo_sdk import cloudevents
 from oo_sdk.cloudevents import CloudEventBatch
 
@@ -67,6 +67,27 @@ async def test_a_stream_of_lines(post: Post, ask: aiohttp.ClientSession) -> None
         await post.write()
         (line,) = await lines(stream, 1)
         assert (line["position"], line["subject"]) == ("1-5", "n4")
+
+
+@pytest.mark.rows("B8")
+@pytest.mark.parametrize("user", [{}, {"user": "ada"}], ids=str)
+async def test_a_stream_that_is_far_behind(post: Post, ask: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, user: Any) -> None:
+    """Many pages on end, each event once and in order, and then what comes."""
+    monkeypatch.setattr(room, "STRETCH", 7)
+    monkeypatch.setattr(outbox, "AHEAD", 20)
+    for _ in range(10):
+        await post.write(10)
+        await post.write(3, user="bob")
+    wanted = [f"n{number}" for number in range(130) if not user or number % 13 < 10]
+    async with ask.get("/v1/events", params=user, headers={"Accept": "application/jsonl"}) as stream:
+        told: list[str] = []
+        for place in range(2):
+            while len(told) < len(wanted):
+                told += [line["subject"] for line in await lines(stream, 1) if "subject" in line]
+            if not place:
+                await post.write()
+                wanted.append("n130")
+    assert told == wanted
 
 
 async def test_a_stream_beats(post: Post, ask: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
