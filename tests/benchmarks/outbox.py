@@ -128,7 +128,7 @@ def event(number: int) -> bytes:
 def _task(number: int) -> bytes:
     from oo_sdk.vocabulary import Task
 
-    return Task(title=f"Task {number}", description="Call the plumber about the kitchen. " * 3).SerializeToString(deterministic=True)
+    return Task(title=f"Task {number}", description="Call the plumber about the kitchen. " * 4).SerializeToString(deterministic=True)
 
 
 def _open(path: str) -> apsw.Connection:
