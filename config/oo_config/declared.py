@@ -5,10 +5,8 @@ them is read back from there.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
-
-import msgspec
 
 from oo_config.spelling import Spelling, spelling, toml
 
@@ -18,7 +16,8 @@ T = TypeVar("T")
 Known = Mapping[str, Any]
 
 
-class Declared(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
     """One setting, as it stands in its section."""
 
     section: str

@@ -2,8 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
-
-import msgspec
+from dataclasses import dataclass
 
 from oo_config.declared import declarations, defaults, sections
 from oo_config.settings import Origin, Settings
@@ -25,7 +24,8 @@ PLUGINS = """
 """
 
 
-class Described(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
     """One setting as the manual tells it."""
 
     section: str
@@ -37,7 +37,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     variable: str
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
     """One setting as it holds now."""
 
     section: str

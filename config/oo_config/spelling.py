@@ -19,7 +19,8 @@ from msgspec.inspect import BoolType, IntType, type_info
 MIB, GIB = 2**20, 2**30
 
 
-class Spelling(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spelling:
     """One way of writing values."""
 
     words: str  #: completes the sentence "This must be …"

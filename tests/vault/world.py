@@ -5,10 +5,8 @@ import heapq
 import itertools
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
-
-from msgspec.structs import replace
 
 from oo_vault import (
     Answer,

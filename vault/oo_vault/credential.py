@@ -5,9 +5,8 @@ Times are microseconds since 1970, UTC.
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol
-
-import msgspec
 
 from oo_vault.context import CREDENTIAL, Context
 from oo_vault.grant import Grant
@@ -19,7 +18,8 @@ State = Literal["good", "consent_soon", "dead", "verify"]
 its refresh token may be spent."""
 
 
-class Intent(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
     """A note, durable before the call, that a refresh token is about to be used; gone when the outcome is known."""
 
     digest: str  #: of the refresh token
@@ -27,7 +27,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     tries: int  #: calls begun, this one included
 
 
-class CredentialRow(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialRow:
     """One credential as it is kept."""
 
     connection: str

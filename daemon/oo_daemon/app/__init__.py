@@ -24,7 +24,6 @@ from oo_daemon.ops.fatal import Fatal
 from oo_daemon.ops.health import Health
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.ops.watch import Watch
-from oo_daemon.outbox.tail import Tail
 from oo_daemon.registry import Registry
 from oo_daemon.store.storage import Storage
 
@@ -35,7 +34,6 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     registry: Registry
     storage: Storage
-    tail: Tail
     keys: Keys
     clock: ports.Clock
     metrics: MemoryMetrics
@@ -92,7 +90,6 @@ async def build(
             settings=settings,
             registry=base.registry,
             storage=base.storage,
-            tail=outbox.tail,
             keys=connections.keys,
             clock=base.clock,
             metrics=base.metrics,

@@ -12,6 +12,7 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import MappingProxyType
@@ -193,7 +194,8 @@ def show_json_lines(values: Iterable[Any]) -> None:
         click.echo(lines)
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
     """One column of a table."""
 
     title: str

@@ -21,7 +21,7 @@ OPEN = 60.0
 _NO_SIGN = frozenset({401, 403, 429})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Breaker:
     """One provider's."""
 

@@ -113,7 +113,8 @@ class KeyNotTaken(Exception):
         self.told = told
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
     """One thing that a person is asked to allow."""
 
     id: str
@@ -123,7 +124,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     ticked: bool = True  #: unless the person says otherwise
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
     """What a person is asked to agree to."""
 
     provider_title: str
@@ -148,7 +150,8 @@ class CodeToEnter(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
     """How a sign-in ended, or what is still to be answered."""
 
     status: Literal["waiting", "pending", "connected", "denied", "failed"]

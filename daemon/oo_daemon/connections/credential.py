@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -36,7 +37,8 @@ _OUTCOMES: Mapping[type[Answer], str] = {
 _HELD, _LONG = 1.0, 60 * SECOND
 
 
-class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
     """Gives signed-in sessions. Used on the guests' loop only: a refresh has one flight per loop."""
 
     refresher: Refresher

@@ -7,6 +7,7 @@ became of it is kept, shown and told as an event.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -44,7 +45,8 @@ class ActionEvent(Protocol):
         """`action.{what}`."""
 
 
-class Disconnect(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnect:
     """What disconnecting needs. It is the handler of jobs of the kind `revoke`."""
 
     storage: Storage

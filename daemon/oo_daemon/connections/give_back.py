@@ -6,8 +6,7 @@ They lie sealed with their sign-in and are revoked as soon as the provider can b
 from __future__ import annotations
 
 import asyncio
-
-import msgspec
+from dataclasses import dataclass
 
 from oo_daemon.connections.connect import WITHIN, grant_place
 from oo_daemon.connections.errors import Declined
@@ -29,7 +28,8 @@ from oo_vault import Grant, Keyring, VaultError
 _KEPT = 24 * 3600 * SECOND
 
 
-class GiveBack(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveBack:
     """Gives back what sign-ins have left."""
 
     storage: Storage

@@ -108,7 +108,7 @@ class OpenGate:
         """Forget it."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True)
 class Calls:
     """Counts what is asked of a provider."""
 
@@ -203,7 +203,7 @@ class _Asked:
     accept: tuple[int, ...]
 
 
-@dataclass(slots=True, repr=False, eq=False)
+@dataclass(slots=True, repr=False)
 class _Signer:
     """Signs requests, sends them, and says what the answers mean."""
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import aiohttp
-import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -31,7 +30,7 @@ _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OURS = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True)
 class Request:
     """What is sent. Address, headers and body may hold secrets or personal data: none of it is ever printed."""
 
@@ -283,7 +282,8 @@ class AiohttpTransport:
             return await content.read(65536)
 
 
-class _Place(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Place:
     """Scheme, host and port."""
 
     known: aiohttp.ClientRequest  #: by which aiohttp knows its connections there; it is never sent

@@ -8,14 +8,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal
 
-import msgspec
-
 Listener = Literal["private", "public", "console"]
 FILES: Final[Mapping[Listener, str]] = {"private": "openapi.yaml", "public": "public.yaml", "console": "console.yaml"}
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
     """Something that is sent or answered, of a kind; `shape` is the name of the shape that it has, or that each of it has."""
 
     name: str
@@ -25,14 +24,16 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     shape: str = ""
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
     """What a body may be."""
 
     media: str
     members: Sequence[Member]
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
     """What may come back."""
 
     status: str
@@ -40,7 +41,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     contents: Sequence[Content]
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
     """One thing that can be asked for."""
 
     id: str
@@ -55,7 +57,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     answers: Sequence[Answer]
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
     """Something that several operations give or take."""
 
     name: str
@@ -63,7 +66,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     members: Sequence[Member]
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
     """Operations that belong together, and the shapes that they and those shapes name."""
 
     name: str
@@ -72,7 +76,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     shapes: Sequence[Shape]
 
 
-class Contract(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
     """A document, to be read."""
 
     title: str

@@ -15,8 +15,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
-
 from oo_daemon.ports import SECOND, moment
 
 if TYPE_CHECKING:
@@ -202,7 +200,8 @@ def outcome(
     )
 
 
-class Kind(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
     """What a file holds of one type. `months` are those of its records, as "2024-11"."""
 
     type: str
@@ -259,7 +258,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         return [f"{month // 12:04}-{month % 12 + 1:02}" for month in range(begin, end + 1)]
 
 
-class Bar(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
     """One bar of a chart."""
 
     label: str

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -112,7 +112,8 @@ class Disconnects(Protocol):
         """Stop everything that a connection does, and give its grant back."""
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
     """One connection as its owner sees it."""
 
     known: Connection
@@ -127,7 +128,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     upload: Upload | None  #: the last file
 
 
-class PersonPages(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonPages:
     """The page, what can be done on it, and the link to it."""
 
     visits: Visiting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -58,7 +59,8 @@ class Sinks(Protocol):
         """Have dead letters given again."""
 
 
-class SinkRoutes(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkRoutes:
     """Sinks."""
 
     sinks: Sinks

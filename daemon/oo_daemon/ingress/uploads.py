@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -65,7 +66,8 @@ class Takes(Protocol):
         """What a provider's connector stores and what for, in sentences."""
 
 
-class UploadRoutes(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRoutes:
     """Uploads."""
 
     uploads: Takes

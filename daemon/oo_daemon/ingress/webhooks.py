@@ -75,7 +75,7 @@ class _Hold:
         self._door._held -= self._mine
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _Bucket:
     """How much a source may still send now."""
 
@@ -83,7 +83,7 @@ class _Bucket:
     at: float
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True)
 class Webhooks:
     """What the webhooks' door needs of the hub. `arrived` is called after each commit of something new."""
 

@@ -110,7 +110,7 @@ class _Known(msgspec.Struct):
     generation: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _Outcome:
     """Rows to write, in the order in which they came."""
 

@@ -34,7 +34,7 @@ TRIES = 3
 EVENTS = "events"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _Queue:
     """What waits for the writers."""
 

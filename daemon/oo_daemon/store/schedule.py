@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -45,7 +46,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return (self.connection, self.fence)
 
 
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
     """What the schedule knows of a connection."""
 
     connection: int

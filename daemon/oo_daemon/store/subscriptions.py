@@ -6,6 +6,7 @@ A row is written before the provider is asked, so that what a crash leaves there
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 import msgspec
@@ -16,7 +17,8 @@ from oo_daemon.store.database import Database
 State: TypeAlias = Literal["making", "standing", "ending", "ended"]
 
 
-class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionRow:
     """One subscription."""
 
     id: str

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
-
-import msgspec
 
 from oo_daemon.ports import moment
 from oo_daemon.store.latency import Took
@@ -20,7 +19,8 @@ LEAST = 5
 _LABEL_EVERY = 6
 
 
-class Bar(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
     """One hour."""
 
     x: float
@@ -32,14 +32,16 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     events: int
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
     """A value on the axis."""
 
     y: float
     value: float
 
 
-class Chart(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
     """All of it."""
 
     bars: tuple[Bar, ...]
@@ -48,7 +50,8 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     worth_drawing: bool
 
 
-class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
     """One hour of a band: from how long half of them took, to how long the slowest but one of a hundred took."""
 
     x: float
@@ -60,7 +63,8 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     took: Took | None
 
 
-class Band(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
     """All of it, on an axis of which each line is ten times the one below."""
 
     stretches: tuple[Stretch, ...]

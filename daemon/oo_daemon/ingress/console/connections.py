@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import msgspec
@@ -40,7 +41,8 @@ DONE = {
 }
 
 
-class ConnectionPages(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionPages:
     """The list, one connection, and its buttons."""
 
     storage: Storage

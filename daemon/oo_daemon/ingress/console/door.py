@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, TypeVar
 
-import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -39,7 +38,8 @@ MOST_SESSIONS: Final = 1000
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
-class Visitor(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
     """Who looks at a page."""
 
     name: str  #: empty: nobody has signed in
@@ -59,7 +59,7 @@ class _Session:
     ends_at: int
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True)
 class Door:
     """One door into the console."""
 

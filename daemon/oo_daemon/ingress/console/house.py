@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import msgspec
 from aiohttp import web
 from msgspec import NODEFAULT, to_builtins
 from msgspec.structs import FieldInfo, fields
@@ -27,7 +27,8 @@ from oo_sdk import Struct
 from oo_vault import VaultError
 
 
-class HousePages(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HousePages:
     """Five pages and two buttons."""
 
     registry: Registry
@@ -113,7 +114,8 @@ class HousePages(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
     """One setting of a plugin, as its declaration has it."""
 
     name: str

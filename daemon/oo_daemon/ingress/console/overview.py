@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress import pages
@@ -29,7 +29,8 @@ STATES = {
 }
 
 
-class OverviewPages(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewPages:
     """The page, and the part of it that moves."""
 
     moving: Live

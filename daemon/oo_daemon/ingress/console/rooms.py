@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 
 from oo_daemon.connections.budgets import Budgets
@@ -41,7 +41,8 @@ from oo_sdk import Log
 _KEPT: Final = "oo-signing-in"
 
 
-class Console(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
     """What the console needs of the hub."""
 
     storage: Storage
@@ -107,7 +108,8 @@ class Console(msgspec.Struct, frozen=True, kw_only=True):
         private.add_subapp("/console", app)
 
 
-class _Entrance(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Entrance:
     """Signing in and out, and what pages are made with."""
 
     door: Door
