@@ -5,8 +5,10 @@ them is read back from there.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
+
+import msgspec
 
 from oo_config.spelling import Spelling, spelling, toml
 
@@ -16,8 +18,7 @@ T = TypeVar("T")
 Known = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """One setting, as it stands in its section."""
 
     section: str

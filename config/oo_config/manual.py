@@ -2,7 +2,8 @@
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_config.declared import declarations, defaults, sections
 from oo_config.settings import Origin, Settings
@@ -24,8 +25,7 @@ PLUGINS = """
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class Described(msgspec.Struct, frozen=True, kw_only=True):
     """One setting as the manual tells it."""
 
     section: str
@@ -37,8 +37,7 @@ class Described:
     variable: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """One setting as it holds now."""
 
     section: str

@@ -1,10 +1,9 @@
 """What is wrong with a configuration: all of it at once, each with its place and a remedy."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to put right. None of these texts repeats a value: somebody may have pasted a key in the wrong line."""
 
     place: str  #: the file and the setting in it, or the variable

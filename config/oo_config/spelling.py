@@ -19,8 +19,7 @@ from msgspec.inspect import BoolType, IntType, type_info
 MIB, GIB = 2**20, 2**30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spelling:
+class Spelling(msgspec.Struct, frozen=True, kw_only=True):
     """One way of writing values."""
 
     words: str  #: completes the sentence "This must be …"

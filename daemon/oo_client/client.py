@@ -55,7 +55,7 @@ from oo_client.answers import (
     Visit,
     WholeDelivery,
 )
-from oo_client.errors import DaemonNotRunning, Refused, TryLater, Unexpected
+from oo_client.errors import ClientError, DaemonNotRunning, Refused, TryLater, Unexpected
 from oo_sdk.events import Entry, NormalizedEvent
 
 T = TypeVar("T")
@@ -77,6 +77,17 @@ class Proxied:
     status: int
     headers: Mapping[str, str]  #: names in lower case
     body: bytes = field(repr=False)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Hand:
+    """What a reader was given of a consumer, until it was said what became of it."""
+
+    consumer: str
+    batch: Batch
+    lease: float
+    at: Event | None = None  #: the event that the reader has now
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Client:
@@ -107,6 +118,7 @@ class Client:
         self._timeout = timeout
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
+        self._hands: set[_Hand] = set()
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.UnixConnector(str(self._socket)) if self._socket else aiohttp.TCPConnector()
@@ -115,8 +127,13 @@ class Client:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._session is not None:
-            await self._session.close()
-            self._session = None
+            try:
+                # Python ends an iterator that was left some time later, when nothing could be said any more.
+                for hand in [*self._hands]:
+                    await self._leave(hand)
+            finally:
+                await self._session.close()
+                self._session = None
 
     async def status(self) -> Status:
         """Say what runs and how much it has."""
@@ -571,11 +588,12 @@ class Client:
         return (await self._ask("POST", f"/v1/sinks/{_segment(name)}/replay", into=_Replayed, body=body)).replayed
 
     async def consume(self, name: str, *, size: int = 100, lease: float = 60) -> AsyncGenerator[Event, None]:
-        """Read as a consumer, without end: `async with aclosing(client.consume("backend")) as events: async for event in events: …`.
+        """Read as a consumer, without end: `async for event in client.consume("backend"): …`.
 
-        Asking for the next event says that the one before is done. Leaving the loop keeps what was done and gives the rest back; the event
-        at hand comes again after a second, the next time after two, and so on, as one that could not be taken. What was not done in time
-        comes again, too, perhaps to another reader. It outlives a restart of the daemon as `pages` does.
+        Asking for the next event says that the one before is done. Leaving the loop keeps what was done and gives the rest back, at the
+        latest when the client closes; the event at hand comes again after a second, the next time after two, and so on, as one that could
+        not be taken. What was not done in time comes again, too, perhaps to another reader. It outlives a restart of the daemon as `pages`
+        does. `contextlib.aclosing` around it waits until everything is given back.
         """
         met, pause, waited = False, 0.5, 0.0
         owed: tuple[str, str] | None = None  #: what is done, and could not be said
@@ -595,21 +613,19 @@ class Client:
             met, pause, waited = True, 0.5, 0.0
             if batch.token is None:
                 continue
-            left: Event | None = None  #: at hand when the loop is left
+            hand = _Hand(consumer=name, batch=batch, lease=lease)
+            self._hands.add(hand)
             try:
-                for left in batch.events:
-                    yield left
-                left = None
+                for hand.at in batch.events:
+                    yield hand.at
+                self._hands.discard(hand)
             finally:
-                # Where it cannot be said now, it is once the daemon is back; else the events come again: at least once is the promise.
-                with suppress(DaemonNotRunning, TryLater, Unexpected):
-                    if left is None:
-                        owed = batch.token, batch.events[-1].position
-                        await self._answer_for(name, *owed)
-                        owed = None
-                    else:
-                        tries = batch.tries if left is batch.events[0] else 1
-                        await self._give_back(name, batch.token, left, min(lease, 2.0 ** (tries - 1)))
+                await self._leave(hand)
+            owed = batch.token, batch.events[-1].position
+            # Where it cannot be said now, it is once the daemon is back.
+            with suppress(DaemonNotRunning, TryLater, Unexpected):
+                await self._answer_for(name, *owed)
+                owed = None
 
     async def _answer_for(self, name: str, token: str, position: str) -> None:
         try:
@@ -618,13 +634,23 @@ class Client:
             if refused.code != "lease_lost":
                 raise
 
-    async def _give_back(self, name: str, token: str, event: Event, delay: float) -> None:
-        """What lies before the event is done; from it on all comes again, soon, and later each time that a reader stops at it."""
-        try:
-            await self.nack(name, token, event.position, delay=delay, reason="its reader stopped at it")
-        except Refused as refused:
-            if refused.code != "lease_lost":
-                raise
+    async def _leave(self, hand: _Hand) -> None:
+        """What lies before the event at hand is done; from it on all comes again, soon, and later each time that a reader stops at it.
+
+        Said once, whoever comes first, the reader's end or the client's; the other waits for it. Where it cannot be said, the events come
+        again when the lease ends: at least once is the promise.
+        """
+        async with hand.lock:
+            if hand not in self._hands:
+                return
+            at, batch = hand.at or hand.batch.events[0], hand.batch
+            tries = batch.tries if at is batch.events[0] else 1
+            delay = min(hand.lease, 2.0 ** (tries - 1))
+            try:
+                with suppress(ClientError):
+                    await self.nack(hand.consumer, batch.token or "", at.position, delay=delay, reason="its reader stopped at it")
+            finally:
+                self._hands.discard(hand)
 
     async def tokens(self) -> tuple[Token, ...]:
         """List the tokens for calls over TCP, without what they are."""

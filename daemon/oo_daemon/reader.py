@@ -69,7 +69,7 @@ class _Met(msgspec.Struct, frozen=True):
         return self.since <= day and (self.until is None or day < self.until)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Reading:
     """Reads one file."""
 

@@ -22,7 +22,7 @@ SILENCE: Final = 600.0
 ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Process:
     """A reader as the daemon has it. Its pipe ends with us: where the daemon is killed, it ends at its next word."""
 

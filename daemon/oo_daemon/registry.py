@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import pluggy
+from msgspec.structs import replace
 
 from oo_sdk import ApiKey, Connector, Hears, KeySource, Sandbox, Scheme, Sink, Stored, Struct, Takes
 from oo_sdk import hooks as specifications
@@ -31,8 +31,7 @@ _SCHEME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plugin:
+class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     """One entry point, and what became of it."""
 
     name: str
@@ -44,7 +43,7 @@ class Plugin:
     connectors: tuple[Connector, ...] = ()
     sandboxes: tuple[Sandbox, ...] = ()
     sinks: tuple[Sink, ...] = ()
-    schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
+    schemes: Mapping[str, Scheme] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     key_sources: tuple[KeySource, ...] = ()
 
     @property
@@ -77,17 +76,18 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     terms: Terms = msgspec.field(default_factory=Terms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
+class Registry(msgspec.Struct, frozen=True, kw_only=True):
     """What is installed; of the sinks and key sources those that have a table, since only they are used."""
 
     plugins: tuple[Plugin, ...]
-    connectors: Mapping[str, Connector] = field(default_factory=lambda: MappingProxyType({}))
-    sandboxes: Mapping[str, Sandbox] = field(default_factory=lambda: MappingProxyType({}))
-    sinks: Mapping[str, Placed] = field(default_factory=lambda: MappingProxyType({}))
-    sinks_aside: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  #: tables of sinks that do not run, and why
-    schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
-    key_sources: Mapping[str, KeySource] = field(default_factory=lambda: MappingProxyType({}))
+    connectors: Mapping[str, Connector] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    sandboxes: Mapping[str, Sandbox] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    sinks: Mapping[str, Placed] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    sinks_aside: Mapping[str, str] = msgspec.field(
+        default_factory=lambda: MappingProxyType({})
+    )  #: tables of sinks that do not run, and why
+    schemes: Mapping[str, Scheme] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    key_sources: Mapping[str, KeySource] = msgspec.field(default_factory=lambda: MappingProxyType({}))
 
     def named(self, guest: object) -> str:
         """The key of the plugin that this connector, sink or key source came with."""

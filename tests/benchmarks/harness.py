@@ -98,9 +98,9 @@ class Results:
         found = self.figures.get(side, {}).get(figure)
         return None if found is None else found.median
 
-    def ratio(self, figure: str, side: str, to: str) -> float | None:
-        """One side's figure by another's: the median of the ratios round by round, in which slow minutes fall out."""
-        ours, theirs = self.figures.get(side, {}).get(figure), self.figures.get(to, {}).get(figure)
+    def ratio(self, figure: str, side: str, to: str, other: str = "") -> float | None:
+        """One side's figure by another's, or by an `other` one: the median of the ratios round by round, in which slow minutes fall out."""
+        ours, theirs = self.figures.get(side, {}).get(figure), self.figures.get(to, {}).get(other or figure)
         if ours is None or theirs is None:
             return None
         paired = [mine / other for mine, other in zip(ours.rounds, theirs.rounds, strict=False) if other]

@@ -38,7 +38,7 @@ class Size:
     seconds: float = 6
     at_once: Sequence[int] = (1, 64, 256)
     rate: int = 1000
-    rounds: int = 5
+    rounds: int = 3
     peers: bool = True
     sides: Sequence[str] = (DOOR, BARE, WHOLE, NOTHING)
 

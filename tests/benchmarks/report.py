@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,34 @@ def show(results: Results) -> None:
             ],
         )
     terminal.show("")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How one benchmark of several ended."""
+
+    name: str
+    results: Results | None  #: None where it failed
+    seconds: float
+    failed: str = ""
+
+
+def show_all(ran: Sequence[Ran]) -> None:
+    """What all of them came to, a line each."""
+    terminal.show_title("all of them")
+    columns = [
+        Column(title="benchmark"),
+        *(Column(title=title, number=True) for title in ("minutes", "aims met", "short")),
+        Column(title=""),
+    ]
+    rows = []
+    for each in ran:
+        aims = each.results.aims if each.results else []
+        met = sum(aim.met for aim in aims)
+        missing = f"missing: {', '.join(each.results.missing)}" if each.results and each.results.missing else ""
+        rows.append([each.name, f"{each.seconds / 60:.1f}", str(met), str(len(aims) - met), each.failed or missing])
+    rows.append(["", f"{sum(each.seconds for each in ran) / 60:.1f}", "", "", ""])
+    terminal.show_table(columns, rows)
 
 
 def show_machine(machine: Mapping[str, str]) -> None:

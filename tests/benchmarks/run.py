@@ -10,12 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks import chart, dispatch, imports, ingress, machine, outbox, report, scale, start, sync, vault
 from benchmarks.harness import ROOT, Results
+from benchmarks.report import Ran
 
 #: How far a stable ratio may go over its ceiling in `gate.json`: wide enough for a noisy machine.
 GATE = Path(__file__).with_name("gate.json")
@@ -52,6 +56,27 @@ def run(name: str, size: str, out: Path, charts: Path | None = None, tell: Calla
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.svg").write_text(chart.drawn(results))
     return results
+
+
+def every(names: Sequence[str], size: str, out: Path, charts: Path | None, tell: Callable[[str], None]) -> int:
+    """Run some, one after the other; one that fails is said at the end, and the others are run all the same."""
+    report.show_machine(machine.described())
+    ran: list[Ran] = []
+    for name in names:
+        began, results, failed = time.monotonic(), None, ""
+        try:
+            results = run(name, size, out, charts, partial(_tell, tell, f"{len(ran) + 1} of {len(names)}, {name}"))
+            report.show(results)
+        except Exception as error:
+            traceback.print_exc()
+            failed = f"{type(error).__name__}: {error}"
+        ran.append(Ran(name, results, time.monotonic() - began, failed))
+    report.show_all(ran)
+    return 1 if any(each.failed for each in ran) else 0
+
+
+def _tell(tell: Callable[[str], None], where: str, text: str) -> None:
+    tell(f"{where}: {text}")
 
 
 def gate(out: Path, tell: Callable[[str], None]) -> int:
@@ -96,10 +121,7 @@ def main() -> int:
     unknown = sorted(set(given.names) - set(BENCHMARKS))
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]}: choose from {', '.join(BENCHMARKS)}")
-    report.show_machine(machine.described())
-    for name in given.names or BENCHMARKS:
-        report.show(run(name, given.size, given.out, given.charts, tell))
-    return 0
+    return every(given.names or [*BENCHMARKS], given.size, given.out, given.charts, tell)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,9 @@ PEERS = 2_000
 class Size:
     """How much."""
 
-    claims: int = 40_000
+    claims: int = 20_000
     events: int = 40_000
-    webhooks: int = 40_000
+    webhooks: int = 20_000
     rounds: int = 3
     sides: Sequence[str] = (ONE, TWO, FOUR, APART)
     peers: bool = True

@@ -31,7 +31,7 @@ class Size:
     """How much."""
 
     objects: int = 100_000
-    rounds: int = 5
+    rounds: int = 3
     peers: bool = True
 
 

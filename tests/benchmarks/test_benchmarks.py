@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from benchmarks import chart, report, run
@@ -21,6 +22,29 @@ def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
     assert all(figure["min"] <= figure["median"] <= figure["max"] for side in written["figures"].values() for figure in side.values())
     assert "<rect" in (tmp_path / f"{name}.svg").read_text()
     assert results.figures
+
+
+def test_one_that_fails_does_not_keep_the_others_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said at the end, beside what the others came to and which peers were missing."""
+
+    def broken(size: object, tell: object) -> Results:
+        raise RuntimeError("the disk is full")
+
+    def fine(size: object, tell: object) -> Results:
+        results = Results(benchmark="fine", title="t", settings={}, missing={"Rival": "it failed"})
+        results.aim("fast", 2.0, 3.0, "less")
+        results.aim("small", 4.0, 3.0, "less")
+        return results
+
+    made = {bench.__name__: SimpleNamespace(SIZES={"tiny": None}, bench=bench) for bench in (broken, fine)}
+    monkeypatch.setattr(run, "BENCHMARKS", made)
+    assert run.every(["broken", "fine"], "tiny", tmp_path, None, lambda text: None) == 1
+    said = capsys.readouterr().out
+    assert "RuntimeError: the disk is full" in said
+    assert "missing: Rival" in said
+    assert run.every(["fine"], "tiny", tmp_path, None, lambda text: None) == 0
 
 
 def test_rounds_are_interleaved_and_the_warm_up_does_not_count() -> None:

@@ -32,6 +32,7 @@ BOUNDS: dict[str, tuple[str, ...]] = {
         "oo_daemon.store.*: self._submit(*",
         "oo_daemon.connections.keys.Keys.rotate: more",
     ),
+    "the outbox's tail: as long as its reader has said": ("oo_daemon.ingress.events.EventRoutes._stream: pages",),
     "each look at what health is has its own 5 s": ("oo_daemon.ops.health.Health.alive: self.looks*",),
     "a delivery is kept within 5 s, or is answered with 503": ("oo_daemon.ingress.webhooks.Webhooks._heard: asyncio.wait([[]kept[]])",),
     "aiohttp's own: 30 s between two parts of an answer": (
@@ -90,7 +91,7 @@ BOUNDS: dict[str, tuple[str, ...]] = {
     ),
     "the disk or the processor, in a thread: what hangs there hangs in the kernel": (
         "oo_daemon.connections.keys.Keys.rotate: self._beside(*",
-        "oo_daemon.host.Background.each: *",
+        "oo_daemon.host.Background.run: *",
         "oo_daemon.connections.uploads._on_disk: *",
         "oo_daemon.ingress.console.house.HousePages.reference: asyncio.to_thread(*",
         "oo_daemon.ops.backup.Backups.make: *",

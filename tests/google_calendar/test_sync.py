@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from google_calendar.house import ADA, GRACE, House, payload
 
@@ -267,10 +269,9 @@ async def test_a_list_without_a_sync_token(house: House) -> None:
 
 async def test_how_far_back(storage: InlineStorage) -> None:
     """Single entries that ended before a first fetch begins are not told; one that moves out of reach is gone; series stay."""
-    from dataclasses import replace
 
     house = House(storage)
-    house.sync = replace(house.sync, limits=replace(house.limits, first_fetch_days=30))
+    house.sync = dataclasses.replace(house.sync, limits=msgspec.structs.replace(house.limits, first_fetch_days=30))
     await house.sign_in()
     old = house.add("Long ago", start="2020-01-01T12:00:00Z")["id"]
     series = house.add("Since long", start="2020-01-02T12:00:00Z", recurrence=["RRULE:FREQ=YEARLY"])["id"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from journeys.house import House
 
@@ -31,7 +33,9 @@ async def test_acts_are_noted(house: House) -> None:
         assert {entry.who.partition(" ")[0] for entry in entries} == {"uid"}
         while (await client.erasure(begun.id, wait=20)).state != "done":
             pass
-        assert "ada" not in str((await client.audit())[0].about)
+        about = [entry.about for entry in await client.audit()]
+        assert re.fullmatch("[0-9a-f]{16}", about[0]), "a random id"
+        assert about == [about[0], about[0], "connection nobody", "", ""]
         verdict = await client.audit_verdict()
         assert (verdict.entries, verdict.whole) == (5, True)
         assert (await client.audit_verdict(head=verdict.head)).whole

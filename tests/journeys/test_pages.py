@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ import pytest
 from authorization_server.process import serving
 from browser.chromium import a_page, launched, seen
 from journeys.house import House
+from msgspec.structs import replace
 from playwright.async_api import Browser, Page, expect
 
 from oo_client import Refused

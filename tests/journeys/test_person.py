@@ -123,7 +123,7 @@ async def _erases(house: House, tab: Person, client: Client) -> None:
     assert await tab.get("/person") == 200
     assert "You are erased" in tab.page
     assert "Todoist has taken a part of the access back" in tab.page, "as it was when it was disconnected"
-    assert "ada" not in tab.page
+    assert "ada" not in re.split(r"\W+", tab.page)  # ids may have her letters
     for path in ("/person/download", "/person/connect", "/person/erase"):
         assert await tab.send(path, {"provider": "todoist", "name": "ada"}) == 303
         assert tab.headers["Location"] == "/person", "there is nothing to be done any more"

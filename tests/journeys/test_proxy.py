@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from journeys.house import House
+from msgspec.structs import replace
 
 from oo_client import Refused
 from oo_daemon.registry import Registry

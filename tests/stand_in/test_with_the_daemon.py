@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ import msgspec
 import pytest
 from declared import everything
 from journeys.house import House, served
+from msgspec.structs import replace
 from stand_in.test_stand_in import PAGE
 
 from oo_daemon.registry import Registry

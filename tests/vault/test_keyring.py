@@ -5,6 +5,7 @@ import itertools
 import pickle
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,10 +86,10 @@ def test_move_integrity_matrix(kind: str) -> None:
 def _neighbours(place: Context) -> list[Context]:
     """Every place that differs in one field, or has the values of two fields swapped."""
     texts = ["purpose", "connection", "user", "provider", "account"]
-    moved = [dataclasses.replace(place, **{name: getattr(place, name) + "x"}) for name in texts]
-    moved += [dataclasses.replace(place, token_version=version) for version in range(5) if version != place.token_version]
+    moved = [msgspec.structs.replace(place, **{name: getattr(place, name) + "x"}) for name in texts]
+    moved += [msgspec.structs.replace(place, token_version=version) for version in range(5) if version != place.token_version]
     for a, b in itertools.combinations(texts, 2):
-        moved.append(dataclasses.replace(place, **{a: getattr(place, b), b: getattr(place, a)}))
+        moved.append(msgspec.structs.replace(place, **{a: getattr(place, b), b: getattr(place, a)}))
     return moved
 
 

@@ -5,9 +5,9 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from vault.world import CONNECTION, GRACE, HOUR, ROTATING, SECOND, STEADY, Crash, Fault, World
 
 from oo_vault import (

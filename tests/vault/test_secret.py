@@ -1,7 +1,6 @@
 """A secret does not print."""
 
 import copy
-import dataclasses
 import json
 import pickle
 import traceback
@@ -74,7 +73,7 @@ def test_copies_are_the_secret_itself() -> None:
     assert copy.copy(secret) is secret
     assert copy.deepcopy(secret) is secret
     grant = Grant(access_token=secret, obtained_at=0)
-    assert dataclasses.asdict(grant)["access_token"] is secret
+    assert msgspec.structs.asdict(grant)["access_token"] is secret
 
 
 def test_traceback_with_locals_shows_nothing() -> None:

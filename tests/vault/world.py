@@ -5,8 +5,10 @@ import heapq
 import itertools
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
+
+from msgspec.structs import replace
 
 from oo_vault import (
     Answer,

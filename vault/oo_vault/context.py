@@ -1,15 +1,15 @@
 """Where a sealed value belongs, so that it opens nowhere else."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 CREDENTIAL = "credential"  #: the purpose of a sealed grant
 
 _FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, kw_only=True):
     """The row and column that a sealed value is bound to."""
 
     purpose: str  #: what the value is: "credential", "webhook secret", "pkce verifier", …

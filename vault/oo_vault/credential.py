@@ -5,8 +5,9 @@ Times are microseconds since 1970, UTC.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
 
 from oo_vault.context import CREDENTIAL, Context
 from oo_vault.grant import Grant
@@ -18,8 +19,7 @@ State = Literal["good", "consent_soon", "dead", "verify"]
 its refresh token may be spent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """A note, durable before the call, that a refresh token is about to be used; gone when the outcome is known."""
 
     digest: str  #: of the refresh token
@@ -27,8 +27,7 @@ class Intent:
     tries: int  #: calls begun, this one included
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialRow:
+class CredentialRow(msgspec.Struct, frozen=True, kw_only=True):
     """One credential as it is kept."""
 
     connection: str

@@ -4,13 +4,13 @@ The caller of the endpoint classifies (RFC 6749 section 5.2, by the `error` memb
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from oo_vault.secret import Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renewed:
+class Renewed(msgspec.Struct, frozen=True, kw_only=True):
     """New tokens."""
 
     access_token: Secret
@@ -18,32 +18,28 @@ class Renewed:
     expires_in: int | None = None  #: seconds; nothing, or none above 0, when the provider names no end
     scopes: tuple[str, ...] | None = None  #: None: as before
     token_type: str = "Bearer"  # noqa: S105  # a kind of token, not one
-    extra: Mapping[str, str] = field(default_factory=dict)  #: claims that are no secrets, for the grant of a sign-in
+    extra: Mapping[str, str] = msgspec.field(default_factory=dict)  #: claims that are no secrets, for the grant of a sign-in
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrantDead:
+class GrantDead(msgspec.Struct, frozen=True, kw_only=True):
     """The refresh token is no good: `invalid_grant`."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientRefused:
+class ClientRefused(msgspec.Struct, frozen=True, kw_only=True):
     """Our registration is no good: `invalid_client` and its kin. The grant was not looked at."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotSent:
+class NotSent(msgspec.Struct, frozen=True, kw_only=True):
     """The request surely never reached the provider: no address, no connection."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unclear:
+class Unclear(msgspec.Struct, frozen=True, kw_only=True):
     """It may have been done or not: a time-out, a 5xx, a 429, an answer that cannot be read."""
 
     reason: str
@@ -56,8 +52,7 @@ Exchange = Callable[[Secret], Awaitable[Answer]]
 """Calls the token endpoint once with this refresh token. It must end well within a lease, and never repeat by itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider does with a refresh token that was used."""
 
     rotates: bool = False  #: each refresh gives a new one and spends the old

@@ -1,7 +1,6 @@
 """A grant: what a provider gave us to act for a user, before it is sealed and after it is opened."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -11,8 +10,7 @@ from oo_vault.secret import Secret
 _FORMAT = b"\x01"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens and what is known about them. Times are microseconds since 1970, UTC."""
 
     access_token: Secret
@@ -21,7 +19,7 @@ class Grant:
     scopes: tuple[str, ...] = ()
     expires_at: int | None = None  #: end of the access token; None when the provider named none
     obtained_at: int  #: taken before the request was sent, so that a life is never thought longer than it is
-    extra: Mapping[str, str] = field(default_factory=dict)  #: claims that are no secrets: an account id, a mail address
+    extra: Mapping[str, str] = msgspec.field(default_factory=dict)  #: claims that are no secrets: an account id, a mail address
     token_version: int = 0  #: of the row it came from; not packed. Name it as `force_after` when the token was refused
 
     def pack(self) -> bytes:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from oo_vault.box import IngressKey, OnlySeals, Refused, RootKey
 from oo_vault.context import Context
 from oo_vault.errors import BundleOnly, KeyMistyped, KeyUnknown, Tampered, WrongKey
@@ -19,8 +21,7 @@ class Sealed:
     blob: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ring:
+class _Ring(msgspec.Struct, frozen=True):
     """Keys by id, and the one that seals. Replaced as a whole, so that no thread sees half of a change."""
 
     keys: Mapping[str, IngressKey]

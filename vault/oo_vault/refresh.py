@@ -78,7 +78,7 @@ class Chance(Protocol):
         """Give a number between the two."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Known:
     """What this process remembers of one token version. Forgetting it costs nothing but politeness."""
 

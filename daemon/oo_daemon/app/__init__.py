@@ -24,6 +24,7 @@ from oo_daemon.ops.fatal import Fatal
 from oo_daemon.ops.health import Health
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.ops.watch import Watch
+from oo_daemon.outbox.tail import Tail
 from oo_daemon.registry import Registry
 from oo_daemon.store.storage import Storage
 
@@ -34,6 +35,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     registry: Registry
     storage: Storage
+    tail: Tail
     keys: Keys
     clock: ports.Clock
     metrics: MemoryMetrics
@@ -90,6 +92,7 @@ async def build(
             settings=settings,
             registry=base.registry,
             storage=base.storage,
+            tail=outbox.tail,
             keys=connections.keys,
             clock=base.clock,
             metrics=base.metrics,

@@ -203,7 +203,6 @@ async def open_(
         notes=reading.notes,
         tokens=tokens,
         vouching=connecting.identity.callers,
-        asked=ground.background.asked,
         trace=ground.trace,
         out=ground.log,
     )

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import click
+import msgspec
 
 from oo_client import Client, ClientError, Registration
 from oo_daemon.cli import terminal
@@ -35,8 +35,7 @@ State = Literal["well", "worth a look", "broken"]
 Look = Callable[["Settings"], Sequence[str] | str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One part. What is broken keeps the daemon from working."""
 
     part: str

@@ -24,7 +24,7 @@ from oo_daemon.cli.terminal import NotDone
 PATIENCE: Final = 60.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Process:
     """One of ours, as a child process; its log is a file in the folder."""
 
@@ -47,7 +47,7 @@ class Process:
             await self.kill()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Stage:
     """A folder with a key, settings and a database, and the processes that run on it."""
 

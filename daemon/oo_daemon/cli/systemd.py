@@ -9,10 +9,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+import msgspec
 
 from oo_daemon.cli import terminal
 from oo_daemon.cli.call import Call, quiet_option
@@ -35,12 +35,11 @@ def systemd() -> None:
     """Install and remove the service."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Host:
+class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A host, or a folder that will become a part of one."""
 
     root: Path
-    said: list[str] = field(default_factory=list)
+    said: list[str] = msgspec.field(default_factory=list)
 
     @property
     def lives(self) -> bool:

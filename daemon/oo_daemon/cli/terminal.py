@@ -12,7 +12,6 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import MappingProxyType
@@ -194,8 +193,7 @@ def show_json_lines(values: Iterable[Any]) -> None:
         click.echo(lines)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One column of a table."""
 
     title: str

@@ -35,7 +35,7 @@ READ: Final = 30.0
 LARGEST: Final = 32 * 1024 * 1024
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Held:
     """An access token that somebody pasted: it cannot be renewed."""
 
@@ -52,7 +52,7 @@ class Held:
         return Grant(access_token=self.token, obtained_at=0)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Recorded:
     """A transport that writes a tape of what goes by, without secrets and what is personal."""
 
@@ -68,7 +68,7 @@ class Recorded:
         return response
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ThroughTheDaemon:
     """A transport by the running daemon, which signs as one of its connections: no token gets here."""
 
@@ -84,7 +84,7 @@ class ThroughTheDaemon:
         return Response(status=answer.status, headers=answer.headers, body=answer.body)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class OnlyReading:
     """A transport by which nothing that is at the provider can be changed or taken away. Some providers are read by POST."""
 
@@ -156,8 +156,7 @@ def attempt(
         raise terminal.NotDone(f"{type(error).__name__}: {error}", "mend the connector, or try again") from None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """What is tried, and how."""
 
     connector: Connector

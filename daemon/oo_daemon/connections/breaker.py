@@ -21,7 +21,7 @@ OPEN = 60.0
 _NO_SIGN = frozenset({401, 403, 429})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Breaker:
     """One provider's."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
 
@@ -50,16 +49,17 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
     closed_until: int | None  #: the provider has said that it was too much
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budgets:
+class Budgets(msgspec.Struct, frozen=True, kw_only=True):
     """What keeping to limits needs. Used on the guests' loop."""
 
     storage: Storage
     clock: Clock
     metrics: Metrics
-    _held: dict[str, list[float]] = field(default_factory=dict)  #: by bucket: tokens drawn and not used, and until when they are good
+    _held: dict[str, list[float]] = msgspec.field(
+        default_factory=dict
+    )  #: by bucket: tokens drawn and not used, and until when they are good
     #: By provider, and by whose calls a limit counts: how much was left of the emptiest bucket since the last time that it was told.
-    _least: dict[tuple[str, str], float] = field(default_factory=dict)
+    _least: dict[tuple[str, str], float] = msgspec.field(default_factory=dict)
 
     def of(self, connector: Connector, connection: Connection) -> Sequence[str]:
         """The buckets that a call of this connection draws from."""

@@ -113,8 +113,7 @@ class KeyNotTaken(Exception):
         self.told = told
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a person is asked to allow."""
 
     id: str
@@ -124,8 +123,7 @@ class Asked:
     ticked: bool = True  #: unless the person says otherwise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """What a person is asked to agree to."""
 
     provider_title: str
@@ -150,8 +148,7 @@ class CodeToEnter(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a sign-in ended, or what is still to be answered."""
 
     status: Literal["waiting", "pending", "connected", "denied", "failed"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -37,8 +36,7 @@ _OUTCOMES: Mapping[type[Answer], str] = {
 _HELD, _LONG = 1.0, 60 * SECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """Gives signed-in sessions. Used on the guests' loop only: a refresh has one flight per loop."""
 
     refresher: Refresher

@@ -7,7 +7,6 @@ became of it is kept, shown and told as an event.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -45,8 +44,7 @@ class ActionEvent(Protocol):
         """`action.{what}`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disconnect:
+class Disconnect(msgspec.Struct, frozen=True, kw_only=True):
     """What disconnecting needs. It is the handler of jobs of the kind `revoke`."""
 
     storage: Storage

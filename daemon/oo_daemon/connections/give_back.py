@@ -6,7 +6,8 @@ They lie sealed with their sign-in and are revoked as soon as the provider can b
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+import msgspec
 
 from oo_daemon.connections.connect import WITHIN, grant_place
 from oo_daemon.connections.errors import Declined
@@ -28,8 +29,7 @@ from oo_vault import Grant, Keyring, VaultError
 _KEPT = 24 * 3600 * SECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GiveBack:
+class GiveBack(msgspec.Struct, frozen=True, kw_only=True):
     """Gives back what sign-ins have left."""
 
     storage: Storage

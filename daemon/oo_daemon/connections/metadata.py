@@ -72,7 +72,7 @@ def differs(auth: OAuth2, found: Metadata) -> str:
     return next((name for name, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs), "")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Published:
     """Documents, as they were last met. Belongs to the main loop; the network is the guests'."""
 

@@ -10,7 +10,7 @@ from oo_daemon.connections.transport import AiohttpTransport
 from oo_sdk import Clock, Log, Outlet, RetryLater
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Outlets:
     """Makes an outlet for each sink, once."""
 

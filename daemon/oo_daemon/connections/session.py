@@ -108,7 +108,7 @@ class OpenGate:
         """Forget it."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Calls:
     """Counts what is asked of a provider."""
 
@@ -203,7 +203,7 @@ class _Asked:
     accept: tuple[int, ...]
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class _Signer:
     """Signs requests, sends them, and says what the answers mean."""
 

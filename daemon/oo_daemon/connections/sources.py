@@ -471,7 +471,7 @@ class Sources:
 
     async def _reseal(self, known: Source, kept: _Kept) -> None:
         sealed = self._keyring.wrap(place(known.id, known.provider), msgspec.json.encode(kept))
-        await self._storage.write(sources.put, replace(known, sealed=sealed, secret_count=len(kept.secrets)))
+        await self._storage.write(sources.put, msgspec.structs.replace(known, sealed=sealed, secret_count=len(kept.secrets)))
 
     def _row(
         self, id_: str, provider: str, kept: _Kept, *, registration: str | None = None, connection: int | None = None, scheme: str = ""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from oo_daemon.connections.errors import Declined
 from oo_daemon.connections.guest import Contexts, sentence
@@ -43,7 +45,7 @@ GIVEN_UP = 30 * 24 * 3600
 Addresses: TypeAlias = Callable[[str], Address]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Subscriptions:
     """What subscribing needs."""
 

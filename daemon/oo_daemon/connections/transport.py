@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import aiohttp
+import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -30,7 +31,7 @@ _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OURS = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Request:
     """What is sent. Address, headers and body may hold secrets or personal data: none of it is ever printed."""
 
@@ -282,8 +283,7 @@ class AiohttpTransport:
             return await content.read(65536)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Scheme, host and port."""
 
     known: aiohttp.ClientRequest  #: by which aiohttp knows its connections there; it is never sent

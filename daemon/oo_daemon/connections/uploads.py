@@ -97,7 +97,7 @@ class Ticket:
     url: str = field(repr=False)  #: the page for the person
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Uploads:
     """Takes files in. Belongs to the main loop."""
 

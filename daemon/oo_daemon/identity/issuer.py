@@ -21,7 +21,7 @@ from oo_sdk import Log
 FRESH, KEPT, PAUSE = 600.0, 86_400.0, 30.0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Issuer:
     """One OpenID Connect issuer. Belongs to the main loop."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import msgspec
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 
@@ -85,8 +85,7 @@ def refused(status: int, headers: Mapping[str, str] | None = None) -> Refused:
     return Refused(status, code, message, remedy, headers=headers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
+class Manners(msgspec.Struct, frozen=True, kw_only=True):
     """How one application speaks, and where it writes down what happened."""
 
     voice: Voice

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, get_args
 
 import msgspec
@@ -205,8 +204,7 @@ class Rehearse(Protocol):
         """Events as they would lie in the outbox. Raises `ConnectorError`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
+class Api(msgspec.Struct, frozen=True, kw_only=True):
     """What the API needs of the hub."""
 
     storage: Storage

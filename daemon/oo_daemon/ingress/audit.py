@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -90,8 +90,7 @@ def _about(request: web.Request) -> str:
     return f"connection {request.match_info['id']}" if of_one else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRoutes:
+class AuditRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Two."""
 
     notes: Notes

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress.asking import answer
@@ -59,8 +59,7 @@ class Makes(Protocol):
         """What there is, newest first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupRoutes:
+class BackupRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Two."""
 
     backups: Makes

@@ -10,11 +10,12 @@ Nothing that a provider or a stranger put into an address is ever shown.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol
 
+import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from oo_daemon.connections.connect import FlowRefused, KeyNotTaken, LinkGone, NotNow, Offer, Outcome, ProofNeeded
 from oo_daemon.ingress import pages
@@ -56,8 +57,7 @@ class Connecting(Protocol):
         """Make none. Raises FlowRefused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectPages:
+class ConnectPages(msgspec.Struct, frozen=True, kw_only=True):
     """The pages, from a link to its outcome. `own_page` is the address of the person's own page, to which an outcome may lead back."""
 
     connecting: Connecting

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from ipaddress import IPv6Address, ip_network
 from typing import Any, cast
 
+import msgspec
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
@@ -39,8 +40,7 @@ from oo_daemon.ingress.peers import Forwarded, Network, client_address, hops, ip
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one listener puts up with. Times in seconds, sizes in bytes."""
 
     headers_within: float = 5.0
@@ -72,8 +72,7 @@ class Post:
 Answered = Callable[[web.Response | BaseException | None], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Straight:
+class Straight(msgspec.Struct, frozen=True, kw_only=True):
     """A way past all requests, tasks and routes, for the posts that come by the thousand: those to `path` and one plain name.
 
     Most are small and have come whole with their headers. What aiohttp makes of each costs several times what is done with it, so these
@@ -123,7 +122,6 @@ class Door:
         trusted: tuple[Network, ...] = (),
         forwarded: Forwarded = "X-Forwarded-For",
         admits: Callable[[socket.socket], bool] | None = None,
-        asked: Callable[[], None] = lambda: None,
     ) -> None:
         self.server = server
         self.straight = straight
@@ -136,7 +134,6 @@ class Door:
         self._trusted = trusted
         self._forwarded = forwarded.lower().encode()
         self._admits = admits
-        self._asked = asked
         self._counted: dict[str, str] = {}  #: what addresses are counted as, of those that came last
         # Both are aiohttp's own seams: each request is made by the one and answered by the other, routes come after.
         self._answer = server.request_handler
@@ -225,7 +222,6 @@ class Door:
         if counted and under_way >= self.limits.per_address:
             return False
         self._in_flight[counted] = under_way + 1
-        self._asked()
         return True
 
     def end(self, counted: str) -> None:

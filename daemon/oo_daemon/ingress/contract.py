@@ -8,13 +8,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal
 
+import msgspec
+
 Listener = Literal["private", "public", "console"]
 FILES: Final[Mapping[Listener, str]] = {"private": "openapi.yaml", "public": "public.yaml", "console": "console.yaml"}
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is sent or answered, of a kind; `shape` is the name of the shape that it has, or that each of it has."""
 
     name: str
@@ -24,16 +25,14 @@ class Member:
     shape: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, kw_only=True):
     """What a body may be."""
 
     media: str
     members: Sequence[Member]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What may come back."""
 
     status: str
@@ -41,8 +40,7 @@ class Answer:
     contents: Sequence[Content]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that can be asked for."""
 
     id: str
@@ -57,8 +55,7 @@ class Operation:
     answers: Sequence[Answer]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """Something that several operations give or take."""
 
     name: str
@@ -66,8 +63,7 @@ class Shape:
     members: Sequence[Member]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Operations that belong together, and the shapes that they and those shapes name."""
 
     name: str
@@ -76,8 +72,7 @@ class Group:
     shapes: Sequence[Shape]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contract:
+class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """A document, to be read."""
 
     title: str

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
@@ -21,7 +20,7 @@ from oo_daemon.store.storage import Storage
 
 LINES: Final = "application/jsonl"
 PROTOBUF: Final = "application/x-protobuf"
-#: Events that a stream reads at once.
+#: Events that a stream writes at once.
 STRETCH: Final = 500
 #: Seconds after which a stream without events says where it is, so that both sides know that the other is there.
 BEAT: Final = 15.0
@@ -82,6 +81,9 @@ class Reader(Protocol):
 
     async def page(self, after: int, limit: int, wanted: Filter, wait: float) -> Page:
         """A page of events after a position; an empty one only after `wait` seconds."""
+
+    def onward(self, after: int, limit: int, wanted: Filter, wait: float) -> AsyncGenerator[Page, None]:
+        """The pages after a position, one after the other, without end; likewise."""
 
 
 class Batch(Protocol):
@@ -146,8 +148,7 @@ class Gives(Protocol):
         """Forget them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRoutes:
+class EventRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Events and their readers."""
 
     storage: Storage
@@ -215,12 +216,13 @@ class EventRoutes:
         response = web.StreamResponse(headers={"Content-Type": kind})
         with suppress(ConnectionError):  # the reader left
             await response.prepare(request)
-            while not (self.reader.closed or request.transport is None or request.transport.is_closing()):
-                page = await self.reader.page(after, STRETCH, wanted, BEAT)
-                # What was passed over is said at the end, so that the reader goes on from there, and knows that we are there.
-                rest = page.reached if not page.events or page.events[-1][0] < page.reached else None
-                await response.write(b"".join(self._written(kind, page, rest, epoch)))
-                after = page.reached
+            async with aclosing(self.reader.onward(after, STRETCH, wanted, BEAT)) as pages:
+                async for page in pages:
+                    # What was passed over is said at the end, so that the reader goes on from there, and knows that we are there.
+                    rest = page.reached if not page.events or page.events[-1][0] < page.reached else None
+                    await response.write(b"".join(self._written(kind, page, rest, epoch)))
+                    if self.reader.closed or request.transport is None or request.transport.is_closing():
+                        break
         return response
 
     def _written(self, kind: str, page: Page, rest: int | None, epoch: int) -> list[bytes]:

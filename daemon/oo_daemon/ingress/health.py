@@ -6,9 +6,9 @@ They tell nothing of anybody.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress.answers import Refused
@@ -42,8 +42,7 @@ class Looks(Protocol):
         """Say whether new work may be sent here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthRoutes:
+class HealthRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """The four."""
 
     health: Looks

@@ -7,9 +7,9 @@ again by itself; with it, the file is sent in parts that a broken line or a rest
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from aiohttp import BodyPartReader, web
 
 from oo_daemon.connections.errors import Declined
@@ -23,8 +23,7 @@ from oo_daemon.ingress.uploads import LONGEST_BODY, PIECE, Takes
 _POLICY = GUARDS["Content-Security-Policy"] + "; script-src 'self'; connect-src 'self'"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportPages:
+class ImportPages(msgspec.Struct, frozen=True, kw_only=True):
     """The page, and what its script asks."""
 
     uploads: Takes

@@ -15,6 +15,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
+import msgspec
+
 from oo_daemon.ports import SECOND, moment
 
 if TYPE_CHECKING:
@@ -200,8 +202,7 @@ def outcome(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """What a file holds of one type. `months` are those of its records, as "2024-11"."""
 
     type: str
@@ -258,8 +259,7 @@ class Kind:
         return [f"{month // 12:04}-{month % 12 + 1:02}" for month in range(begin, end + 1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """One bar of a chart."""
 
     label: str

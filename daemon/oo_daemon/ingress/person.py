@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -112,8 +112,7 @@ class Disconnects(Protocol):
         """Stop everything that a connection does, and give its grant back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """One connection as its owner sees it."""
 
     known: Connection
@@ -128,8 +127,7 @@ class Seen:
     upload: Upload | None  #: the last file
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PersonPages:
+class PersonPages(msgspec.Struct, frozen=True, kw_only=True):
     """The page, what can be done on it, and the link to it."""
 
     visits: Visiting

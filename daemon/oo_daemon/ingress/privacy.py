@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress.answers import Refused
@@ -65,8 +65,7 @@ class OpensVisits(Protocol):
         """Give one. Raises `Declined`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrivacyRoutes:
+class PrivacyRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Erasures, exports, and the link by which people get at both by themselves."""
 
     storage: Storage

@@ -80,7 +80,7 @@ class Begun(Protocol):
         """What it keeps until it is back."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Proving:
     """What all links share. `links` are whose they are, by the word that their addresses begin with, such as `connect`."""
 

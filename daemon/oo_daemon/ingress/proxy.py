@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.connections import bounds
@@ -30,8 +30,7 @@ _SMALL = 64 * 1024
 _LONGEST = 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyRoutes:
+class ProxyRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """One route, for each method that is listed."""
 
     storage: Storage

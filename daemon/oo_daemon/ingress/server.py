@@ -63,7 +63,6 @@ async def listen_tcp(
     forwarded_by: Forwarded = "X-Forwarded-For",
     straight: Straight | None = None,
     sock: socket.socket | None = None,
-    asked: Callable[[], None] = lambda: None,
 ) -> Listening:
     """Open a door on TCP; port 0 takes a free one. `sock` is a socket inherited from systemd, used in place of host and port.
 
@@ -72,7 +71,7 @@ async def listen_tcp(
     connections count towards the total only.
     """
     require_aiohttp()
-    runner, door = await _door(app, limits, asked, straight=straight, trusted=tuple(trusted_proxies), forwarded=forwarded_by)
+    runner, door = await _door(app, limits, straight=straight, trusted=tuple(trusted_proxies), forwarded=forwarded_by)
     loop = asyncio.get_running_loop()
     try:
         if sock is None:
@@ -97,7 +96,6 @@ async def listen_unix(
     limits: Limits = DEFAULTS,
     peer: Callable[[socket.socket], int] = peer_uid,
     sock: socket.socket | None = None,
-    asked: Callable[[], None] = lambda: None,
 ) -> Listening:
     """Open a door on a Unix socket, mode 0660. Our own uid, root and `admins` are let in; everybody else is answered 403.
 
@@ -106,7 +104,7 @@ async def listen_unix(
     require_aiohttp()
     inherited, sock = sock is not None, sock or _claim(path)
     try:
-        runner, door = await _door(app, limits, asked, admits=lambda sock: peer(sock) in admins | {0, os.getuid()})
+        runner, door = await _door(app, limits, admits=lambda sock: peer(sock) in admins | {0, os.getuid()})
         server = await asyncio.get_running_loop().create_unix_server(door, sock=sock, backlog=limits.connections)
     except BaseException:
         sock.close()
@@ -126,7 +124,6 @@ def require_aiohttp(version: str = aiohttp.__version__, parser: type = http_pars
 async def _door(
     app: web.Application,
     limits: Limits,
-    asked: Callable[[], None],
     *,
     straight: Straight | None = None,
     trusted: tuple[Network, ...] = (),
@@ -137,17 +134,7 @@ async def _door(
     runner = web.AppRunner(app, shutdown_timeout=max(limits.drain / 2, 0.001))
     await runner.setup()
     assert runner.server is not None
-    door = Door(
-        runner.server,
-        app[MANNERS],
-        limits,
-        straight=straight,
-        trusted=trusted,
-        forwarded=forwarded,
-        admits=admits,
-        asked=asked,
-    )
-    return runner, door
+    return runner, Door(runner.server, app[MANNERS], limits, straight=straight, trusted=trusted, forwarded=forwarded, admits=admits)
 
 
 def _claim(path: Path) -> socket.socket:

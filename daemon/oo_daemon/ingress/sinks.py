@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -59,8 +58,7 @@ class Sinks(Protocol):
         """Have dead letters given again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinkRoutes:
+class SinkRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Sinks."""
 
     sinks: Sinks

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeVar, get_args
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -104,8 +105,7 @@ def of_user(handler: object) -> Scope | None:
     return scope
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks over TCP."""
 
     name: str  #: "token NAME", "operator NAME", "viewer NAME" or "user NAME"
@@ -128,14 +128,13 @@ class NewToken:
     token: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """Makes, checks and forgets tokens."""
 
     storage: Storage
     clock: Clock
     chance: Chance
-    _noted: dict[bytes, int] = field(default_factory=dict)  #: when a use was last written down, by hash
+    _noted: dict[bytes, int] = msgspec.field(default_factory=dict)  #: when a use was last written down, by hash
 
     async def create(self, name: str, scopes: Sequence[Scope], life: float | None) -> NewToken:
         """Make a token; `life` in seconds, None: until it is revoked. Raises `Declined`."""

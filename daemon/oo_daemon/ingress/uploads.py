@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -66,8 +65,7 @@ class Takes(Protocol):
         """What a provider's connector stores and what for, in sentences."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadRoutes:
+class UploadRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Uploads."""
 
     uploads: Takes

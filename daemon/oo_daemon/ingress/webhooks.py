@@ -75,7 +75,7 @@ class _Hold:
         self._door._held -= self._mine
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Bucket:
     """How much a source may still send now."""
 
@@ -83,7 +83,7 @@ class _Bucket:
     at: float
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Webhooks:
     """What the webhooks' door needs of the hub. `arrived` is called after each commit of something new."""
 

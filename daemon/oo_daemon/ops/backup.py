@@ -41,7 +41,7 @@ class Making(msgspec.Struct, frozen=True):
     total: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Steps:
     """Counts bytes over all steps; the total is by the size of the database, of which a packed copy may be less."""
 
@@ -62,7 +62,7 @@ class _Steps:
         self.say(Making(int(self.size * (self.step + part)), self.size * STEPS))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Backups:
     """Makes, checks, lists and forgets backups. One is made at a time."""
 

@@ -28,7 +28,7 @@ def free_bytes(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Disk:
     """Watches the folder of the database. `low` is what the doors ask before they take anything new."""
 

@@ -36,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 Look = Callable[[], Awaitable[Finding]]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Health:
     """Looks at each part when asked; `looks` are tried in their order, all of them."""
 
@@ -81,7 +81,7 @@ class WriterWrites(msgspec.Struct, frozen=True, kw_only=True):
         return Finding(well=True)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class LoopTurns:
     """The event loop turns without long stops; `run` measures it."""
 
@@ -189,7 +189,7 @@ class SinksTake(msgspec.Struct, frozen=True, kw_only=True):
         return Finding(well=not says, warning=True, says=f"{'; '.join(says)}: see `oo sinks list`") if says else Finding(well=True)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class ClockSteady:
     """The host's clock goes on as time does. `tick` compares the two: after a step, signed times of senders look too old or too new."""
 

@@ -17,7 +17,7 @@ from oo_sdk import Log
 NIGHTLY = 24 * 3600.0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Integrity:
     """Looks the file over in a thread of its own, and tells of damage."""
 

@@ -18,7 +18,7 @@ from oo_daemon.store.storage import Storage
 LOOK = 15.0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Levels:
     """Measures what lies in the tables."""
 

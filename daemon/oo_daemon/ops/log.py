@@ -85,8 +85,13 @@ _by_look_kept = lru_cache(maxsize=1024)(_by_look)
 
 
 def configure(*, level: str = "info", style: Literal["auto", "json", "console"] = "auto", stream: TextIO | None = None) -> None:
-    """Set up logging for the process; standard-library loggers come out in the same form, from warnings on."""
+    """Set up logging for the process; standard-library loggers come out in the same form, from warnings on.
+
+    Set up anew, it blots out the secrets that it meets from then on.
+    """
+    global _live
     stream = stream or sys.stderr
+    _live = Live()
     watch_secrets(_live.add)
     console = style == "console" or (style == "auto" and stream.isatty())
     render: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer()

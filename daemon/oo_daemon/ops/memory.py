@@ -38,7 +38,7 @@ def unit_limit(cgroup: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys
     return min(limits, default=None)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Memory:
     """Watches what we use of what we may. `low` is what the doors ask before they take anything new."""
 

@@ -84,7 +84,7 @@ def is_about_the_event(error: Exception) -> bool:
     return not isinstance(error, RetryLater | CannotStore | PositionTaken | Declined | OSError | TimeoutError)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Served:
     """One sink at work."""
 
@@ -99,7 +99,7 @@ class _Served:
     asked_at: float = 0.0  #: when it was asked last whether it still has what it took
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Relay:
     """Serves sinks until it is stopped. Belongs to the main loop."""
 

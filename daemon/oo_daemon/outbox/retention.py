@@ -55,7 +55,7 @@ def why(event: Old, *, now: int, read: int, bytes_: int, keep: Keep) -> Why | No
     return "size" if bytes_ > keep.size else None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Retention:
     """Walks along the log from its beginning, and again after a while. Belongs to the main loop."""
 

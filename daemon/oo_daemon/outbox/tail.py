@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Final
 
 from oo_daemon.ports import Clock
 from oo_daemon.store import outbox
 from oo_daemon.store.outbox import Filter, Page
 from oo_daemon.store.storage import Storage
+
+#: Seconds for which a page that was read ahead is still given out: what is erased meanwhile may be in it.
+FRESH: Final = 0.05
 
 
 class Tail:
@@ -54,3 +60,21 @@ class Tail:
             finally:
                 patience.cancel()
                 ringing.cancel()
+
+    async def onward(self, after: int, limit: int, wanted: Filter, wait: float) -> AsyncGenerator[Page, None]:
+        """The pages after a position, one after the other, without end; an empty one only after `wait` seconds without a fitting event.
+
+        While there is more, several are read with one look, for a reader who takes them at once: to look costs as much as half a page.
+        """
+        while True:
+            page = await self.page(after, limit, wanted, wait)
+            seen = self._clock.monotonic()
+            yield page
+            after = page.reached
+            while page.more and self._clock.monotonic() - seen <= FRESH:
+                ahead = deque(await self._storage.read(outbox.pages, after, limit, wanted))
+                seen = self._clock.monotonic()
+                while ahead and self._clock.monotonic() - seen <= FRESH:  # what a slow reader has not taken by then is read anew
+                    yield (page := ahead.popleft())
+                    after = page.reached
+                    await self._clock.sleep(0)  # others have the loop between any two pages, whether or not they are read together

@@ -44,7 +44,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     head: str  #: the last link, to be kept elsewhere
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Audit:
     """Adds entries and looks over them. Belongs to the main loop."""
 

@@ -55,7 +55,7 @@ class File(Protocol):
 Purge = Callable[[Connection], Awaitable[int]]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Erasures:
     """Takes erasures and works on them. Belongs to the main loop."""
 

@@ -110,7 +110,7 @@ class _Known(msgspec.Struct):
     generation: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Outcome:
     """Rows to write, in the order in which they came."""
 

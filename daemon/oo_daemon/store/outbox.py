@@ -43,6 +43,13 @@ class Filter:
     type: str | None = None
 
 
+#: Bytes of events that are read at once, about: so few events are in a page where they are large on average, and so few pages in a look.
+AT_ONCE: Final = 2 * 1024 * 1024
+#: Positions past which a look takes up no further page.
+AHEAD: Final = 2_000
+#: Of so many events one is asked how large they are: asking each would cost as much as what the look saves.
+SAMPLE: Final = 7
+
 #: True for an event that still says what its object is: the newest of an object that is not gone.
 # One look by the key for each, not EXISTS: of that PostgreSQL makes a table of all objects first.
 STILL_SO: Final = (
@@ -84,8 +91,30 @@ def _conditions(wanted: Filter) -> tuple[list[str], list[str]]:
 
 
 def page(database: Database, after: int, limit: int, wanted: Filter = Filter(), present_until: int = 0) -> Page:
-    """Up to `limit` events after a position, in order; up to `present_until` only those that are still so."""
-    last = end(database)
+    """Up to `limit` events after a position, in order; up to `present_until` only those that are still so. Fewer where events are large."""
+    last, fits = _log(database)
+    return _page(database, after, min(limit, fits), wanted, present_until, last)
+
+
+def pages(database: Database, after: int, limit: int, wanted: Filter = Filter()) -> list[Page]:
+    """The pages after a position, one after the other, of one state of the log: as many as are well held at once."""
+    last, fits = _log(database)
+    found, size, reached = list[Page](), 0, after
+    while True:
+        found.append(_page(database, reached, min(limit, fits), wanted, 0, last))
+        size += SAMPLE * sum(len(body) for _, body in found[-1].events[::SAMPLE])
+        reached = found[-1].reached
+        if not found[-1].more or reached - after >= AHEAD or size >= AT_ONCE:
+            return found
+
+
+def _log(database: Database) -> tuple[Position, int]:
+    """Where the log ends; and how many of its events, as large as they are on average, are read at once."""
+    ((epoch, position, events, size),) = database.rows("SELECT epoch, position, events, bytes FROM stream WHERE id = ?", (STREAM,))
+    return Position(epoch=epoch, number=position), max(AT_ONCE * max(events, 1) // max(size, 1), 1)
+
+
+def _page(database: Database, after: int, limit: int, wanted: Filter, present_until: int, last: Position) -> Page:
     conditions, texts = _conditions(wanted)
     values: list[str | int] = [*texts]
     compacted = after < present_until

@@ -34,7 +34,7 @@ TRIES = 3
 EVENTS = "events"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Queue:
     """What waits for the writers."""
 

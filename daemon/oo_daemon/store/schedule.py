@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -46,8 +45,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return (self.connection, self.fence)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """What the schedule knows of a connection."""
 
     connection: int

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from oo_daemon.store.database import Database, Row
 from oo_vault import Sealed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One address, of a registration (all users of a connector) or of a connection (a sender of one user's own)."""
 
     id: str  #: of a registration's source the registration's own

@@ -216,7 +216,7 @@ class Item:
             self.future.set_result(self.result)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Transactions:
     """Runs items in transactions on the calling thread's connection: one BEGIN IMMEDIATE, a savepoint each, one COMMIT.
 
@@ -393,7 +393,7 @@ class InlineStorage:
         self._listeners.append(listener)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Queue:
     """What waits for the writer thread."""
 

@@ -6,7 +6,6 @@ A row is written before the provider is asked, so that what a crash leaves there
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 import msgspec
@@ -17,8 +16,7 @@ from oo_daemon.store.database import Database
 State: TypeAlias = Literal["making", "standing", "ending", "ended"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionRow:
+class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
     """One subscription."""
 
     id: str

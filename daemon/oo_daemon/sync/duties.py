@@ -18,7 +18,7 @@ HELD, KEPT_ON, LEFT = 60.0, 15.0, 5.0
 Job = Callable[[], Awaitable[None]]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Duties:
     """Takes duties. Belongs to the main loop."""
 

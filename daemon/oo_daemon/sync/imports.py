@@ -72,7 +72,7 @@ class Files(Protocol):
         """Remove it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Import:
     """One import under way."""
 
@@ -92,7 +92,7 @@ class _Import:
                     kind.months[month] = kind.months.get(month, 0) + records
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Imports:
     """Takes what is queued, one file of a user at a time. Belongs to the main loop."""
 

@@ -129,7 +129,7 @@ class _TookTooLong(Exception):
     """A connector did not answer in time."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Intake:
     """Works through the inbox, one round at a time. Belongs to the main loop."""
 

@@ -53,7 +53,7 @@ class Handler(Protocol):
         """Say how a job ends that was tried long enough."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Worker:
     """Claims jobs that are due and does them, so many at a time. Belongs to the main loop."""
 

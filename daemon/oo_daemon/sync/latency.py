@@ -14,7 +14,7 @@ from oo_daemon.store.storage import Storage
 KEPT = 2 * 86_400.0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Latency:
     """The numbers that are not written yet. Belongs to the main loop."""
 

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import compress
 from typing import NamedTuple
 
+import msgspec
+
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.guest import GuestClock, LogFor, sentence
 from oo_daemon.ports import SECOND, UNTRACED, Chance, Clock, Guests, Metrics, Trace, micros, moment
@@ -53,8 +55,7 @@ class GaveWay(Exception):
     """The run has had its turn, and others wait."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one run may use."""
 
     batch: int = 500
@@ -112,7 +113,7 @@ class _Ending(NamedTuple):
     spread: float
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Sync:
     """What a run needs, and the runs under way."""
 

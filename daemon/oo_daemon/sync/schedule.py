@@ -126,7 +126,7 @@ class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler has no 
         self._start_timer(self._process_jobs())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Line:
     """Whether somebody waits for a hand: a run that has had its turn then lets others go first."""
 
@@ -147,7 +147,7 @@ _SET = 5.0
 _PAGE = 2000
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Dispatcher:
     """Claims connections that are due and runs them, so many at a time."""
 
@@ -229,7 +229,7 @@ class Dispatcher:
             self.log.warning("leases_not_released", reason=str(fault))  # they run out by themselves
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class CatchUp:
     """Puts the schedule right after nobody ticked for a while, or the clock was set. A little with each tick: a start does not wait for it.
 

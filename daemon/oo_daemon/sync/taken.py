@@ -46,7 +46,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     batch: int  #: events in one commit
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Taken:
     """What one run has taken so far."""
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from daemon.connections.test_connect import ME, World, a_world
 from daemon.connections.world import Acme, Clock, Script, says, seen
@@ -79,7 +80,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         made,
         connect=connect,
         registrations=registrations,
-        give_back=replace(made.give_back, registry=registry, registrations=registrations),
+        give_back=msgspec.structs.replace(made.give_back, registry=registry, registrations=registrations),
     )
     database.close()
 

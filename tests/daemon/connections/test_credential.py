@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import AsyncMock
 
-import msgspec
 import pytest
 from aiohttp import web
 from daemon.connections.world import CANARIES, NOW, PATIENCE, REFRESH, SECRET, TOKEN, Acme, Chance, Clock, seen
+from msgspec.structs import replace
 
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.keep_alive import KeepAlive
@@ -106,7 +107,7 @@ class World:
     def restarted(self) -> World:
         """The same rows, with nothing remembered."""
         refresher = Refresher(rows=CredentialRows(self.storage), keyring=self.keyring, clock=self.clock, chance=Chance(), owner="next")
-        return replace(self, credentials=replace(self.credentials, refresher=refresher))
+        return dataclasses.replace(self, credentials=replace(self.credentials, refresher=refresher))
 
 
 async def _connected(storage: Storage, keyring: Keyring, *, refresh: str | None = REFRESH) -> Connection:
@@ -319,9 +320,9 @@ async def test_a_connection_without_credential(world: World) -> None:
 async def test_a_connection_without_registration(world: World) -> None:
     """A connection whose registration is not named is a bug; one whose registration is gone must be signed in again."""
     with pytest.raises(ConnectorBug):
-        await world.credentials.session(world.connector, msgspec.structs.replace(world.connection, registration=None))
+        await world.credentials.session(world.connector, replace(world.connection, registration=None))
     with pytest.raises(SignInAgain):
-        await world.credentials.session(world.connector, msgspec.structs.replace(world.connection, registration="gone"))
+        await world.credentials.session(world.connector, replace(world.connection, registration="gone"))
 
 
 class Open(Connector):
@@ -441,7 +442,7 @@ async def test_a_session_that_is_opened_with_its_first_request(world: World, mon
         await session.get(f"{world.url}/notes")
         await session.request("GET", f"{world.url}/notes")
     assert (calls.made, looks) == (2, 1)
-    gone = world.credentials.unopened(world.connector, msgspec.structs.replace(world.connection, registration=None), calls)
+    gone = world.credentials.unopened(world.connector, replace(world.connection, registration=None), calls)
     with pytest.raises(ConnectorBug, match="no registration"):
         await gone.get(f"{world.url}/notes")
 

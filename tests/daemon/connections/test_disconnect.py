@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from daemon.connections.world import CANARIES, REFRESH, SECRET, TOKEN, Acme, Script, form_of, says
 from daemon.sync.world import Hub
 from daemon.virtual import SeededChance, settle
+from msgspec.structs import force_setattr, replace
 
 from oo_daemon.connections.credential import Credentials
 from oo_daemon.connections.disconnect import Disconnect
@@ -223,7 +225,7 @@ async def test_pushes_end_before_the_grant(hub: Hub) -> None:
         asked.append(provider.asked)
         return False
 
-    world.worker = replace(world.worker, handlers={"revoke": replace(world.disconnect, unsubscribed=goes_on)})
+    world.worker = dataclasses.replace(world.worker, handlers={"revoke": replace(world.disconnect, unsubscribed=goes_on)})
     connection = await world.signed_in()
     await world.begin(connection)
     job = await world.to_the_end(connection)
@@ -362,7 +364,7 @@ async def test_a_connector_that_is_not_loaded(hub: Hub) -> None:
     """Without its connector a grant cannot be given back: it is waited for, for a day."""
     world = await a_world(hub)
     connection = await world.signed_in()
-    object.__setattr__(world.disconnect, "registry", Registry(plugins=(), connectors={}))
+    force_setattr(world.disconnect, "registry", Registry(plugins=(), connectors={}))
     await world.begin(connection)
     await world.work()
     assert "oo plugins" in (await world.job(connection)).reason

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from oo_daemon.connections.connect import Asked, FlowRefused, KeyNotTaken, LinkGone, NotNow, NotTheirs, Offer, Outcome
 from oo_daemon.ports import micros

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from itertools import count
 from typing import Any
@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 from daemon.ingress.hub import NOW, Hub, StoppedClock, an_offer
 from daemon.ingress.wire import Dial, Notebook, Open, Wire
+from msgspec.structs import replace
 
 from oo_daemon.connections.connect import Asked, Outcome
 from oo_daemon.identity.person import NotSignedIn, NotVouched, Person

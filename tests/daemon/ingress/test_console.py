@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from daemon.ingress.wire import Notebook, Open
 from daemon.virtual import SeededChance, VirtualClock
+from msgspec.structs import force_setattr
 from tab import Tab
 
 from oo_daemon.connections.budgets import Budgets
@@ -399,7 +400,7 @@ class Acme(Connector):
 
 async def test_a_connection_tells_how_it_does(world: World, tab: Operator, database: SqliteDatabase) -> None:
     """Since when the cursor stands, what is left of the limit, what the provider pushes, its timetable, what was done there."""
-    object.__setattr__(world.registry, "connectors", {"todoist": Acme()})
+    force_setattr(world.registry, "connectors", {"todoist": Acme()})
     add_connection(database, "ada", "active")
     (known,) = connections.listed(database)
     schedule.create(database, known.number, world.clock.now())
@@ -433,7 +434,7 @@ async def test_a_connection_tells_how_it_does(world: World, tab: Operator, datab
 
 async def test_a_connection_is_disconnected(world: World, tab: Operator, database: SqliteDatabase) -> None:
     """By its button; what became of the grant is told in words, each way it can end."""
-    object.__setattr__(world.registry, "connectors", {"todoist": Todoist()})
+    force_setattr(world.registry, "connectors", {"todoist": Todoist()})
     add_connection(database, "ada", "active")
     await tab.sign_in(await world.token("op", "admin"))
     await tab.get("/console/connections/id-ada")
@@ -461,8 +462,8 @@ async def test_a_connection_is_disconnected(world: World, tab: Operator, databas
 
 async def test_settings_of_plugins_are_shown_without_secrets(world: World, tab: Operator) -> None:
     """As they are declared, with what holds; what is called like a secret is not shown, nor what an address carries besides where it is."""
-    object.__setattr__(world.registry, "connectors", {"todoist": Acme()})
-    object.__setattr__(world.registry, "plugins", (Plugin(name="acme", distribution="acme-oo", version="1.0", state="loaded"),))
+    force_setattr(world.registry, "connectors", {"todoist": Acme()})
+    force_setattr(world.registry, "plugins", (Plugin(name="acme", distribution="acme-oo", version="1.0", state="loaded"),))
     await tab.sign_in(await world.token("reader", "read"))
     await tab.get("/console/plugins")
     for words in (
@@ -637,7 +638,7 @@ async def test_a_plugin_that_was_set_aside_is_released(world: World, tab: Operat
     """The page says why it is set aside; an operator releases it, and the page says from when on it is back. A viewer has no button."""
     aside = Plugin(name="acme", distribution="acme-oo", version="1.0", state="quarantined", reason="it ended the daemon", struck=True)
     shaky = Plugin(name="shaky", distribution="shaky-oo", version="1.0", state="loaded")
-    object.__setattr__(world.registry, "plugins", (aside, shaky))
+    force_setattr(world.registry, "plugins", (aside, shaky))
     for _ in range(3):
         world.strikes.give("acme-oo/acme", "ended")
     world.strikes.give("shaky-oo/shaky", "blocked")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -17,7 +18,7 @@ from yarl import URL
 from oo_client import Refused
 from oo_daemon.ingress import events as room
 from oo_daemon.ports import SECOND
-from oo_daemon.store import consumers
+from oo_daemon.store import consumers, outbox
 from oo_sdk import cloudevents
 from oo_sdk.cloudevents import CloudEventBatch
 
@@ -66,6 +67,27 @@ async def test_a_stream_of_lines(post: Post, ask: aiohttp.ClientSession) -> None
         await post.write()
         (line,) = await lines(stream, 1)
         assert (line["position"], line["subject"]) == ("1-5", "n4")
+
+
+@pytest.mark.rows("B8")
+@pytest.mark.parametrize("user", [{}, {"user": "ada"}], ids=str)
+async def test_a_stream_that_is_far_behind(post: Post, ask: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, user: Any) -> None:
+    """Many pages on end, each event once and in order, and then what comes."""
+    monkeypatch.setattr(room, "STRETCH", 7)
+    monkeypatch.setattr(outbox, "AHEAD", 20)
+    for _ in range(10):
+        await post.write(10)
+        await post.write(3, user="bob")
+    wanted = [f"n{number}" for number in range(130) if not user or number % 13 < 10]
+    async with ask.get("/v1/events", params=user, headers={"Accept": "application/jsonl"}) as stream:
+        told: list[str] = []
+        for place in range(2):
+            while len(told) < len(wanted):
+                told += [line["subject"] for line in await lines(stream, 1) if "subject" in line]
+            if not place:
+                await post.write()
+                wanted.append("n130")
+    assert told == wanted
 
 
 async def test_a_stream_beats(post: Post, ask: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +234,45 @@ async def test_who_leaves_gives_the_rest_back(post: Post) -> None:
         assert 1.5 < wait <= 2
         known = await client.consumer("backend")
         assert (known.position, known.state, known.tries, known.reason) == ("1-2", "held", 2, "its reader stopped at it")
+
+
+@pytest.mark.rows("B7")
+async def test_who_leaves_without_a_word(post: Post) -> None:
+    """A loop that is left gives back what it holds, at the latest when its client closes; nobody is told of errors by a reader's end."""
+    await post.write(5)
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def kept() -> tuple[int, int, str]:
+        found = await post.storage.read(consumers.of, "backend")
+        assert found is not None
+        return found.position, found.tries, found.reason
+
+    async with post.client() as client:
+        await client.add_consumer("backend")
+        async for event in client.consume("backend", lease=600):
+            if event.subject == "n2":
+                break
+    assert await kept() == (2, 1, "its reader stopped at it")
+    async with post.client() as client:
+        await client.reset_consumer("backend", "here")
+        held = client.consume("backend", lease=600)
+        assert [(await anext(held)).subject for _ in range(2)] == ["n2", "n3"]
+    assert await kept() == (3, 1, "its reader stopped at it")
+    with pytest.raises(RuntimeError, match="inside `async with`"):
+        [event async for event in held]
+    async with post.client() as client:
+        stream, pages, known = client.stream(), client.events(), client.consume("backend")
+        await client.reset_consumer("backend", "here")
+        for reader in (stream, pages, known):
+            await anext(reader)
+        await client.remove_consumer("backend")
+        await post.close()
+    del held, stream, pages, known, reader
+    for _ in range(10):
+        gc.collect()
+        await asyncio.sleep(0)
+    assert told == []
 
 
 @pytest.mark.rows("B7")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import socket
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from daemon.ingress.wire import PATIENCE, QUICK, Dial, Notebook, Open, Wire
+from msgspec.structs import replace
 
 from oo_daemon.ingress.answers import Refused, private_application, public_application, refused
 from oo_daemon.ingress.api import in_its_words
@@ -277,21 +278,6 @@ async def test_a_whole_post_goes_straight(
     ]
     assert [line["error"] for line in notebook.events("request_failed")] == ["RuntimeError"]
     assert SECRET not in repr(notebook.lines)
-
-
-@pytest.mark.rows("C3")
-async def test_who_asks_is_told_of(open_door: Open, dial: Dial, public: web.Application, desk: Desk) -> None:
-    """Each question, whatever becomes of it, and each post that goes straight."""
-    told: list[int] = []
-    listening = await open_door(public, straight=desk.straight(), asked=lambda: told.append(len(desk.posts)))
-    wire = await dial(listening)
-    for path in (b"/echo", b"/choosy", b"/nothing"):
-        await wire.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
-        await wire.answer()
-    assert told == [0, 0, 0]
-    await wire.send(hook())
-    await desk.has(1)
-    assert told == [0, 0, 0, 0], "before anything is done with it"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import aiohttp
+import msgspec
 import pytest
 import yaml
 from aiohttp import web
@@ -89,7 +89,7 @@ def routes() -> list[web.RouteDef]:
         ProxyRoutes,
         SinkRoutes,
     )
-    made = [route for room in rooms for route in room(**{each.name: Mock() for each in dataclasses.fields(room)}).routes()]
+    made = [route for room in rooms for route in room(**{each.name: Mock() for each in msgspec.structs.fields(room)}).routes()]
     return [route for route in made if isinstance(route, web.RouteDef)]
 
 

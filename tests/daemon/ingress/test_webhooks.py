@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from daemon.ingress.hub import NOW, StoppedClock
 from daemon.ingress.wire import PATIENCE, QUICK, Dial, Notebook, Open, Wire
@@ -117,7 +118,7 @@ async def door(tmp_path: Path, stack: AsyncExitStack, open_door: Open, notebook:
     )
     app = public_application(log=notebook)
     app.add_routes(hooks.routes())
-    listening = await open_door(app, limits=replace(QUICK, body=LIMIT), straight=hooks.straight())
+    listening = await open_door(app, limits=msgspec.structs.replace(QUICK, body=LIMIT), straight=hooks.straight())
     opened = Door(listening, hooks, sources, registrations, storage, metrics, rung, _path(sources, "acme"))
     yield opened
     await listening.close()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,11 +67,13 @@ async def test_of_one_object_in_order(tmp_path: Path) -> None:
     try:
         tail, checker = Tail(storage, HostClock()), Checker()
         writing = asyncio.gather(*(write(storage, f"c{number}") for number in range(WRITERS)))
-        while checker.count < EVENTS:
-            page = await tail.page(checker.last, 500, Filter(), 20)
-            assert page.events or not writing.done()
-            for position, body in page.events:
-                checker.take(position, body)
+        async with aclosing(tail.onward(0, 500, Filter(), 20)) as pages:
+            async for page in pages:
+                assert page.events or not writing.done()
+                for position, body in page.events:
+                    checker.take(position, body)
+                if checker.count == EVENTS:
+                    break
         await writing
         assert len(checker.revisions) == WRITERS * OBJECTS
         assert checker.revisions.total() == EVENTS

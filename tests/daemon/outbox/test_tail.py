@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from daemon.virtual import VirtualClock, settle
 from oo_daemon.host import HostClock
 from oo_daemon.outbox import wire
 from oo_daemon.outbox.tail import Tail
-from oo_daemon.store import connections
+from oo_daemon.store import connections, outbox, retention
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.outbox import Filter, Page
@@ -186,6 +187,67 @@ async def test_a_reader_that_goes_away(inline: InlineStorage) -> None:
         await waiting
     await settle()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_quick_reader_is_read_ahead_for(inline: InlineStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes pages at once has them in order, each event once, with few looks; then waits for what comes, as everybody does."""
+    clock, looks = VirtualClock(), list[str]()
+
+    class Watched(InlineStorage):
+        async def read(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            looks.append(query.__name__)
+            return await super().read(query, *args, **kwargs)
+
+    monkeypatch.setattr(outbox, "AHEAD", 6)
+    storage = Watched(inline.database, wire.encode)
+    tail, write = Tail(storage, clock), await writing(storage)
+    for _ in range(11):
+        await write()
+    async with aclosing(tail.onward(0, 2, ALL, 60)) as pages:
+        found = [await clock.until(anext(pages)) for _ in range(6)]
+        assert [positions(page) for page in found] == [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11]]
+        assert looks == ["page", "pages", "pages"]
+        waiting = asyncio.ensure_future(anext(pages))
+        await clock.advance(59)
+        await write()
+        assert positions(await waiting) == [12]
+        assert positions(await clock.until(anext(pages))) == []
+
+
+@pytest.mark.rows("F3")
+async def test_what_was_read_ahead_is_soon_forgotten(inline: InlineStorage) -> None:
+    """A slow reader is not given what was erased since it was read: it is read anew, and what is gone is said."""
+    clock = VirtualClock()
+    tail, write = Tail(inline, clock), await writing(inline)
+    for _ in range(9):
+        await write()
+    async with aclosing(tail.onward(0, 2, ALL, 60)) as pages:
+        assert [positions(await clock.until(anext(pages))) for _ in range(2)] == [[1, 2], [3, 4]]
+        await inline.write(retention.drop, [5, 6, 7])
+        await clock.advance(1)
+        page = await clock.until(anext(pages))
+        assert (positions(page), page.missing) == ([8, 9], 3)
+
+
+async def test_a_reader_that_is_behind_leaves_the_loop_to_others(threaded: ThreadedStorage) -> None:
+    """Between any two pages everybody else has a turn, also where both were read at once."""
+    tail, write = Tail(threaded, HostClock()), await writing(threaded)
+    for _ in range(20):
+        await write()
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    running = asyncio.ensure_future(others())
+    async with aclosing(tail.onward(0, 2, ALL, 0)) as pages:
+        for _ in range(10):
+            before = len(turns)
+            await anext(pages)
+            assert len(turns) > before
+    running.cancel()
 
 
 async def test_woken_from_the_writers_thread(threaded: ThreadedStorage) -> None:

@@ -24,6 +24,7 @@ from oo_daemon.store import (
     outbox,
     overview,
     registrations,
+    retention,
     schedule,
     sources,
     subscriptions,
@@ -278,7 +279,7 @@ class StoreContract(InboxContract):
             events=0,
         )
         assert await _schedule(storage, connection) == planned
-        assert await _schedule(storage, connection, NOW + LEASE) == replace(planned, running=False)
+        assert await _schedule(storage, connection, NOW + LEASE) == msgspec.structs.replace(planned, running=False)
         assert await storage.read(schedule.of, connection.number + 1, NOW) is None
 
     @pytest.mark.rows("E2")
@@ -651,7 +652,7 @@ class StoreContract(InboxContract):
         connection = await storage.read(connections.by_id, "c1")
         assert connection is not None
         await storage.write(credentials.put, connection.number, 2, SECOND_GRANT, None)
-        replaced = replace(
+        replaced = msgspec.structs.replace(
             row, sealed=SECOND_GRANT, token_version=2, expires_at=None, intent=None, lease_owner=None, lease_until=None, fence=fence + 1
         )
         assert await rows.read("c1") == replaced
@@ -847,6 +848,34 @@ class StoreContract(InboxContract):
         assert (await storage.read(outbox.page, 5, 2)).events == []
         assert (await storage.read(outbox.page, 0, 5)).more is False
         assert (await storage.read(outbox.page, 10**18 - 1, 5)).events == []
+
+    async def test_several_pages_of_one_look(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They follow each other and say what they would say alone; past some positions the look takes up no further one."""
+        connection = await storage.write(connect)
+        await storage.accept(batch_of(connection, *(upsert(f"n{n}", type_=f"acme.{'note' if n % 2 else 'list'}") for n in range(9))))
+        await storage.write(retention.drop, [3, 4])
+        for wanted in (Filter(), Filter(type="acme.list")):
+            found = await storage.read(outbox.pages, 0, 2, wanted)
+            alone, after = list[outbox.Page](), 0
+            while not alone or alone[-1].more:
+                alone.append(await storage.read(outbox.page, after, 2, wanted))
+                after = alone[-1].reached
+            assert found == alone
+        monkeypatch.setattr(outbox, "AHEAD", 4)
+        assert [[event[0] for event in page.events] for page in await storage.read(outbox.pages, 0, 2)] == [[1, 2], [5, 6]]
+        assert [page.reached for page in await storage.read(outbox.pages, 9, 2)] == [9]
+
+    async def test_what_is_read_at_once_is_bounded_by_bytes(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where events are large on average a page has fewer; where large ones lie together among small ones, a look has fewer pages."""
+        monkeypatch.setattr(outbox, "AT_ONCE", 50_000)
+        connection = await storage.write(connect)
+        large = [msgspec.structs.replace(upsert(f"n{n}"), payload=b"x" * 10_000) for n in range(20)]
+        await storage.accept(batch_of(connection, *large))
+        assert [len(page.events) for page in await storage.read(outbox.pages, 0, 500)] == [4]
+        assert len((await storage.read(outbox.page, 0, 500)).events) == 4
+        await storage.accept(batch_of(connection, *(upsert(f"s{n}") for n in range(500))))
+        assert [len(page.events) for page in await storage.read(outbox.pages, 0, 10)] == [10]
+        assert [len(page.events) for page in await storage.read(outbox.pages, 400, 10)] == [10] * 12
 
     async def test_the_outbox_is_filtered(self, storage: Storage) -> None:
         """By user, by provider, by type, and by all of them; `more` and the limit are about what fits."""

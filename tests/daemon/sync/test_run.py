@@ -6,13 +6,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from daemon.sync.world import PROVIDER, Feed, Hub, Observed, Scripted, gate, gone, nap, note, numbered
 from daemon.virtual import NOW, settle
+from msgspec.structs import replace
 
 from oo_daemon.host import GuestLoop, SameLoop
 from oo_daemon.outbox import wire

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+import msgspec
 
 from oo_daemon.ports import moment
 from oo_daemon.store.latency import Took
@@ -19,8 +20,7 @@ LEAST = 5
 _LABEL_EVERY = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """One hour."""
 
     x: float
@@ -32,16 +32,14 @@ class Bar:
     events: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """A value on the axis."""
 
     y: float
     value: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
+class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
     bars: tuple[Bar, ...]
@@ -50,8 +48,7 @@ class Chart:
     worth_drawing: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     """One hour of a band: from how long half of them took, to how long the slowest but one of a hundred took."""
 
     x: float
@@ -63,8 +60,7 @@ class Stretch:
     took: Took | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Band:
+class Band(msgspec.Struct, frozen=True, kw_only=True):
     """All of it, on an axis of which each line is ten times the one below."""
 
     stretches: tuple[Stretch, ...]

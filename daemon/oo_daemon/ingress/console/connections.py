@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, get_args
 
 import msgspec
@@ -41,8 +40,7 @@ DONE = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionPages:
+class ConnectionPages(msgspec.Struct, frozen=True, kw_only=True):
     """The list, one connection, and its buttons."""
 
     storage: Storage

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, TypeVar
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -38,8 +39,7 @@ MOST_SESSIONS: Final = 1000
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visitor:
+class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     """Who looks at a page."""
 
     name: str  #: empty: nobody has signed in
@@ -59,7 +59,7 @@ class _Session:
     ends_at: int
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Door:
     """One door into the console."""
 

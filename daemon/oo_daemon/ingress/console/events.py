@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress.answers import Refused
@@ -24,8 +24,7 @@ ON_A_PAGE = 50
 FILTERS = ("user", "provider", "type")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventPages:
+class EventPages(msgspec.Struct, frozen=True, kw_only=True):
     """The list, and one."""
 
     storage: Storage

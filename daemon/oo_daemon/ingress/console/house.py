@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import msgspec
 from aiohttp import web
 from msgspec import NODEFAULT, to_builtins
 from msgspec.structs import FieldInfo, fields
@@ -27,8 +27,7 @@ from oo_sdk import Struct
 from oo_vault import VaultError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HousePages:
+class HousePages(msgspec.Struct, frozen=True, kw_only=True):
     """Five pages and two buttons."""
 
     registry: Registry
@@ -114,8 +113,7 @@ class HousePages:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """One setting of a plugin, as its declaration has it."""
 
     name: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, get_args
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress import pages
@@ -34,8 +34,7 @@ _IN_FORMS = re.compile(r"(?i)([^&=\s]*(?:auth|secret|signature|token|passw|api_?
 LONGEST = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxPages:
+class InboxPages(msgspec.Struct, frozen=True, kw_only=True):
     """The list, one delivery, doing it again, and how far that is."""
 
     moving: Live

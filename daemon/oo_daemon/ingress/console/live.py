@@ -14,7 +14,7 @@ from oo_daemon.ports import Clock
 EVERY = 2.0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Live:
     """The pages that are open."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress import pages
@@ -29,8 +29,7 @@ STATES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverviewPages:
+class OverviewPages(msgspec.Struct, frozen=True, kw_only=True):
     """The page, and the part of it that moves."""
 
     moving: Live

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.connections.budgets import Budgets
@@ -41,8 +41,7 @@ from oo_sdk import Log
 _KEPT: Final = "oo-signing-in"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Console:
+class Console(msgspec.Struct, frozen=True, kw_only=True):
     """What the console needs of the hub."""
 
     storage: Storage
@@ -108,8 +107,7 @@ class Console:
         private.add_subapp("/console", app)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entrance:
+class _Entrance(msgspec.Struct, frozen=True):
     """Signing in and out, and what pages are made with."""
 
     door: Door

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from oo_daemon.connections.errors import Declined
@@ -30,8 +30,7 @@ HERE = "/console/sources"
 GENERIC = "webhook"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourcePages:
+class SourcePages(msgspec.Struct, frozen=True, kw_only=True):
     """The list, one source, and its buttons."""
 
     storage: Storage
