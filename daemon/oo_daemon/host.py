@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import random
 import secrets
@@ -24,6 +25,7 @@ from oo_daemon.ports import Ended, Guests
 from oo_daemon.strikes import AtWork
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 class HostClock:
@@ -59,17 +61,47 @@ NICENESS: Final = 10
 
 
 class Background:
-    """A thread for what nobody waits for. The system gives it what others leave: whoever is answered meanwhile does not notice."""
+    """A thread for what nobody waits for. The system gives it what others leave. While somebody asks, it works in short turns and stands
+    aside in between, since it takes the interpreter's lock from whoever answers.
 
-    def __init__(self) -> None:
+    It always goes on: of a time in which somebody always asks a fifth is its own, and of one in which nobody does, all.
+    """
+
+    TURN: Final = 0.005  #: seconds that it works before it stands aside
+    ASIDE: Final = 0.02  #: seconds that it stands aside, from when somebody asked: most answers are there by then
+
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self._pool = ThreadPoolExecutor(1, "oo-background", initializer=_give_way)
+        self._closes = threading.Event()
+        self._asked = -math.inf  #: when somebody last did
+        self._since = -math.inf  #: since when it works
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run it there and give what it gives."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    def asked(self) -> None:
+        """Somebody asks. From any thread and as often as may be: all that it costs is a look at the clock."""
+        self._asked = self._now()
+
+    async def each(self, work: Callable[[A], T], of: Sequence[A]) -> list[T]:
+        """Do it there with each, one after another, and give what it gives."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._each, work, of)
+
+    def _each(self, work: Callable[[A], T], of: Sequence[A]) -> list[T]:
+        done = []
+        for one in of:
+            if wait := self._aside():
+                self._closes.wait(wait)
+                self._since = self._now()
+            done.append(work(one))
+        return done
+
+    def _aside(self) -> float:
+        """Seconds for which it stands aside now."""
+        now = self._now()
+        return max(self._asked + self.ASIDE - now, 0.0) if now - self._since >= self.TURN else 0.0
 
     def close(self) -> None:
-        """End with what is being run."""
+        """End with what is being run, which does not stand aside any more."""
+        self._closes.set()
         self._pool.shutdown()
 
 

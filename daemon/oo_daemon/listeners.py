@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import pwd
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -45,11 +45,12 @@ async def listen(
     notes: Notes,
     tokens: Tokens,
     vouching: Vouching | None,
+    asked: Callable[[], None],
     trace: ports.Trace,
     out: Log,
 ) -> tuple[Listening | None, Listening]:
     """Open both, the public one unless there is nothing for it, and close them with the stack."""
-    public = None if to_the_public is None else await _to_the_public(settings, door, to_the_public, straight, out)
+    public = None if to_the_public is None else await _to_the_public(settings, door, to_the_public, straight, asked, out)
     if public is not None:
         stack.push_async_callback(public.close)
 
@@ -61,17 +62,26 @@ async def listen(
         app.add_routes([route for room in private_rooms for route in room.routes()])
         return app
 
-    private = await server.listen_unix(behind(trusts=True), path=settings.places.socket, admins=_admins(settings), sock=private_door)
+    private = await server.listen_unix(
+        behind(trusts=True), path=settings.places.socket, admins=_admins(settings), sock=private_door, asked=asked
+    )
     stack.push_async_callback(private.close)
     if settings.private.port:
-        guarded = await server.listen_tcp(behind(in_its_words, guard(tokens, vouching), trusts=False), port=settings.private.port)
+        guarded = await server.listen_tcp(
+            behind(in_its_words, guard(tokens, vouching), trusts=False), port=settings.private.port, asked=asked
+        )
         stack.push_async_callback(guarded.close)
         out.info("listening_with_tokens", address=guarded.address)
     return public, private
 
 
 async def _to_the_public(
-    settings: Settings, door: socket.socket | None, routes: Sequence[web.AbstractRouteDef], straight: Straight | None, out: Log
+    settings: Settings,
+    door: socket.socket | None,
+    routes: Sequence[web.AbstractRouteDef],
+    straight: Straight | None,
+    asked: Callable[[], None],
+    out: Log,
 ) -> Listening:
     app = answers.public_application(log=out)
     app.middlewares.append(in_its_words)
@@ -94,6 +104,7 @@ async def _to_the_public(
         forwarded_by=settings.public.forwarded_by,
         straight=straight,
         sock=door,
+        asked=asked,
     )
 
 

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.harness import Results, Shown, Side, interleaved, once, ours, serving
+from benchmarks.harness import LONGEST, Results, Shown, Side, interleaved, once, ours, serving
 from benchmarks.side import timed
 
 if TYPE_CHECKING:
-    from oo_client import Client
     from oo_daemon.app import App
     from oo_daemon.store.connections import Connection
 
 TITLE = "Seal, open, rotate, sign"
 OO, BARE = "oO", "bare"
 PLAIN = os.urandom(500)
-#: Questions before those that count, as many as count, and the seconds between two: somebody looks in, beside a rotation as before it.
-WARM, ASKED, EVERY = 20, 500, 0.01
+#: Questions before those that count, and the seconds from one's answer to the next: a process of its own looks in a hundred times a second.
+WARM, EVERY = 50, 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +36,14 @@ class Size:
     values: int = 20_000
     rows: int = 100_000
     requests: int = 5_000
+    asked_s: float = 5.0  #: seconds of questions before and after the rotations, and at least beside them
     rounds: int = 5
 
 
 SIZES = {
     "full": Size(),
     "gate": Size(values=5_000, rows=5_000, requests=2_000, rounds=3),
-    "tiny": Size(values=100, rows=100, requests=20, rounds=1),
+    "tiny": Size(values=100, rows=100, requests=20, asked_s=0.1, rounds=1),
 }
 
 
@@ -54,13 +56,17 @@ def bench(size: Size, tell: Callable[[str], None]) -> Results:
             "payload": f"{len(PLAIN)} bytes",
             "values": size.values,
             "rows to rotate": size.rows,
+            "questions": f"about {1 / EVERY:.0f} a second by a process of its own, beside a second rotation, before and after",
             "signed requests, one after another": size.requests,
             "bare": "PyNaCl's SealedBox without a context; for rotation the same boxes opened and sealed in memory; an aiohttp client",
         },
     )
     with serving(ours("feed:serve", objects=200), core=1) as server:
         given = {"values": size.values, "rows": size.rows, "requests": size.requests, "address": server.ready["address"]}
-        sides = [Side(OO, partial(once, ours("vault:run_oo", **given))), Side(BARE, partial(once, ours("vault:run_bare", **given)))]
+        sides = [
+            Side(OO, partial(once, ours("vault:run_oo", **given, asked_s=size.asked_s))),
+            Side(BARE, partial(once, ours("vault:run_bare", **given))),
+        ]
         interleaved(results, sides, size.rounds, warm=size.rounds > 1, tell=tell)
     results.aim("CPU to seal, of PyNaCl", results.ratio("seal_us", OO, BARE), 1.3, "less", stable=True)
     results.aim("CPU to open, of PyNaCl", results.ratio("open_us", OO, BARE), 1.3, "less", stable=True)
@@ -72,8 +78,8 @@ def bench(size: Size, tell: Callable[[str], None]) -> Results:
     return results
 
 
-async def run_oo(values: int, rows: int, requests: int, address: str) -> dict[str, float]:
-    """The keyring, a rotation of the running daemon, and a connector's session."""
+async def run_oo(values: int, rows: int, requests: int, address: str, asked_s: float) -> dict[str, float]:
+    """The keyring, rotations of the running daemon, and a connector's session."""
     from oo_vault import Context, Keyring
 
     keyring = Keyring([os.urandom(32)])
@@ -88,47 +94,81 @@ async def run_oo(values: int, rows: int, requests: int, address: str) -> dict[st
             keyring.open(context, each)
     figures["open_us"] = part["cpu_us"]
     del sealed
-    return {**figures, **await _daemon(rows, requests, address)}
+    return {**figures, **await _daemon(rows, requests, address, asked_s)}
 
 
-async def _daemon(rows: int, requests: int, address: str) -> dict[str, float]:
+async def _daemon(rows: int, requests: int, address: str, asked_s: float) -> dict[str, float]:
     from benchmarks.daemon import connect, daemon, many_credentials
-
-    from oo_client import Client
-    from oo_vault import add_key
 
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="oo-bench-") as made:
         folder = Path(made)
         tables: dict[str, dict[str, object]] = {"connectors.bench_feed": {"address": address}, "sync": {"interval": 3600}}
-        async with daemon(folder, tables) as app, Client(app.settings.places.socket) as client:
+        async with daemon(folder, tables) as app:
             connection = await connect(app, "bench_feed", now=time.time_ns() // 1000, due=None)
             figures |= await _requests(app, connection, requests, address)
             await app.storage.write(many_credentials, app.settings.vault.key_file, rows)
-            await _answers(client, WARM)
-            quiet = await _answers(client, min(requests, ASKED))
-            add_key(app.settings.vault.key_file)
             cpu, began = time.process_time(), time.perf_counter()
-            await app.keys.begin()
-            beside = await _answers(client, None, until=lambda: app.keys.idle)
-            figures["p99_beside"] = _p99(beside) / _p99(quiet)
-            state = await client.vault()
-            figures["rotate_per_s"] = state.rotation.rate
+            await _rotated(app, rows)
+            figures["rotate_per_s"] = rows / (time.perf_counter() - began)
             figures["rotate_us"] = (time.process_time() - cpu) / rows * 1e6
-            figures["rotate_s"] = time.perf_counter() - began
-            assert state.rotation.done >= rows, state
+
+            async def again() -> None:
+                began, rotated = time.perf_counter(), 0
+                while time.perf_counter() - began < asked_s:
+                    await _rotated(app, rows)
+                    rotated += rows
+                figures["rotate_asked_per_s"] = rotated / (time.perf_counter() - began)
+
+            before = await _asked(app, asyncio.sleep(asked_s))
+            beside = await _asked(app, again())
+            quiet = [*before, *await _asked(app, asyncio.sleep(asked_s))]
+            figures |= {"p99_ms": _p99(quiet) * 1000, "p99_beside_ms": _p99(beside) * 1000, "p99_beside": _p99(beside) / _p99(quiet)}
     return figures
 
 
-async def _answers(client: Client, count: int | None, until: Callable[[], bool] = lambda: False) -> list[float]:
-    """Seconds that each of some questions took, one after another, a hundred a second at most."""
-    took: list[float] = []
-    while (count is None or len(took) < count) and not until():
-        began = time.perf_counter()
-        await client.status()
-        took.append(time.perf_counter() - began)
-        await asyncio.sleep(EVERY)
+async def _rotated(app: App, rows: int) -> None:
+    from oo_vault import add_key
+
+    add_key(app.settings.vault.key_file)
+    await app.keys.begin()
+    await app.keys.ended(LONGEST)
+    state = await app.keys.status()
+    assert not state.rotation.running, state
+    assert state.rotation.done == state.rotation.total >= rows, state
+
+
+async def _asked(app: App, meanwhile: Coroutine[Any, Any, None]) -> list[float]:
+    """Seconds that each question took which a process of its own asked meanwhile."""
+    process = await asyncio.create_subprocess_exec(
+        *ours("vault:ask", socket=str(app.settings.places.socket)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=partial(os.sched_setaffinity, 0, range(os.cpu_count() or 1)),  # not where the daemon is, unless there is nowhere else
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    await meanwhile
+    said, _ = await process.communicate()
+    took: list[float] = json.loads(said)
     return took
+
+
+async def ask(socket: str) -> list[float]:
+    """Ask until standard input ends. Gives the seconds that each question took."""
+    from oo_client import Client
+
+    took: list[float] = []
+    async with Client(Path(socket)) as client:
+        ends = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+        while not ends.done():
+            began = time.perf_counter()
+            await client.status()
+            took.append(time.perf_counter() - began)
+            if len(took) == WARM:
+                print(flush=True)
+            await asyncio.sleep(EVERY)
+    return took[WARM:]
 
 
 def _p99(took: Sequence[float]) -> float:

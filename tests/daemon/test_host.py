@@ -8,9 +8,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -553,14 +554,109 @@ async def test_what_is_ours_is_nobodys(watched: Watched) -> None:
     assert await watched.loop.run(look()) == ""
 
 
-async def test_what_nobody_waits_for_gives_way() -> None:
-    """It runs in a thread of its own, which the system gives what others leave; the others keep their places."""
+@pytest.fixture
+def background() -> Iterator[Background]:
     background = Background()
-    try:
-        before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-        assert await background.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == max(NICENESS, before)
-        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
-        with pytest.raises(ZeroDivisionError):
-            await background.run(lambda: 1 // 0)
-    finally:
-        background.close()
+    yield background
+    background.close()
+
+
+async def test_what_nobody_waits_for_gives_way(background: Background) -> None:
+    """It runs in a thread of its own, which the system gives what others leave; the others keep their places."""
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert await background.each(lambda which: os.getpriority(which, threading.get_native_id()), [os.PRIO_PROCESS]) == [
+        max(NICENESS, before)
+    ]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    with pytest.raises(ZeroDivisionError):
+        await background.each(lambda one: 1 // one, [1, 0])
+
+
+@dataclass
+class Hours:
+    """Time that goes on by work and by standing aside alone, for one in the background."""
+
+    background: Background = field(init=False)
+    time: float = 1000.0
+    aside: list[float] = field(default_factory=list)
+    asked_by: Callable[[float], bool] = lambda time: False
+
+    def __post_init__(self) -> None:
+        self.background = Background(now=lambda: self.time)
+        self.background._closes.wait = self.stand_aside  # type: ignore[method-assign]
+
+    def stand_aside(self, timeout: float | None = None) -> bool:
+        self.aside.append(timeout or 0)
+        self.pass_(timeout or 0)
+        return False
+
+    def pass_(self, seconds: float) -> None:
+        for _ in range(round(seconds * 1000)):  # whoever asks does so at some millisecond
+            self.time += 0.001
+            if self.asked_by(self.time):
+                self.background.asked()
+
+    async def work(self, seconds: float) -> None:
+        """Pieces of a millisecond each."""
+
+        def one(piece: int) -> int:
+            self.pass_(0.001)
+            return piece
+
+        pieces = range(round(seconds * 1000))
+        assert await self.background.each(one, pieces) == list(pieces)
+
+
+@pytest.fixture
+def hours() -> Iterator[Hours]:
+    hours = Hours()
+    yield hours
+    hours.background.close()
+
+
+@pytest.mark.rows("C3")
+async def test_it_stands_aside_for_who_asks(hours: Hours) -> None:
+    """Somebody who asks once has it stand aside for as long as most answers take, from his question on."""
+    hours.background.asked()
+    hours.pass_(0.004)
+    await hours.work(0.1)
+    assert hours.aside == [pytest.approx(0.016)]
+
+
+@pytest.mark.rows("C3")
+async def test_it_always_goes_on(hours: Hours) -> None:
+    """While somebody always asks, it works in turns, and a fifth of the time is its own."""
+    hours.asked_by = lambda time: True
+    began = hours.time
+    await hours.work(0.5)
+    assert 4 * 0.5 < hours.time - began < 5.05 * 0.5
+    assert max(hours.aside) == pytest.approx(Background.ASIDE)
+
+
+@pytest.mark.rows("C3")
+async def test_while_nobody_asks_it_works_all_the_time(hours: Hours) -> None:
+    """Before the first question, and after the last one's time, it does not stand aside."""
+    await hours.work(0.5)
+    hours.background.asked()
+    hours.pass_(Background.ASIDE + 0.001)
+    await hours.work(0.5)
+    assert hours.aside == []
+
+
+@pytest.mark.rows("C3")
+async def test_who_stands_aside_holds_up_no_end(background: Background) -> None:
+    """Closed, it does what is left at once."""
+    background.ASIDE = PATIENCE  # type: ignore[misc]
+    background.asked()
+    begun, wait = threading.Event(), background._closes.wait
+
+    def stand_aside(timeout: float | None = None) -> bool:
+        begun.set()
+        return wait(timeout)
+
+    background._closes.wait = stand_aside  # type: ignore[method-assign]
+    doing = asyncio.ensure_future(background.each(lambda one: one, range(1000)))
+    await happened(begun)
+    assert not doing.done()
+    await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, background.close), PATIENCE / 2)
+    assert await doing == list(range(1000))

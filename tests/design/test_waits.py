@@ -91,7 +91,7 @@ BOUNDS: dict[str, tuple[str, ...]] = {
     ),
     "the disk or the processor, in a thread: what hangs there hangs in the kernel": (
         "oo_daemon.connections.keys.Keys.rotate: self._beside(*",
-        "oo_daemon.host.Background.run: *",
+        "oo_daemon.host.Background.each: *",
         "oo_daemon.connections.uploads._on_disk: *",
         "oo_daemon.ingress.console.house.HousePages.reference: asyncio.to_thread(*",
         "oo_daemon.ops.backup.Backups.make: *",

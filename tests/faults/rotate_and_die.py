@@ -9,7 +9,7 @@ from pathlib import Path
 from daemon.virtual import Notes
 
 from oo_daemon.connections.keys import Keys
-from oo_daemon.host import HostClock
+from oo_daemon.host import Background, HostClock
 from oo_daemon.outbox import wire
 from oo_daemon.store.storage import ThreadedStorage, open_database
 from oo_vault import Keyring
@@ -25,10 +25,14 @@ async def main(path: Path, *roots: str) -> None:
     async def settle() -> None:
         return
 
-    keys = Keys(storage=storage, keyring=await load(), source="", load=load, settle=settle, clock=HostClock(), log=Notes())
+    background = Background()
+    keys = Keys(
+        storage=storage, keyring=await load(), source="", load=load, settle=settle, clock=HostClock(), log=Notes(), beside=background.each
+    )
     print("rotating", flush=True)
     await keys.begin()
     await keys.ended(3600)
+    background.close()
     await storage.close()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import aiohttp
 import pytest
 from journeys.house import House
 
 from oo_client import Refused
+from oo_daemon.host import Background
 from oo_vault import add_key
 
 
@@ -39,3 +41,21 @@ async def test_a_new_key_without_a_stop(house: House) -> None:
     await house.start()
     async with house.client as client:
         assert (await client.sync_and_wait(connection.id)).outcome == "done"
+
+
+@pytest.mark.rows("C3")
+async def test_a_rotation_hears_who_asks(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What seals stands aside for whoever asks at either door."""
+    heard: list[Background] = []
+    monkeypatch.setattr(Background, "asked", lambda self: heard.append(self))
+    await house.stop()
+    await house.start()
+    async with house.client as client:
+        await client.vault()
+    assert len(heard) == 1
+    assert house.app is not None
+    address = f"{house.app.public_url}/webhooks/none"
+    async with aiohttp.ClientSession() as sender, sender.get(address), sender.post(address, data=b"{}") as answer:
+        assert answer.status == 404
+    assert len(heard) == 3
+    assert house.app.keys._beside == heard[0].each

@@ -26,7 +26,6 @@ from oo_daemon.connections.sources import Sources
 from oo_daemon.connections.transport import AiohttpTransport, Transport
 from oo_daemon.connections.uses import Uses
 from oo_daemon.connections.visits import Visits
-from oo_daemon.host import Background
 from oo_daemon.identity.person import Claims
 from oo_daemon.ingress.proving import ReadsTickets, SignsIn
 from oo_daemon.ingress.tokens import Vouching
@@ -122,10 +121,8 @@ async def build(ground: Ground, stack: AsyncExitStack, *, transport: Transport |
         rows=CredentialRows(ground.storage), keyring=ground.keyring, clock=ground.clock, chance=ground.chance, owner=ground.owner
     )
     stack.push_async_callback(lambda: ground.guests.run(refresher.finish()))
-    background = Background()
-    stack.callback(background.close)
     keys = Keys(
-        beside=background.run,
+        beside=ground.background.each,
         storage=ground.storage,
         keyring=ground.keyring,
         source=ground.key.where,

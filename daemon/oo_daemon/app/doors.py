@@ -203,6 +203,7 @@ async def open_(
         notes=reading.notes,
         tokens=tokens,
         vouching=connecting.identity.callers,
+        asked=ground.background.asked,
         trace=ground.trace,
         out=ground.log,
     )

@@ -14,7 +14,7 @@ from oo_config import ConfigError, Problem, Server, Settings
 from oo_daemon import ports
 from oo_daemon.connections import key_keeping
 from oo_daemon.connections.keys import check
-from oo_daemon.host import GuestLoop
+from oo_daemon.host import Background, GuestLoop
 from oo_daemon.ops import log
 from oo_daemon.ops.backup import Backups, Elsewhere
 from oo_daemon.ops.fatal import Fatal
@@ -54,6 +54,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     fatal: Fatal
     guests: GuestLoop
     turns: PluginsTurn
+    background: Background
     key: key_keeping.Kept
     keyring: Keyring
     backups: Backups | Elsewhere
@@ -98,6 +99,8 @@ async def lay(
     )
     guests.start()
     stack.push_async_callback(guests.stop)
+    background = Background()
+    stack.callback(background.close)
     kept = given or key_keeping.chosen(settings.vault.keys_from, settings.vault.key_file, registry.key_sources, guests, environ)
     keyring = await kept.load()
     backups = _backups(settings, keyring, clock, metrics, out)
@@ -131,6 +134,7 @@ async def lay(
         fatal=fatal,
         guests=guests,
         turns=turns,
+        background=background,
         key=kept,
         keyring=keyring,
         backups=backups,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, Protocol, TypeVar
 
 import msgspec
@@ -21,22 +20,23 @@ from oo_daemon.connections.errors import Declined
 from oo_daemon.ports import Clock
 from oo_daemon.store import flows, registrations, sealed, vault_keys
 from oo_daemon.store import sources as source_rows
-from oo_daemon.store.sealed import Old
+from oo_daemon.store.sealed import Old, Row
 from oo_daemon.store.storage import Storage
 from oo_sdk import Log
 from oo_vault import Context, Keyring, Sealed, Tampered, VaultError
 
-T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
-#: Credentials sealed again in one commit, while the next are worked on: little enough that whoever is served meanwhile does not notice.
-BATCH = 32
+#: Credentials sealed again in one commit, while the next are worked on: enough that a flush takes no longer than they do.
+BATCH = 128
 
 
 class Beside(Protocol):
-    """Runs what takes the processor for a while beside the loop."""
+    """Does beside the loop what takes the processor for a while."""
 
-    async def __call__(self, work: Callable[[], T], /) -> T:
-        """Run it and give what it gives."""
+    async def __call__(self, work: Callable[[A], B], of: Sequence[A], /) -> list[B]:
+        """Do it with each, one after another, and give what it gives."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class Keys:
         settle: Callable[[], Awaitable[None]],
         clock: Clock,
         log: Log,
-        beside: Beside = asyncio.to_thread,
+        beside: Beside,
     ) -> None:
         self._storage = storage
         self._keyring = keyring
@@ -151,11 +151,12 @@ class Keys:
             await self._storage.write(vault_keys.rotation_begun, newest, self._clock.now())
             await self._secrets(run)
             resealed = list[tuple[Old, Sealed]]()
-            old = await self._storage.read(sealed.old_credentials, newest, 0, BATCH)
-            while old:  # each step seals some, while the last are committed and the next are read
-                count, more = len(old), self._storage.read(sealed.old_credentials, newest, old[-1].connection, BATCH)
-                _, resealed, old = await asyncio.gather(self._replace(run, resealed), self._beside(partial(self._resealed, old)), more)
-                run.refused += count - len(resealed)
+            rows = await self._storage.read(sealed.old_credentials, newest, 0, BATCH)
+            while rows:  # each step seals some, while the last are committed and the next are read
+                more = self._storage.read(sealed.old_credentials, newest, rows[-1][0], BATCH)
+                _, tried, rows = await asyncio.gather(self._replace(run, resealed), self._beside(self._resealed, rows), more)
+                resealed = [each for each in tried if each is not None]
+                run.refused += len(tried) - len(resealed)
             await self._replace(run, resealed)
             await self._storage.write(vault_keys.rotation_ended)
         except Exception as error:
@@ -241,15 +242,14 @@ class Keys:
         await self._storage.write(sealed.replace_secrets, resealed)
         run.done += len(resealed)
 
-    def _resealed(self, old: Sequence[Old]) -> list[tuple[Old, Sealed]]:
-        resealed = []
-        for each in old:
-            try:
-                resealed.append((each, self._keyring.seal(each.context, self._keyring.open(each.context, each.sealed))))
-            except VaultError as error:  # it stays as it is, and keeps its key from being dropped
-                tag = self._keyring.log_tag(each.context.connection)
-                self._log.warning("credential_not_opened", connection=tag, tampered=isinstance(error, Tampered))
-        return resealed
+    def _resealed(self, row: Row) -> tuple[Old, Sealed] | None:
+        old = Old.of(row)
+        try:
+            return old, self._keyring.seal(old.context, self._keyring.open(old.context, old.sealed))
+        except VaultError as error:  # it stays as it is, and keeps its key from being dropped
+            tag = self._keyring.log_tag(old.context.connection)
+            self._log.warning("credential_not_opened", connection=tag, tampered=isinstance(error, Tampered))
+            return None
 
 
 async def check(storage: Storage, keyring: Keyring, clock: Clock) -> None:

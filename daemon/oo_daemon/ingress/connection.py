@@ -122,6 +122,7 @@ class Door:
         trusted: tuple[Network, ...] = (),
         forwarded: Forwarded = "X-Forwarded-For",
         admits: Callable[[socket.socket], bool] | None = None,
+        asked: Callable[[], None] = lambda: None,
     ) -> None:
         self.server = server
         self.straight = straight
@@ -134,6 +135,7 @@ class Door:
         self._trusted = trusted
         self._forwarded = forwarded.lower().encode()
         self._admits = admits
+        self._asked = asked
         self._counted: dict[str, str] = {}  #: what addresses are counted as, of those that came last
         # Both are aiohttp's own seams: each request is made by the one and answered by the other, routes come after.
         self._answer = server.request_handler
@@ -222,6 +224,7 @@ class Door:
         if counted and under_way >= self.limits.per_address:
             return False
         self._in_flight[counted] = under_way + 1
+        self._asked()
         return True
 
     def end(self, counted: str) -> None:

@@ -63,6 +63,7 @@ async def listen_tcp(
     forwarded_by: Forwarded = "X-Forwarded-For",
     straight: Straight | None = None,
     sock: socket.socket | None = None,
+    asked: Callable[[], None] = lambda: None,
 ) -> Listening:
     """Open a door on TCP; port 0 takes a free one. `sock` is a socket inherited from systemd, used in place of host and port.
 
@@ -71,7 +72,7 @@ async def listen_tcp(
     connections count towards the total only.
     """
     require_aiohttp()
-    runner, door = await _door(app, limits, straight=straight, trusted=tuple(trusted_proxies), forwarded=forwarded_by)
+    runner, door = await _door(app, limits, asked, straight=straight, trusted=tuple(trusted_proxies), forwarded=forwarded_by)
     loop = asyncio.get_running_loop()
     try:
         if sock is None:
@@ -96,6 +97,7 @@ async def listen_unix(
     limits: Limits = DEFAULTS,
     peer: Callable[[socket.socket], int] = peer_uid,
     sock: socket.socket | None = None,
+    asked: Callable[[], None] = lambda: None,
 ) -> Listening:
     """Open a door on a Unix socket, mode 0660. Our own uid, root and `admins` are let in; everybody else is answered 403.
 
@@ -104,7 +106,7 @@ async def listen_unix(
     require_aiohttp()
     inherited, sock = sock is not None, sock or _claim(path)
     try:
-        runner, door = await _door(app, limits, admits=lambda sock: peer(sock) in admins | {0, os.getuid()})
+        runner, door = await _door(app, limits, asked, admits=lambda sock: peer(sock) in admins | {0, os.getuid()})
         server = await asyncio.get_running_loop().create_unix_server(door, sock=sock, backlog=limits.connections)
     except BaseException:
         sock.close()
@@ -124,6 +126,7 @@ def require_aiohttp(version: str = aiohttp.__version__, parser: type = http_pars
 async def _door(
     app: web.Application,
     limits: Limits,
+    asked: Callable[[], None],
     *,
     straight: Straight | None = None,
     trusted: tuple[Network, ...] = (),
@@ -134,7 +137,17 @@ async def _door(
     runner = web.AppRunner(app, shutdown_timeout=max(limits.drain / 2, 0.001))
     await runner.setup()
     assert runner.server is not None
-    return runner, Door(runner.server, app[MANNERS], limits, straight=straight, trusted=trusted, forwarded=forwarded, admits=admits)
+    door = Door(
+        runner.server,
+        app[MANNERS],
+        limits,
+        straight=straight,
+        trusted=trusted,
+        forwarded=forwarded,
+        admits=admits,
+        asked=asked,
+    )
+    return runner, door
 
 
 def _claim(path: Path) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -13,12 +14,23 @@ from oo_vault import CREDENTIAL, Context, Sealed
 TABLES = ("credential", "registration", "source", "flow")
 
 
+#: A connection's number, id, user, provider and account; the key's id, what it sealed, and the token's version.
+Row: TypeAlias = tuple[int, str, str, str, str, str, bytes, int]
+
+
 class Old(msgspec.Struct, frozen=True, kw_only=True):
     """A credential that an older key sealed."""
 
     connection: int
     context: Context
     sealed: Sealed
+
+    @classmethod
+    def of(cls, row: Row) -> Old:
+        """What a row says."""
+        connection, id_, user, provider, account, key_id, blob, token_version = row
+        context = Context(purpose=CREDENTIAL, connection=id_, user=user, provider=provider, account=account, token_version=token_version)
+        return cls(connection=connection, context=context, sealed=Sealed(key_id=key_id, blob=bytes(blob)))
 
 
 def counted(database: Database) -> dict[str, int]:
@@ -31,21 +43,13 @@ def counted(database: Database) -> dict[str, int]:
     return counts
 
 
-def old_credentials(database: Database, newest: str, after: int, limit: int) -> list[Old]:
-    """Credentials that another key than the newest sealed, from a connection's number on."""
-    rows = database.rows(
+def old_credentials(database: Database, newest: str, after: int, limit: int) -> list[Row]:
+    """Credentials that another key than the newest sealed, from a connection's number on, as they come. `Old` says what each is."""
+    return database.rows(
         'SELECT k.connection, c.id, c."user", c.provider, c.account, k.key_id, k.sealed, k.token_version FROM credential k '
         "JOIN connection c ON c.number = k.connection WHERE k.connection > ? AND k.key_id <> ? ORDER BY k.connection LIMIT ?",
         (after, newest, limit),
     )
-    return [
-        Old(
-            connection=connection,
-            context=Context(purpose=CREDENTIAL, connection=id_, user=user, provider=provider, account=account, token_version=token_version),
-            sealed=Sealed(key_id=key_id, blob=bytes(blob)),
-        )
-        for connection, id_, user, provider, account, key_id, blob, token_version in rows
-    ]
 
 
 def replace_credentials(database: Database, resealed: Iterable[tuple[Old, Sealed]]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from daemon.connections.vaulted import NEW, NOW, OLD, fill, fill_others, grant, opened, opened_others
@@ -21,9 +22,16 @@ from oo_daemon.store.database import Database
 from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
 from oo_vault import Answer, KeyFileRefused, Keyring, Refresher, Renewed, Rotation, Secret, VaultError, WrongKey
 
+T = TypeVar("T")
+
 ROWS = 300
 OTHERS = 3
 OLD_ID, NEW_ID = Keyring([OLD]).newest.key_id, Keyring([NEW]).newest.key_id
+
+
+async def each(work: Callable[[Any], T], of: Sequence[Any]) -> list[T]:
+    """Beside the loop, in a thread."""
+    return await asyncio.to_thread(lambda: [work(one) for one in of])
 
 
 @dataclass
@@ -51,7 +59,9 @@ class World:
         async def settle() -> None:
             self.settled += 1
 
-        return Keys(storage=self.storage, keyring=keyring, source="/root.key", load=load, settle=settle, clock=Clock(), log=self.log)
+        return Keys(
+            storage=self.storage, keyring=keyring, source="/root.key", load=load, settle=settle, clock=Clock(), log=self.log, beside=each
+        )
 
     async def rotate(self) -> Vault:
         await self.keys.begin()
@@ -131,14 +141,14 @@ async def test_it_goes_on_where_it_was_stopped(world: World) -> None:
     world.kept = [NEW, OLD]
     batches = 0
 
-    async def twice(work: Callable[[], object]) -> object:
+    async def twice(work: Callable[[Any], T], of: Sequence[Any]) -> list[T]:
         nonlocal batches
         batches += 1
         if batches > 1:
             await asyncio.Event().wait()
-        return work()
+        return [work(one) for one in of]
 
-    world.keys._beside = twice  # type: ignore[assignment]  # a Protocol with a type variable
+    world.keys._beside = twice
     await world.keys.begin()
     while batches < 2 or (await world.counts())[OLD_ID] >= ROWS:  # the first batch is written while the second is worked on
         await asyncio.sleep(0)
@@ -183,8 +193,8 @@ async def test_a_renewal_wins_over_the_rotation(world: World) -> None:
     """A credential that is renewed or dropped between the look and the write is left as it is then."""
     world.kept = [NEW, OLD]
 
-    async def meanwhile(work: Callable[[], object]) -> object:
-        found = work()
+    async def meanwhile(work: Callable[[Any], T], of: Sequence[Any]) -> list[T]:
+        found = [work(one) for one in of]
         row = await world.storage.read(credentials.read, "c000001")
         if row.token_version == 1:
             renewed = world.keyring.seal(row.context(2), grant(999).pack())
@@ -195,7 +205,7 @@ async def test_a_renewal_wins_over_the_rotation(world: World) -> None:
             await world.storage.write(lambda database: database.rows("DELETE FROM credential WHERE connection = 3"))
         return found
 
-    world.keys._beside = meanwhile  # type: ignore[assignment]  # a Protocol with a type variable
+    world.keys._beside = meanwhile
     await world.rotate()
     assert (await world.storage.read(credentials.read, "c000001")).open(world.keyring).access_token == grant(999).access_token
     assert await world.counts() == {NEW_ID: ROWS + OTHERS - 1}

@@ -280,6 +280,21 @@ async def test_a_whole_post_goes_straight(
     assert SECRET not in repr(notebook.lines)
 
 
+@pytest.mark.rows("C3")
+async def test_who_asks_is_told_of(open_door: Open, dial: Dial, public: web.Application, desk: Desk) -> None:
+    """Each question, whatever becomes of it, and each post that goes straight."""
+    told: list[int] = []
+    listening = await open_door(public, straight=desk.straight(), asked=lambda: told.append(len(desk.posts)))
+    wire = await dial(listening)
+    for path in (b"/echo", b"/choosy", b"/nothing"):
+        await wire.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        await wire.answer()
+    assert told == [0, 0, 0]
+    await wire.send(hook())
+    await desk.has(1)
+    assert told == [0, 0, 0, 0], "before anything is done with it"
+
+
 @pytest.mark.parametrize(
     "sent",
     [

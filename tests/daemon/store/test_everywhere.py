@@ -265,7 +265,7 @@ def test_keys_and_what_they_seal(book: Book) -> None:
         vault_keys.rotation_ended(database)
         assert vault_keys.rotating_since(database) is None
         old = sealed.old_credentials(database, "k2", 0, 9)
-        sealed.replace_credentials(database, [(each, NEW) for each in old])
+        sealed.replace_credentials(database, [(sealed.Old.of(each), NEW) for each in old])
         assert credentials.read(database, "c1").sealed == NEW
         sealed.replace_secrets(database, [("registration", "acme", Sealed(key_id="k1", blob=b"\x00"), NEW)])
         assert sealed.counted(database) == {"k1": 1, "k2": 2}
