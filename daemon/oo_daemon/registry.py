@@ -6,11 +6,12 @@ Ours are on; a stranger's distribution is loaded only when the operator enabled 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -224,9 +225,10 @@ def _place(tables: Mapping[str, Mapping[str, Any]], offered: Mapping[str, Sink])
             terms = _decoded(place, {key: value for key, value in table.items() if key in TERMS}, Terms)
             kind = terms.kind or name
             if kind not in offered:
-                raise PluginRefused(f"{place} is set, but no loaded plugin brings the sink {kind}: see `oo plugins`")
+                known = f"choose one of {', '.join(sorted(offered))}" if offered else "see `oo plugins`"
+                raise PluginRefused(f"{place} is set, but no loaded plugin brings the sink {kind}: {known}")
             sink = copy(offered[kind])
-            configure(place, sink, {key: value for key, value in table.items() if key not in TERMS})
+            configure(place, sink, {key: value for key, value in table.items() if key not in TERMS}, besides=TERMS)
             placed[name] = Placed(name=name, sink=sink, terms=terms)
         except PluginRefused as refused:
             aside[name] = str(refused)
@@ -288,6 +290,38 @@ def conflicts(found: Distribution) -> Iterator[tuple[str, str]]:
         else:
             if not needed.specifier.contains(there, prereleases=True):
                 yield _normal(needed.name), f"{found.name} needs {needed.name}{needed.specifier}, and {there} is installed"
+
+
+def amiss(found: Registry, tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """What is to be put right in what plugins were given, a sentence and its remedy each; `tables` are by section and id.
+
+    A file that a setting names (`…_file`) is looked for and not read: whoever asks may not be the one who may.
+    """
+    refused = [plugin for plugin in found.plugins if plugin.state == "quarantined" and not plugin.struck]
+    yield from (f"{plugin.name} is set aside, {plugin.reason}" for plugin in refused)
+    yield from found.sinks_aside.values()
+    guests: dict[str, Mapping[str, Connector | Sink | KeySource]] = {
+        "connectors": found.connectors,
+        "sinks": {name: placed.sink for name, placed in found.sinks.items()},
+        "key_sources": found.key_sources,
+    }
+    for section, known in guests.items():
+        for id_, table in tables.get(section, {}).items():
+            place = f"[{section}.{id_}]"
+            if id_ in known:
+                for key in (key for key, value in table.items() if key.endswith("_file") and value and not _is_there(str(value))):
+                    yield f"{place} names a file in {key} that is not there: make it, or correct the path"
+            elif section != "sinks" and not any(id_ == plugin.name or place in plugin.reason for plugin in refused):
+                what = section.removesuffix("s").replace("_", " ")
+                yield f"{place} is set, but no loaded plugin brings the {what} {id_}: correct the name, or see `oo plugins`"
+
+
+def _is_there(path: str) -> bool:
+    """True also where it cannot be told: in a folder that others may not enter, or that systemd makes when the service starts."""
+    try:
+        return path.startswith("/run/credentials/") or Path(path).exists()
+    except OSError:
+        return True
 
 
 def all_conflicts(enabled: Iterable[str], found: Iterable[EntryPoint] | None = None) -> list[str]:
@@ -389,14 +423,14 @@ def check_key_source(source: object) -> None:
         raise PluginRefused(f"the key source {id_} cannot give a key back: write wrap() and unwrap()")
 
 
-def configure(place: str, guest: Connector | Sink | KeySource, table: Mapping[str, Any]) -> None:
-    """Give a guest what the operator set for it. Raises `PluginRefused`."""
+def configure(place: str, guest: Connector | Sink | KeySource, table: Mapping[str, Any], besides: Collection[str] = ()) -> None:
+    """Give a guest what the operator set for it; `besides` may be set, too, by somebody else. Raises `PluginRefused`."""
     shape: type[Struct] = type(guest).Settings
     if not isinstance(table, Mapping):
         raise PluginRefused(f"{place} must be a table of settings: see `oo config show`")
-    unknown = sorted(set(table) - {item.encode_name for item in msgspec.structs.fields(shape)})
-    if unknown:
-        raise PluginRefused(f"{place} has no setting {unknown[0]}: see `oo config show`")
+    known = {item.encode_name for item in msgspec.structs.fields(shape)}
+    if unknown := sorted(set(table) - known):
+        raise PluginRefused(f"{place} has no setting {unknown[0]}: it has {', '.join(sorted({*known, *besides})) or 'none'}")
     guest.settings = _decoded(place, table, shape)
 
 

@@ -278,7 +278,7 @@ def test_a_reason_names_the_distribution(site: Site) -> None:
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        ({"page": 3}, "[connectors.acme] has no setting page: see `oo config show`"),
+        ({"page": 3}, "[connectors.acme] has no setting page: it has name, pages"),
         ({"pages": "many"}, "[connectors.acme] is wrong (Expected `int`, got `str` - at `$.pages`): see `oo config show`"),
         ("many", "[connectors.acme] must be a table of settings: see `oo config show`"),
     ],

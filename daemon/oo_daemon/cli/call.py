@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from oo_config import Settings
+    from oo_daemon.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +31,25 @@ class Call:
         from oo_config import load  # here, since half of the verbs' help would otherwise pay for it
 
         return load(self.config, self.environ)
+
+
+def plugins_of(settings: Settings) -> tuple[Registry, list[str]]:
+    """The plugins as a daemon with these settings would find them, and what is to be put right in what they were given."""
+    from oo_daemon.host import HostClock
+    from oo_daemon.registry import amiss, discover
+    from oo_daemon.strikes import Strikes
+
+    tables = {"connectors": settings.connectors, "sinks": settings.sinks, "key_sources": settings.key_sources}
+    aside = Strikes(settings.places.beside, HostClock()).aside
+    found = discover(
+        enabled=settings.plugins.enabled,
+        settings=settings.connectors,
+        sinks=settings.sinks,
+        key_sources=settings.key_sources,
+        aside=aside,
+        sandboxes=False,
+    )
+    return found, list(amiss(found, tables))
 
 
 def json_option(verb: F) -> F:

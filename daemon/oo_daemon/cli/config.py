@@ -8,7 +8,7 @@ import click
 
 import oo_config
 from oo_daemon.cli import terminal
-from oo_daemon.cli.call import Call, json_option, quiet_option
+from oo_daemon.cli.call import Call, json_option, plugins_of, quiet_option
 from oo_daemon.cli.terminal import Column
 
 COLUMNS = (
@@ -27,13 +27,20 @@ def config() -> None:
 @quiet_option
 @click.pass_obj
 def check(call: Call, quiet: bool) -> None:
-    """Say whether the settings can be used, and everything that is wrong with them."""
+    """Say whether the settings can be used, and everything that is wrong with them, also in the tables of plugins."""
+    if wrong := plugins_of(call.settings)[1]:
+        raise oo_config.ConfigError(tuple(_problem(each) for each in wrong))
     origins = Counter(str(shown.origin) for shown in oo_config.show(call.settings))
     if quiet:
         return
     defaults = origins.pop("default", 0)
     said = [f"{number} from {origin}" for origin, number in sorted(origins.items())]
     terminal.show(f"The settings can be used: {', '.join([*said, f'{defaults} by default'])}.")
+
+
+def _problem(says: str) -> oo_config.Problem:
+    sentence, _, remedy = says.rpartition(": ")
+    return oo_config.Problem(place="plugins", sentence=f"{sentence}.", remedy=f"{remedy[:1].upper()}{remedy[1:]}.")
 
 
 @config.command()

@@ -18,7 +18,7 @@ import msgspec
 from oo_client import Client, ClientError, Registration
 from oo_daemon.cli import terminal
 from oo_daemon.cli.bundle import write as write_bundle
-from oo_daemon.cli.call import Call, json_option, quiet_option
+from oo_daemon.cli.call import Call, json_option, plugins_of, quiet_option
 from oo_daemon.cli.terminal import Column, Exit, NotDone
 
 if TYPE_CHECKING:
@@ -144,19 +144,10 @@ def _backups(settings: Settings) -> Sequence[str] | str:
 
 
 def _plugins(settings: Settings) -> Sequence[str]:
-    """What could not be loaded."""
-    from oo_daemon.host import HostClock
-    from oo_daemon.registry import discover
-    from oo_daemon.strikes import Strikes
-
-    found = discover(
-        enabled=settings.plugins.enabled,
-        settings=settings.connectors,
-        sinks=settings.sinks,
-        key_sources=settings.key_sources,
-        aside=Strikes(settings.places.beside, HostClock()).aside,
-    )
-    return [f"{it.name} is set aside: {it.reason}." for it in found.plugins if it.state == "quarantined"]
+    """What could not be loaded, and what is wrong with what they were given."""
+    found, wrong = plugins_of(settings)
+    struck = [f"{it.name} is set aside: {it.reason}" for it in found.plugins if it.struck]
+    return [f"{each}." for each in (*struck, *wrong)]
 
 
 def _traces(settings: Settings) -> Sequence[str] | str:
