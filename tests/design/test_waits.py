@@ -95,7 +95,7 @@ BOUNDS: dict[str, tuple[str, ...]] = {
         "oo_daemon.connections.uploads._on_disk: *",
         "oo_daemon.ingress.console.house.HousePages.reference: asyncio.to_thread(*",
         "oo_daemon.ops.backup.Backups.make: *",
-        "oo_daemon.ops.integrity.Integrity.look: *",
+        "oo_daemon.ops.integrity.Integrity._look: *",
         "oo_daemon.privacy.audit.Audit.note: *",
         "oo_daemon.privacy.erase.Erasures._begin: *",
         "oo_daemon.privacy.export.Export.of_user: asyncio.to_thread(*",

@@ -1,4 +1,4 @@
-"""Integrity: the database is looked over at the start and every night, beside everything else."""
+"""Integrity: the database is looked over at the start, and looked through every night, beside everything else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oo_daemon.ops.health import Finding
 from oo_daemon.ports import Metrics
-from oo_daemon.store.check import quick_check
+from oo_daemon.store.check import quick_check, whole_check
 from oo_daemon.store.errors import CannotStore, Corrupt
 from oo_sdk import Log
 
@@ -28,9 +28,16 @@ class Integrity:
     _damage: str = field(default="", init=False)
 
     async def look(self) -> None:
-        """Look it over now."""
+        """Look its pages over now."""
+        await self._look(quick_check)
+
+    async def look_through(self) -> None:
+        """Look now whether its parts agree, too."""
+        await self._look(whole_check)
+
+    async def _look(self, check: Callable[[Path], None]) -> None:
         try:
-            await asyncio.get_running_loop().run_in_executor(None, quick_check, self.database)
+            await asyncio.get_running_loop().run_in_executor(None, check, self.database)
         except Corrupt as damage:
             self._damage = str(damage)
             self.log.warning("database_damaged", reason=str(damage))

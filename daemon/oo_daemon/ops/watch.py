@@ -124,4 +124,4 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
             yield BACKUPS_EVERY, self.backups.look, "backups"
         yield PLUGINS_EVERY, self._plugins.tick, "plugins"
         if self._integrity:
-            yield NIGHTLY, self._integrity.look, "integrity"
+            yield NIGHTLY, self._integrity.look_through, "integrity"
