@@ -120,7 +120,8 @@ class Consumers(msgspec.Struct, frozen=True, kw_only=True):
                 await self.storage.write(consumers.advance, name, known.position, page.reached, self.clock.now())
                 return Given(events=[], position=reached, missing=page.missing)
             first, last, now = page.events[0][0], page.events[-1][0], self.clock.now()
-            if known.tries >= known.most_tries:
+            # It was tried right behind where the consumer is: where that was erased, what comes first now was never given.
+            if first == known.position + 1 and known.tries >= known.most_tries:
                 words = known.reason or "whoever was given it did not answer for it"
                 if await self.storage.write(consumers.give_up, name, known.position, first, words, now):
                     self.metrics.count("dead_letters", consumer=name)

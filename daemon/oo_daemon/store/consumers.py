@@ -138,9 +138,10 @@ def lease(database: Database, name: str, at: int, first: int, to: int, token: st
     if known is None or known.position != at or known.free_at(now) > now:
         return None
     rows = database.rows(
-        "UPDATE consumer SET position = ?, token = ?, leased_to = ?, leased_until = ?, tries = tries + 1 "
+        "UPDATE consumer SET position = ?, token = ?, leased_to = ?, leased_until = ?, "
+        "tries = CASE WHEN position = ? THEN tries + 1 ELSE 1 END "  # of what was passed over none count
         "WHERE name = ? AND position = ? AND COALESCE(token, '') = ? RETURNING tries",
-        (first - 1, token, to, until, name, at, known.token or ""),
+        (first - 1, token, to, until, first - 1, name, at, known.token or ""),
     )
     return int(rows[0][0]) if rows else None
 
@@ -336,11 +337,11 @@ def drop_dead_letter(database: Database, name: str, position: int) -> None:
 
 
 def advance(database: Database, name: str, before: int, after: int, now: int) -> bool:
-    """Move a consumer on; False: it is no longer where this reader began, and stays where it is."""
+    """Move a consumer on; False: somebody has a batch, or it is no longer where this reader began, and stays where it is."""
     rows = database.rows(
-        "UPDATE consumer SET position = ?, tries = 0, reason = '', moved_at = ? WHERE name = ? AND position = ? AND position < ? "
-        "AND token IS NULL RETURNING position",
-        (after, now, name, before, after),
+        "UPDATE consumer SET position = ?, tries = 0, reason = '', moved_at = ?, token = NULL, leased_to = NULL, leased_until = NULL "
+        "WHERE name = ? AND position = ? AND position < ? AND (token IS NULL OR leased_until <= ? OR leased_until > ?) RETURNING position",
+        (after, now, name, before, after, now, now + LONGEST),
     )
     return bool(rows)
 

@@ -117,6 +117,42 @@ async def test_an_event_that_kills_its_reader_is_set_aside(world: World) -> None
     assert (await it.known("a"))[0].dead_letters == 1
 
 
+@pytest.mark.rows("B7")
+async def test_tries_of_what_was_erased_count_for_nothing_else(world: World) -> None:
+    """An event that was erased while somebody had it leaves no tries behind: what comes next is given, and not set aside untried."""
+    it = asking(world)
+    await world.write(3)
+    await it.add("a", "beginning", ALL, 1)
+    assert numbers(await it.take("a", 1, LEASE, 0)) == [1]
+    await world.clock.advance(LEASE)
+    world.database.rows("DELETE FROM outbox WHERE position = 1")
+    given = await it.take("a", 1, LEASE, 0)
+    assert (numbers(given), given.tries, given.missing) == ([2], 1, 1)
+    assert (await it.known("a"))[0].dead_letters == 0
+    await world.clock.advance(LEASE)
+    assert numbers(await it.take("a", 1, LEASE, 0)) == [3], "the second was given once, as often as it may be"
+    assert (await it.known("a"))[0].dead_letters == 1
+
+
+@pytest.mark.rows("B7", "B9")
+async def test_a_lease_that_ended_holds_nothing_up(world: World) -> None:
+    """Where nothing is left to give after it, the consumer goes on to the end of the log, and the late answer is refused."""
+    it = asking(world)
+    await world.write(1)
+    await it.add("a", "beginning", Filter(type="acme.note"), 10)
+    given = await it.take("a", 1, LEASE, 0)
+    world.database.rows("DELETE FROM outbox WHERE position = 1")
+    world.database.rows("UPDATE stream SET position = 5")
+    assert numbers(await it.take("a", 1, LEASE, 0)) == []
+    assert (await it.known("a"))[0].position == 0, "somebody has it"
+    await world.clock.advance(LEASE)
+    assert numbers(await it.take("a", 1, LEASE, 0)) == []
+    known, _ = await it.known("a")
+    assert (known.position, known.tries, known.token) == (5, 0, None)
+    with pytest.raises(Declined, match="no longer"):
+        await it.ack("a", given.token or "", "1-5")
+
+
 async def test_it_starts_where_it_is_told(world: World) -> None:
     """At the beginning, now, a position, a time, or what is still so: the newest of each object that is not gone, then what is new."""
     it = asking(world)
