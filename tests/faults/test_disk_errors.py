@@ -21,8 +21,9 @@ from oo_sdk import Change, Event
 from oo_sdk.vocabulary import Task
 
 NAME = f"faulty-{os.getpid()}"
-#: Which calls fail: each of the first ones, then some further on.
-CALLS = [*range(1, 41), *range(45, 201, 5)]
+#: Which calls fail: each of the first ones, then some further on, or each of them in the long run.
+STEP = int(os.environ.get("OO_TEST_DISK_STEP", "5"))
+CALLS = [*range(1, 41), *range(40 + STEP, 201, STEP)]
 
 
 class Faulty(apsw.VFS):
@@ -99,7 +100,9 @@ async def connected(storage: ThreadedStorage) -> Connection:
 
 @pytest.mark.rows("B12")
 @pytest.mark.parametrize("lasts", [False, True], ids=["once", "for a while"])
-@pytest.mark.parametrize(("kind", "error"), [("write", apsw.IOError), ("write", apsw.FullError), ("sync", apsw.IOError)])
+@pytest.mark.parametrize(
+    ("kind", "error"), [("write", apsw.IOError), ("write", apsw.FullError), ("write", apsw.CorruptError), ("sync", apsw.IOError)]
+)
 async def test_no_row_no_acknowledgement(tmp_path: Path, vfs: Faulty, kind: str, error: type[apsw.Error], lasts: bool) -> None:
     """Whichever call fails, who was told "stored" is stored, nothing is there by half, and afterwards writing works."""
     storage = ThreadedStorage(open_database(tmp_path / "oo.sqlite3", vfs=NAME), wire.encode)

@@ -84,6 +84,19 @@ async def test_a_late_answer_is_refused(world: World) -> None:
 
 
 @pytest.mark.rows("B7")
+async def test_what_nobody_answered_for_comes_again_at_once(world: World) -> None:
+    """A reader that waits while another has died gets its batch within a second of the end of the lease."""
+    it = asking(world)
+    await world.write(1)
+    await it.add("a", "beginning", ALL, 10)
+    assert numbers(await it.take("a", 1, LEASE, 0)) == [1]
+    began = world.clock.monotonic()
+    again = await world.clock.until(asyncio.ensure_future(it.take("a", 1, LEASE, 2 * LEASE)))
+    assert numbers(again) == [1]
+    assert LEASE <= world.clock.monotonic() - began <= LEASE + 1
+
+
+@pytest.mark.rows("B7")
 async def test_what_fails_too_often_is_set_aside(world: World) -> None:
     """The consumer is held for the delay, what lies before is done, and after so many tries the event goes to the dead letters."""
     it = asking(world)

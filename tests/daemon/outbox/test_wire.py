@@ -334,6 +334,7 @@ def test_names_that_may_be() -> None:
         assert wire.draft("acme", note(name=name)).type == f"acme.{name}"
 
 
+@pytest.mark.rows("B14")
 def test_the_largest_event() -> None:
     """What is just not too large is carried whole, and comes to less than what NATS takes; one byte more is set aside."""
     room = wire.LARGEST - wire.WRAPPING - len("n1") - len(Document(title="x" * 10**6).SerializeToString()) + 10**6
