@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from daemon.store.world import NOW, connect
 from daemon.virtual import Notes, VirtualClock
+from msgspec.structs import replace
 
 from oo_daemon.ops import backup
 from oo_daemon.ops.backup import Backups, Making
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.store import backup as files
+from oo_daemon.store import credentials, vault_keys
 from oo_daemon.store.errors import Corrupt
 from oo_daemon.store.storage import open_database
-from oo_vault import Keyring
+from oo_vault import Context, Keyring, Sealed, Tampered, WrongKey
 
 
 class Seen(Backups):
@@ -73,3 +76,38 @@ async def test_one_that_fails_is_not_under_way(backups: Seen, monkeypatch: pytes
         await backups.make()
     assert backups.said
     assert backups.making is None
+
+
+@pytest.mark.rows("B16")
+async def test_what_the_keys_do_not_open_is_no_backup(backups: Seen) -> None:
+    """Neither with another key's known answer nor with a credential that was sealed for another place: it is said, and nothing is kept."""
+    database = open_database(backups.database)
+    connection = connect(database, "c1")
+    credentials.put(database, connection.number, 1, backups.keyring.seal(Context(purpose="elsewhere"), b"grant"), None)
+    with pytest.raises(Tampered):
+        await backups.make()
+    credentials.delete(database, connection.number)
+    await backups.make()
+    other = Keyring([bytes(32)]).known_answer()
+    vault_keys.add(database, Sealed(key_id=backups.keyring.newest.key_id, blob=other.blob), NOW)
+    with pytest.raises(WrongKey):
+        await backups.make()
+    database.close()
+    assert len(backups.listed()) == 1
+    assert len([*backups.folder.iterdir()]) == 1, "nothing plain stays behind"
+
+
+@pytest.mark.rows("B16")
+async def test_what_does_not_hold_the_same_is_no_backup(backups: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the restored copy has other rows, or ends elsewhere, than what was copied, it is said, and nothing is kept."""
+    real = files.content
+    for change in ({"rows": 1}, {"position": 99}, {"epoch": 2}):
+
+        def content(path: Path, told: files.Told, change: dict[str, int] = change) -> files.Content:
+            found = real(path, told)
+            return replace(found, **change) if path.name.startswith("again") else found
+
+        monkeypatch.setattr(files, "content", content)
+        with pytest.raises(Corrupt, match="does not hold what the database held"):
+            await backups.make()
+        assert backups.listed() == []
