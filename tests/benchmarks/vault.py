@@ -149,7 +149,7 @@ async def _asked(app: App, meanwhile: Coroutine[Any, Any, None]) -> list[float]:
     assert process.stdout is not None
     await process.stdout.readline()
     await meanwhile
-    said, _ = await process.communicate()
+    said, _ = await process.communicate(b"")  # its end
     took: list[float] = json.loads(said)
     return took
 
