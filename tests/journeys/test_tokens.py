@@ -1,12 +1,16 @@
 """The private API over TCP: a real daemon, a token, and what is left of it."""
 
+import asyncio
 import socket
 from pathlib import Path
 
+import aiohttp
 import pytest
+from journeys.house import House
 
 from oo_client import Client, DaemonNotRunning, Refused
 from oo_daemon.cli.stage import Stage, stage
+from oo_daemon.ingress import events
 
 
 def free_port() -> int:
@@ -51,6 +55,30 @@ async def test_a_token_from_its_making_to_its_end(tmp_path: Path) -> None:
         left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
         assert {"oo.log", "oo.sqlite3"} <= left.keys()
         assert [name for name, content in left.items() if token.encode() in content or token[4:].encode() in content] == []
+
+
+@pytest.mark.rows("D3")
+async def test_a_stream_ends_with_its_token(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that is open when its token is revoked ends with the next beat; that of another token goes on."""
+    monkeypatch.setattr(events, "BEAT", 0.05)
+    await house.stop()
+    port = free_port()
+    house.settings |= {"private": {"port": port}}
+    await house.start()
+    async with house.client as client, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        shown = [(await client.create_token(name, scopes=["read"])).token for name in ("one", "other")]
+        one, other = [
+            await http.get("/v1/events", headers={"Authorization": f"Bearer {token}", "Accept": "application/jsonl"}) for token in shown
+        ]
+        async with asyncio.timeout(20):
+            for _ in range(5):
+                assert await one.content.readline() != b""
+            await client.revoke_token("one")
+            while await one.content.readline():
+                pass
+            for _ in range(5):
+                assert await other.content.readline() != b""
+        other.close()
 
 
 async def test_without_the_setting_there_is_no_such_door(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from oo_daemon.ingress.asking import answer, body_of, number_of, wait_of
-from oo_daemon.ingress.tokens import held_to, needs
+from oo_daemon.ingress.tokens import held_to, holds_still, needs
 from oo_daemon.ingress.view import time
 from oo_daemon.ports import Clock
 from oo_daemon.store import outbox
@@ -212,8 +212,8 @@ class EventRoutes(msgspec.Struct, frozen=True, kw_only=True):
         return web.Response(body=body, headers=headers)
 
     async def _stream(self, request: web.Request, kind: str, after: int, wanted: Filter, epoch: int) -> web.StreamResponse:
-        """Write events as they come, until the reader leaves or the daemon stops."""
-        response = web.StreamResponse(headers={"Content-Type": kind})
+        """Write events as they come, until the reader leaves, its token no longer holds, or the daemon stops."""
+        response, asked = web.StreamResponse(headers={"Content-Type": kind}), self.clock.monotonic()
         with suppress(ConnectionError):  # the reader left
             await response.prepare(request)
             async with aclosing(self.reader.onward(after, STRETCH, wanted, BEAT)) as pages:
@@ -223,6 +223,10 @@ class EventRoutes(msgspec.Struct, frozen=True, kw_only=True):
                     await response.write(b"".join(self._written(kind, page, rest, epoch)))
                     if self.reader.closed or request.transport is None or request.transport.is_closing():
                         break
+                    if self.clock.monotonic() - asked >= BEAT:
+                        asked = self.clock.monotonic()
+                        if not await holds_still(request):
+                            break
         return response
 
     def _written(self, kind: str, page: Page, rest: int | None, epoch: int) -> list[bytes]:

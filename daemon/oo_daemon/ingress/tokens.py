@@ -73,6 +73,12 @@ def held_to(request: web.Request) -> str | None:
     return user
 
 
+async def holds_still(request: web.Request) -> bool:
+    """Say whether who asked may still ask: what was shown may have been revoked, or have ended, while an answer goes on."""
+    shown = request.get(SHOWN)
+    return shown is None or await shown.holds()
+
+
 def insist_on_own(request: web.Request, user: str, missing: Refused) -> None:
     """Go on only where this user's things may be seen. Raises `missing`: what is another's is not there."""
     if held_to(request) not in (None, user):
@@ -160,7 +166,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
         return await self.storage.read(api_tokens.listed)
 
     async def revoke(self, name: str) -> ApiToken:
-        """Forget a token, and give what it was: from the next request on it is refused. Raises `Declined`."""
+        """Forget a token, and give what it was: from the next request on it is refused, and its streams end soon. Raises `Declined`."""
         revoked = await self.storage.write(api_tokens.revoke, name)
         if revoked is None:
             raise Declined("not_found", "There is no such token.", "See `oo token list`.")
@@ -192,6 +198,26 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
             await self.storage.write(api_tokens.used, token.name, now)
 
 
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """By what a caller is known."""
+
+    caller: Caller
+    authorization: str
+    tokens: Tokens
+    vouching: Vouching | None
+
+    async def holds(self) -> bool:
+        """Say whether it says today what it said."""
+        try:
+            return await _who(self.authorization, self.tokens, self.vouching) == self.caller
+        except Refused:  # that cannot be checked just now
+            return True
+
+
+#: By what the caller of a request is known.
+SHOWN: Final = web.RequestKey("shown", Shown)
+
+
 def guard(tokens: Tokens, vouching: Vouching | None = None) -> Middleware:
     """The middleware of the door on TCP: first the host, then who asks, then what they may."""
 
@@ -214,6 +240,7 @@ def guard(tokens: Tokens, vouching: Vouching | None = None) -> Middleware:
                 headers={"WWW-Authenticate": challenge},
             )
         request[CALLER] = asks.name
+        request[SHOWN] = Shown(caller=asks, authorization=given[0], tokens=tokens, vouching=vouching)
         if asks.user is not None:
             request[USER] = asks.user
         if request.match_info.http_exception is not None:
