@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from oo_daemon.store import credentials, vault_keys
+from oo_daemon.store import checked, credentials, vault_keys
 from oo_daemon.store.accept import STREAM
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.errors import CannotOpen, Corrupt
@@ -40,11 +40,12 @@ def snapshot(path: Path, to: Path, told: Told = lambda _: None) -> None:
     Raises `CannotStore`, `Corrupt`.
     """
     try:
-        connection = apsw.Connection(str(path))
+        connection = checked.connect(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
         try:
             connection.set_busy_timeout(5_000)
             _watch(connection, lambda: told(to.stat().st_size if to.exists() else 0))
-            connection.execute("VACUUM INTO ?", (str(to),))
+            # No room for checksums: pages that are written before the first one would have none. They are made when it is adopted.
+            connection.execute("VACUUM INTO ?", (f"{to.absolute().as_uri()}?reserve=0",))
         finally:
             connection.close()
         descriptor = os.open(to, os.O_RDWR)
@@ -117,6 +118,7 @@ def adopt(path: Path) -> None:
     database = SqliteDatabase(path)
     try:
         database.connect()
+        database.rows("VACUUM")  # its pages get their checksums
         restored(database)
         database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     except (apsw.Error, peewee.PeeweeException) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import apsw
 
+from oo_daemon.store import checked
 from oo_daemon.store.errors import Corrupt
 from oo_daemon.store.migrations import known
 from oo_daemon.store.storage import explain
@@ -49,7 +50,7 @@ def _well(connection: apsw.Connection, pragma: str) -> None:
 @contextmanager
 def _reading(path: Path) -> Iterator[apsw.Connection]:
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = checked.connect(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             connection.set_busy_timeout(5_000)
             yield connection

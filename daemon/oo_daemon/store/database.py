@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import apsw
 
+from oo_daemon.store import checked
 from oo_daemon.store.errors import CannotOpen
 from oo_daemon.store.orm import APSWDatabase, peewee
 
@@ -146,7 +147,7 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
     def _connect(self) -> apsw.Connection:
         reading = self._role.reads_only
         flags = apsw.SQLITE_OPEN_READONLY if reading else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-        connection = apsw.Connection(self.database, flags=flags, vfs=self.vfs, statementcachesize=STATEMENTS)
+        connection = checked.connect(self.database, flags=flags, vfs=self.vfs, statementcachesize=STATEMENTS)
         try:
             # Else SQLite plans a statement anew for each value that a partial index might have to do with: five times what a claim costs.
             # What such an index is for stands in the statement.

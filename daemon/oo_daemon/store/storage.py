@@ -27,6 +27,7 @@ import apsw
 from oo_daemon.ports import UNTRACED, Trace
 from oo_daemon.store import accept as waist
 from oo_daemon.store import migrations
+from oo_daemon.store.checked import is_flipped
 from oo_daemon.store.database import BUSY_TIMEOUT_MS, Database, ForMany, SqliteDatabase, refuse_affected, refuse_network
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased
 from oo_daemon.store.orm import peewee
@@ -122,6 +123,8 @@ def explain(error: BaseException) -> BaseException:
     match getattr(error, "orig", error):  # peewee wraps what apsw raises
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt("the database file is damaged: stop the daemon and restore a backup")
+        case apsw.IOError() as read if is_flipped(read):
+            return Corrupt("the database file is damaged (a page is not what was written): stop the daemon and restore a backup")
         case apsw.FullError():
             return CannotStore("the disk is full: free some space and try again")
         case apsw.InterruptError():
@@ -171,6 +174,8 @@ def _not_opened(path: Path, wrong: Exception) -> Exception:
     match getattr(wrong, "orig", wrong):
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt(f"{path} is damaged or not a database: move it away or restore a backup ({wrong}).")
+        case apsw.IOError() as read if is_flipped(read):
+            return Corrupt(f"{path} is damaged: a page of it is not what was written. Restore a backup.")
         case apsw.Error() | OSError():
             return CannotOpen(f"{path} cannot be opened ({wrong}): check that the folder exists, is ours and has space.")
         case _:
