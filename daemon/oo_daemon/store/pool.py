@@ -128,7 +128,7 @@ class PooledStorage:
         self._hints.tell(word)
 
     def on_damage(self, listener: Callable[[Corrupt], None]) -> None:
-        """Have the listener called when a write meets damaged data; from any thread."""
+        """Have the listener called when a read or a write meets damaged data; from any thread."""
         self._on_damage = listener
 
     def around_commits(self, watch: Callable[[], AbstractContextManager[object]]) -> None:
@@ -217,6 +217,8 @@ class PooledStorage:
         except BaseException as error:
             if (told := explain(error)) is error:
                 raise
+            if isinstance(told, Corrupt):
+                self._on_damage(told)
             raise told from error
 
     def _transaction(self, begin: str, work: Callable[[Database], T], *, ahead: bool = False) -> T:

@@ -86,7 +86,7 @@ class Engine(Storage, Protocol):
         """Tell the other daemons a word. It is a hint: it may be lost."""
 
     def on_damage(self, listener: Callable[[Corrupt], None]) -> None:
-        """Have the listener called when a write meets damaged data; from any thread."""
+        """Have the listener called when a read or a write meets damaged data; from any thread."""
 
     def around_commits(self, watch: Callable[[], AbstractContextManager[object]]) -> None:
         """Have each commit made inside what `watch` gives; in the writer's thread."""
@@ -521,7 +521,11 @@ class ThreadedStorage:
     def _look(self, item: Item) -> Any:
         now = item.loop.time
         over = now() + self.LONGEST_READ
-        return _look(self._database, item.work, lambda connection: connection.set_progress_handler(lambda: now() > over, STEPS))
+        try:
+            return _look(self._database, item.work, lambda connection: connection.set_progress_handler(lambda: now() > over, STEPS))
+        except Corrupt as damage:
+            self._on_damage(damage)
+            raise
 
     async def write(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in the next commit; one that can be run for many runs once for all that wait for it."""
@@ -550,7 +554,7 @@ class ThreadedStorage:
         """Nobody else is there to hear it."""
 
     def on_damage(self, listener: Callable[[Corrupt], None]) -> None:
-        """Have the listener called when a write meets a damaged file; from any thread."""
+        """Have the listener called when a read or a write meets a damaged file; from any thread."""
         self._on_damage = listener
 
     def around_commits(self, watch: Callable[[], AbstractContextManager[object]]) -> None:

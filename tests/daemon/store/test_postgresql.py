@@ -224,7 +224,9 @@ async def test_what_a_server_refuses(storage: PooledStorage, state: str, kind: t
 
     with pytest.raises(kind, match=word):
         await storage.write(write)
-    assert len(damaged) == (kind is Corrupt)
+    with pytest.raises(kind, match=word):
+        await storage.read(_raising(state))
+    assert len(damaged) == 2 * (kind is Corrupt)
     assert await storage.read(lambda database: database.rows("SELECT count(*) FROM connection")) == [(0,)]
     await storage.write(connect)
 

@@ -642,7 +642,7 @@ async def test_a_held_database_is_refused_to_all_who_wait_at_once(
 
 
 async def test_a_damaged_file_is_named(path: Path) -> None:
-    """Damage that shows while the daemon runs is `Corrupt`, for readers and for the writer, through models and raw statements."""
+    """Damage that shows while the daemon runs is `Corrupt`, for readers and for the writer, and whoever ends the daemon is told of it."""
     schema = path.stat().st_size // 4096  # pages of the empty database: what comes behind them is rows
     whole = Book(open_database(path))
     with whole.transaction() as database:
@@ -654,11 +654,14 @@ async def test_a_damaged_file_is_named(path: Path) -> None:
             file.seek(page * 4096)
             file.write(b"\xff" * 4096)
     storage = ThreadedStorage(open_database(path), encode)
+    told: list[Corrupt] = []
+    storage.on_damage(told.append)
     try:
         for ask in (storage.read, storage.write):
             for query in (connections.listed, lambda database: database.rows("SELECT label FROM connection")):
                 with pytest.raises(Corrupt, match="restore a backup"):
                     await ask(query)
+        assert len(told) == 4
     finally:
         await storage.close()
 
