@@ -175,7 +175,7 @@ def _not_opened(path: Path, wrong: Exception) -> Exception:
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt(f"{path} is damaged or not a database: move it away or restore a backup ({wrong}).")
         case apsw.IOError() as read if is_flipped(read):
-            return Corrupt(f"{path} is damaged: a page of it is not what was written. Restore a backup.")
+            return Corrupt(f"{path} is damaged, a page of it is not what was written: move it away or restore a backup.")
         case apsw.Error() | OSError():
             return CannotOpen(f"{path} cannot be opened ({wrong}): check that the folder exists, is ours and has space.")
         case _:
