@@ -43,6 +43,13 @@ class Listening:
 
     async def close(self) -> None:
         """Stop accepting, let requests in flight finish, close. Safe to call twice."""
+        loop = asyncio.get_running_loop()
+        for each in self._server.sockets:
+            loop.remove_reader(each.fileno())
+        for _ in range(
+            2
+        ):  # who was let in just now is taken up in the next turn and counted in the one after; asyncio drops them otherwise
+            await asyncio.sleep(0)
         self._server.close()
         self._door.closing = True
         if self._door.connections:

@@ -817,6 +817,25 @@ async def test_a_request_during_the_farewell_is_answered(open_door: Open, dial: 
         await closing
 
 
+@pytest.mark.rows("H1")
+async def test_who_is_let_in_while_the_door_closes_is_answered(open_door: Open, public: web.Application) -> None:
+    """A connection that the loop has accepted and not yet taken up is not dropped, though nobody else is there."""
+    listening = await open_door(public, limits=replace(QUICK, farewell=0.1))
+    loop, closing = asyncio.get_running_loop(), list[asyncio.Task[None]]()
+
+    def close() -> None:
+        closing.append(loop.create_task(listening.close()))
+
+    with socket.create_connection(("127.0.0.1", listening.port)) as caller:  # waits for the loop, which accepts it in its next turn
+        caller.sendall(GET)
+        caller.setblocking(False)
+        loop.call_soon(loop.call_soon, close)
+        async with asyncio.timeout(PATIENCE):
+            answer = await loop.sock_recv(caller, 4096)
+            await closing[0]
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 async def test_who_never_ends_is_cut_in_the_end(open_door: Open, dial: Dial, public: web.Application, reached: list[str]) -> None:
     """Closing ends although a route does not."""
     listening = await open_door(public, limits=replace(QUICK, drain=0.1))
