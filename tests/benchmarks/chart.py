@@ -7,7 +7,9 @@ from html import escape
 
 from benchmarks.harness import Figure, Results, Shown
 
-WIDTH, LABEL, BAR, GAP, TOP = 720, 240, 20, 10, 44
+WIDTH, BAR, GAP, TOP = 720, 20, 10, 44
+#: About, of a letter.
+LETTER = 7
 STYLE = (
     ":root{--ink:#1b1f24;--faint:#6b7280;--bar:#2563a8;--other:#9aa4b2}"
     "@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--faint:#a0a7b1;--bar:#6aa7e8;--other:#66707d}}"
@@ -29,7 +31,8 @@ def drawn(results: Results) -> str:
 
 
 def _bars(shown: Shown, bars: Sequence[tuple[str, Figure]], top: int) -> str:
-    room = WIDTH - LABEL - 110
+    label = LETTER * max(len(side) for side, _ in bars) + 10  # where the bars begin
+    room = WIDTH - label - 110
     most = max(figure.max for _, figure in bars) or 1.0
     lines = [f'<text x="0" y="{top + 18}" font-weight="600">{escape(shown.title)}</text>']
     for place, (side, figure) in enumerate(bars):
@@ -39,15 +42,15 @@ def _bars(shown: Shown, bars: Sequence[tuple[str, Figure]], top: int) -> str:
         middle = y + BAR / 2
         lines += [
             f"<g><title>{escape(side)}: {_short(figure.median)} {shown.unit} ({_short(figure.min)} to {_short(figure.max)})</title>",
-            f'<text x="{LABEL - 10}" y="{middle + 4:.0f}" text-anchor="end">{escape(side)}</text>',
-            f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{max(long, 1):.1f}" height="{BAR}"/>',
-            f'<line x1="{LABEL + low:.1f}" x2="{LABEL + high:.1f}" y1="{middle}" y2="{middle}"/>',
-            f'<text class="faint" x="{LABEL + max(long, high) + 8:.0f}" y="{middle + 4:.0f}">{_short(figure.median)}</text></g>',
+            f'<text x="{label - 10}" y="{middle + 4:.0f}" text-anchor="end">{escape(side)}</text>',
+            f'<rect class="{kind}" x="{label}" y="{y}" width="{max(long, 1):.1f}" height="{BAR}"/>',
+            f'<line x1="{label + low:.1f}" x2="{label + high:.1f}" y1="{middle}" y2="{middle}"/>',
+            f'<text class="faint" x="{label + max(long, high) + 8:.0f}" y="{middle + 4:.0f}">{_short(figure.median)}</text></g>',
         ]
     bottom = top + TOP - 8 + len(bars) * (BAR + GAP)
-    lines.append(f'<line class="axis" x1="{LABEL}" x2="{LABEL + room}" y1="{bottom}" y2="{bottom}"/>')
+    lines.append(f'<line class="axis" x1="{label}" x2="{label + room}" y1="{bottom}" y2="{bottom}"/>')
     for share in (0.0, 0.5, 1.0):
-        x = LABEL + room * share
+        x = label + room * share
         lines.append(f'<text class="faint" x="{x:.0f}" y="{bottom + 16}" text-anchor="middle">{_short(most * share)}</text>')
     lines.append(f'<text class="faint" x="{WIDTH}" y="{bottom + 16}" text-anchor="end">{escape(shown.unit)}</text>')
     return "\n".join(lines)
