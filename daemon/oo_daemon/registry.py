@@ -84,9 +84,8 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
     connectors: Mapping[str, Connector] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     sandboxes: Mapping[str, Sandbox] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     sinks: Mapping[str, Placed] = msgspec.field(default_factory=lambda: MappingProxyType({}))
-    sinks_aside: Mapping[str, str] = msgspec.field(
-        default_factory=lambda: MappingProxyType({})
-    )  #: tables of sinks that do not run, and why
+    #: Tables of sinks that do not run, and why.
+    sinks_aside: Mapping[str, str] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     schemes: Mapping[str, Scheme] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     key_sources: Mapping[str, KeySource] = msgspec.field(default_factory=lambda: MappingProxyType({}))
 

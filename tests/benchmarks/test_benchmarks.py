@@ -91,3 +91,10 @@ def test_a_chart_shows_every_side() -> None:
     assert drawn.count("<rect") == 2
     assert "&lt;other&gt;: 1 s (0.5 to 2)" in drawn
     assert "prefers-color-scheme:dark" in drawn
+
+
+def test_a_chart_has_room_for_long_names() -> None:
+    """Bars begin where the longest name ends."""
+    figure = {"x": Figure(median=1, min=0.5, max=2, rounds=[0.5, 1, 2])}
+    results = Results(benchmark="b", title="t", settings={}, figures={"oO": figure, "n" * 50: figure}, shown=[Shown("x", "X", "s")])
+    assert chart.drawn(results).count(f'x="{50 * chart.LETTER + 10}"') >= 2

@@ -39,7 +39,9 @@ def check(call: Call, quiet: bool) -> None:
 
 
 def _problem(says: str) -> oo_config.Problem:
-    sentence, _, remedy = says.rpartition(": ")
+    sentence, parted, remedy = says.rpartition(": ")
+    if not parted:  # a stranger's plugin need not say what to do
+        sentence, remedy = says, "see `oo plugins`"
     return oo_config.Problem(place="plugins", sentence=f"{sentence}.", remedy=f"{remedy[:1].upper()}{remedy[1:]}.")
 
 

@@ -46,9 +46,8 @@ class Listening:
         loop = asyncio.get_running_loop()
         for each in self._server.sockets:
             loop.remove_reader(each.fileno())
-        for _ in range(
-            2
-        ):  # who was let in just now is taken up in the next turn and counted in the one after; asyncio drops them otherwise
+        # Who was let in just now is taken up in the next turn, and counted in the one after: else asyncio drops it.
+        for _ in range(2):
             await asyncio.sleep(0)
         self._server.close()
         self._door.closing = True

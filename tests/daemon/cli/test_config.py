@@ -64,6 +64,14 @@ def test_check_looks_into_the_tables_of_plugins(oo: Oo, tmp_path: Path, lines: s
     assert says.split(". ")[0].removesuffix(".") in finding["says"], "the doctor says it, too"
 
 
+def test_check_says_of_a_plugin_what_it_says(oo: Oo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a reason names no remedy."""
+    monkeypatch.setattr("oo_daemon.registry.amiss", lambda *_: iter(["acme is set aside, its hosts must be a list"]))
+    result = oo("config", "check")
+    assert result.exit_code == 78
+    assert "acme is set aside, its hosts must be a list. See `oo plugins`." in result.stderr
+
+
 def test_check_takes_tables_that_fit(oo: Oo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is there, one that systemd puts there when the service starts, and one that this user may not see are in order."""
     (tmp_path / "secrets").write_text("whsec_" + "QUJD" * 10)
