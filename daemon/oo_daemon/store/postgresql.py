@@ -87,6 +87,9 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase, Database):
         # Not by peewee's own way, which would leave one behind that breaks just then.
         connection: psycopg.Connection[Row] = psycopg.connect(self.database, autocommit=True, **self.connect_params)
         connection.prepared_max = STATEMENTS
+        # At its first use: psycopg takes a later one for prepared even where the pipeline that was to prepare it was refused, and then each
+        # use of it fails for as long as the connection lives.
+        connection.prepare_threshold = 0
         connection.adapters.register_dumper(
             int, Int8Dumper
         )  # else a statement is prepared anew for each mixture of small and large numbers

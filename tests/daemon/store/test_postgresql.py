@@ -316,6 +316,32 @@ def test_rows_are_written_many_with_one_statement(shared: PostgresqlDatabase) ->
         assert shared.rows("SELECT count(*) FROM latency WHERE hour = ?", (count,)) == [(count,)]
 
 
+@pytest.mark.parametrize("uses", range(8))
+def test_what_went_down_with_a_batch_can_be_asked_again(shared: PostgresqlDatabase, uses: int) -> None:
+    """However often a statement was used before: one that was to be prepared in a batch that was refused is prepared once more."""
+    refused = "INSERT INTO latency (hour, stretch, deliveries) VALUES (?, ?, 1)"
+    asked = "INSERT INTO latency (hour, stretch, deliveries) VALUES (?, ?, 2) ON CONFLICT (hour, stretch) DO NOTHING"
+    shared.close()
+    shared.connect()
+    shared.run("BEGIN")
+    shared.run("ROLLBACK")
+    shared.many(refused, [(1, 1)])
+    for _ in range(uses):
+        shared.many(asked, [(2, uses)])
+
+    def batch() -> None:
+        with shared.ahead():
+            shared.many(refused, [(1, 1)])
+            shared.many(asked, [(3, uses)])
+
+    shared.run("BEGIN")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        batch()
+    shared.run("ROLLBACK")
+    shared.many(asked, [(4, uses)])
+    assert shared.rows("SELECT hour FROM latency WHERE hour > 2") == [(4,)]
+
+
 class Behind(HostClock):
     """A host whose clock is some seconds behind."""
 
@@ -447,7 +473,8 @@ async def test_who_would_wait_is_run_alone(storage: PooledStorage, server: serve
     connection = await storage.write(connect)
     await storage.write(furnish)
     other = shared.fresh()
-    other.execute("BEGIN; SELECT 1 FROM schedule FOR UPDATE")
+    other.execute("BEGIN")
+    other.execute("SELECT 1 FROM schedule FOR UPDATE")
     stuck = asyncio.ensure_future(storage.write(schedule.due_now, connection.number, NOW + 1))
     async with asyncio.timeout(4):
         assert all(await asyncio.gather(*(storage.write(inbox.put, arrival(f"d{each}")) for each in range(20))))
@@ -463,7 +490,8 @@ async def test_two_claim_at_once(storage: PooledStorage, shared: PostgresqlDatab
     for number in range(10):
         await storage.write(connect, f"c{number}")
     other = shared.fresh()
-    other.execute("BEGIN; SELECT 1 FROM schedule WHERE connection IN (SELECT connection FROM schedule ORDER BY 1 LIMIT 4) FOR UPDATE")
+    other.execute("BEGIN")
+    other.execute("SELECT 1 FROM schedule WHERE connection IN (SELECT connection FROM schedule ORDER BY 1 LIMIT 4) FOR UPDATE")
     async with asyncio.timeout(4):
         assert len(await storage.write(schedule.claim, "w1", NOW, NOW + LEASE, 100)) == 6
     other.execute("COMMIT")
