@@ -119,6 +119,7 @@ class Parts:
             metrics=metrics,
             log=log,
             owner="me",
+            lease=60.0,
             make_draft=wire.declared_draft,
             withdrawn=nothing_withdrawn,
             nudged=nudged,

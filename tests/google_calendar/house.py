@@ -192,6 +192,7 @@ class House:
             metrics=self.metrics,
             log=self.log,
             owner="me",
+            lease=60.0,
             make_draft=wire.declared_draft,
             withdrawn=nothing_withdrawn,
             nudged=self.dispatcher.tick,

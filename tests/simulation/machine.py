@@ -447,6 +447,7 @@ def build(
         metrics=metrics,
         log=log,
         owner=owner,
+        lease=60.0,
         make_draft=wire.declared_draft,
         withdrawn=_nothing_withdrawn,
         nudged=dispatcher.tick,

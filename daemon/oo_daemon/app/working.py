@@ -101,6 +101,7 @@ async def build(ground: Ground, connecting: Connecting, watch: Watch, stack: Asy
         metrics=ground.metrics,
         log=ground.log,
         owner=ground.owner,
+        lease=ground.settings.sync.lease,
         make_draft=wire.declared_draft,
         nudged=dispatcher.tick,
         withdrawn=lambda connection: erasing.of_connection(connection, "withdrawn"),

@@ -42,8 +42,6 @@ WAITS, LOOKS = 24 * 3600.0, 900.0
 CLAIM, BATCH = 32, 500
 #: Seconds that a connector has for one answer.
 ANSWER_WITHIN = 10.0
-#: Seconds that a claim holds.
-LEASE = 60.0
 #: Seconds until what could not be stored is tried again.
 STORE_AGAIN = 5.0
 #: Rows that one tidying transaction takes.
@@ -141,6 +139,7 @@ class Intake:
     metrics: Metrics
     log: Log
     owner: str  #: names this process in leases
+    lease: float  #: seconds
     make_draft: MakeDraft
     nudged: Callable[[], Awaitable[None]]  #: called when connections have become due
     withdrawn: Callable[[Connection], Awaitable[object]]  #: erases a connection whose access the person has taken back
@@ -149,6 +148,7 @@ class Intake:
     poisoned: Callable[[str], bool] = lambda item: False  #: says of "delivery {number}" that it ended the process each time
     trace: Trace = UNTRACED
     took: Callable[[int], None] = lambda received_at: None  #: hears of each delivery that is in the outbox, and when it had arrived
+    _left: bool = False  #: we may hold deliveries that nobody works on: what was claimed, or done with, could not be stored
     _working: asyncio.Task[None] | None = None
     _again: bool = False
     _stopping: bool = False
@@ -203,6 +203,7 @@ class Intake:
                 while not self._stopping and await self._round():
                     pass
             except CannotStore as fault:
+                self._left = True  # the server may have made the claim, and only its answer was lost
                 self.log.warning("claim_failed", reason=str(fault))
 
     async def _round(self) -> bool:
@@ -210,6 +211,9 @@ class Intake:
 
         What failed before comes after what is new, and one by one: should it end the process, it takes nothing else with it.
         """
+        if self._left:
+            await self.storage.write(inbox.release, self.owner)  # else they would wait until their leases run out
+            self._left = False
         claimed = await self.storage.write(self._claim)
         if not claimed:
             return False
@@ -218,10 +222,10 @@ class Intake:
             by_source.setdefault(delivery.source, []).append(delivery)
         if any(await asyncio.gather(*map(self._in_turn, by_source.values()))):
             await self.nudged()
-        return True
+        return not self._left  # with the next tick: nothing can be stored now
 
     def _claim(self, database: Database) -> list[Claimed]:
-        with taking(self.clock.now, int(LEASE * SECOND)) as (now, until):
+        with taking(self.clock.now, int(self.lease * SECOND)) as (now, until):
             return inbox.claim(database, self.owner, now, until, CLAIM) or inbox.claim_again(database, self.owner, now, until)
 
     async def _in_turn(self, deliveries: Sequence[Claimed]) -> bool:
@@ -249,10 +253,11 @@ class Intake:
         return nudged
 
     async def _put_back(self, delivery: Claimed, at: int) -> None:
-        """Give it back, as if it had not been tried; where that cannot be stored, its lease runs out."""
+        """Give it back, as if it had not been tried; where that cannot be stored, it is given back with the next round."""
         try:
             await self.storage.write(inbox.put_back, delivery, at, "", counted=False)
         except (CannotStore, LeaseLost):
+            self._left = True
             self.log.warning("delivery_not_put_back", provider=delivery.provider)
 
     async def _take(self, delivery: Claimed) -> bool:

@@ -64,7 +64,11 @@ class SchedulerTicker:
 
     def _ended(self, name: str, work: asyncio.Future[None]) -> None:
         del self._under_way[name]
-        if not work.cancelled() and (error := work.exception()) is not None:
+        if work.cancelled() or (error := work.exception()) is None:
+            return
+        if isinstance(error, CannotStore):  # no fault of the job's, which comes again
+            logging.getLogger(__name__).warning("the job %s waits: %s", name, error)
+        else:
             logging.getLogger(__name__).error("the job %s failed", name, exc_info=error)
 
     def start(self) -> None:

@@ -34,7 +34,7 @@ from oo_daemon.store.registrations import Registration
 from oo_daemon.store.sources import Source
 from oo_daemon.store.storage import InlineStorage, Storage, open_database
 from oo_daemon.sync import intake as room
-from oo_daemon.sync.intake import LEASE, LOOKS, TRIES, WAITS, Again, Awaiting, Dead, Failed, Intake, Senseless, next_step
+from oo_daemon.sync.intake import LOOKS, TRIES, WAITS, Again, Awaiting, Dead, Failed, Intake, Senseless, next_step
 from oo_sdk import (
     Change,
     Connector,
@@ -56,6 +56,8 @@ from oo_vault import Sealed
 CANARY = "canary-of-a-guest"
 #: Deliveries of one thing that come in all orders the whole way; more of them do so at the waist (tests/daemon/store/test_accept.py).
 STATES = 4
+#: Seconds.
+LEASE = 60.0
 
 
 def note(subject: str, title: str = "A", order: int | None = None, at: int | None = None) -> Event:
@@ -149,6 +151,7 @@ class World:
             metrics=self.metrics,
             log=self.log,
             owner=owner,
+            lease=LEASE,
             make_draft=wire.declared_draft,
             withdrawn=withdrawn,
             nudged=nudged,
@@ -806,8 +809,30 @@ async def test_a_full_disk_is_no_fault_of_the_delivery(world: World) -> None:
     assert (await world.entries())["d1"].tries == 1
 
 
+async def test_what_cannot_be_put_back_comes_again_with_the_next_round(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes nothing at all costs no delivery either, no try, and no time once it takes something again."""
+    await world.connect()
+    await world.receive()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise CannotStore("the disk is full")
+
+    intake = world.intake(storage=Faulty(world.storage, [CannotStore("the disk is full")] * 2, "accept"))
+    with monkeypatch.context() as full:
+        full.setattr(inbox, "put_back", refuse)
+        await world.work(intake)
+        await world.work(intake)
+    assert world.log.said("delivery_not_put_back") == [{"provider": "acme"}] * 2
+    assert await world.states() == ["received"]
+    await world.work()
+    assert await world.states() == ["received"], "another daemon waits for the lease"
+    await world.work(intake)
+    assert await world.told() == [("c1", "n1", "A")]
+    assert (await world.entries())["d1"].tries == 1
+
+
 async def test_what_cannot_be_put_back_comes_again_with_the_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that takes nothing at all costs no delivery either."""
+    """Whoever held it may be gone."""
     await world.connect()
     await world.receive()
 
@@ -816,14 +841,35 @@ async def test_what_cannot_be_put_back_comes_again_with_the_lease(world: World, 
 
     with monkeypatch.context() as full:
         full.setattr(inbox, "put_back", refuse)
-        faulty: Any = Faulty(world.storage, [CannotStore("the disk is full")], "accept")
-        await world.work(world.intake(storage=faulty))
-    assert world.log.said("delivery_not_put_back") == [{"provider": "acme"}]
+        await world.work(world.intake(storage=Faulty(world.storage, [CannotStore("the disk is full")], "accept")))
+    await world.clock.advance(LEASE - 1)
     await world.work()
     assert await world.states() == ["received"]
-    await world.clock.advance(LEASE)
+    await world.clock.advance(1)
     await world.work()
     assert await world.told() == [("c1", "n1", "A")]
+
+
+async def test_a_claim_whose_answer_was_lost_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has made it, and nobody here knows of what: it is taken back, and no try."""
+    await world.connect()
+    await world.receive()
+    claim = inbox.claim
+
+    def lost(database: Database, *args: Any) -> None:
+        claim(database, *args)
+        database.rows("COMMIT")
+        database.rows("BEGIN IMMEDIATE")  # which is rolled back
+        raise CannotStore("the server went away")
+
+    intake = world.intake()
+    with monkeypatch.context() as away:
+        away.setattr(inbox, "claim", lost)
+        await world.work(intake)
+    assert (await world.entries())["d1"].tries == 1
+    await world.work(intake)
+    assert await world.told() == [("c1", "n1", "A")]
+    assert (await world.entries())["d1"].tries == 1
 
 
 async def test_a_claim_that_cannot_be_stored_is_made_again(world: World) -> None:

@@ -569,6 +569,23 @@ async def test_a_clock_that_is_set_does_not_stop_the_ticks(ticker: SchedulerTick
     assert slow.calls <= 1
 
 
+async def test_a_job_that_cannot_store(ticker: SchedulerTicker, caplog: pytest.LogCaptureFixture) -> None:
+    """It waits, and that is no fault of its own: nobody is given a trace of it."""
+    job = Job()
+
+    async def full() -> None:
+        await job()
+        raise CannotStore("the disk is full")
+
+    ticker.every(0.01, full, "job")
+    ticker.start()
+    for _ in range(2):
+        await job.again()
+    assert {(record.levelno, record.getMessage(), record.exc_info) for record in caplog.records} == {
+        (logging.WARNING, "the job job waits: the disk is full", None)
+    }
+
+
 async def test_a_job_that_fails(ticker: SchedulerTicker, caplog: pytest.LogCaptureFixture) -> None:
     """A job that raises is told of, and called again."""
     job = Job()
