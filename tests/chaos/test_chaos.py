@@ -57,5 +57,6 @@ async def test_several_daemons_under_fire(ships: Fleet) -> None:
     }
     print(f"\nchaos: {', '.join(f'{number} {what}' for what, number in figures.items())}")
     assert found == []
+    assert ships.faults() == {}
     assert ships.provider.refused == 0
     assert ships.answers[0] + ships.answers[503] > 0, "no sender ever met a fault"

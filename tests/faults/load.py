@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import random
-import socket
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -218,10 +217,3 @@ def _connect(database: Database, id_: str = CONNECTION, user: str = "ada") -> No
     )
     made = connections.put(database, signed_in, 1)
     schedule.create(database, made.number, 1)
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port: int = door.getsockname()[1]
-        return port

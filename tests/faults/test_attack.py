@@ -21,8 +21,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from faults.load import ACCOUNT, SECRET, Bench, free_port
+from faults.load import ACCOUNT, SECRET, Bench
 from faults.nursery import LAB, TESTS, Nursery, nursery
+from ports import free_port
 
 #: Of each measurement; 60 in the long run.
 SECONDS = float(os.environ.get("OO_TEST_ATTACK_SECONDS", "6"))

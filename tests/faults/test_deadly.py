@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from faults.load import Bench, free_port
+from faults.load import Bench
 from faults.nursery import LAB, Borne, Nursery, nursery
+from ports import free_port
 
 from oo_client import Client, DaemonNotRunning
 

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from faults.load import ACCOUNT, CONNECTION, Bench, free_port
+from faults.load import ACCOUNT, CONNECTION, Bench
 from faults.nursery import LAB, Borne, Nursery, nursery
+from ports import free_port
 
 from oo_daemon.app import build
 from oo_daemon.host import HostClock

@@ -17,10 +17,11 @@ import yaml
 from broker import Broker, broker
 from daemon.outbox.test_relay import World
 from daemon.virtual import Notes
-from faults.load import Bench, free_port
+from faults.load import Bench
 from faults.nursery import LAB, Nursery, nursery
 from jetstream.reading import everything, once
 from jetstream.relaying import BATCH, relaying
+from ports import free_port
 
 from oo_daemon.app import build
 from oo_daemon.host import HostClock

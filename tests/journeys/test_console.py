@@ -2,13 +2,13 @@
 
 import os
 import re
-import socket
 from pathlib import Path
 
 import aiohttp
 from browser.chromium import a_page, launched, seen
 from journeys.house import House, served
 from playwright.async_api import Page
+from ports import free_port
 
 from oo_client import Client
 from oo_daemon.store import latency
@@ -37,12 +37,6 @@ PLACES = (
     "reference",
     "reference?listener=private&part=events",
 )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port: int = door.getsockname()[1]
-        return port
 
 
 class Operator:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from journeys.house import House
 from openapi_spec_validator import validate
+from ports import free_port
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
@@ -245,7 +245,7 @@ async def test_a_form_that_is_not_well_formed_is_the_senders_fault(furnished: Ho
 async def furnished(house: House) -> House:
     """A house in which there is one of everything, and a door on TCP."""
     await house.stop()
-    house.settings |= {"private": {"port": _free()}, "oauth": {"rate": 1_000_000}}
+    house.settings |= {"private": {"port": free_port()}, "oauth": {"rate": 1_000_000}}
     await house.start()
     assert await house.connect() is not None
     return house
@@ -283,11 +283,6 @@ async def _known(house: House) -> dict[str, Mapping[str, str]]:
 
 def _private(house: House) -> str:
     return f"http://127.0.0.1:{house.settings['private']['port']}"
-
-
-def _free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        return int(door.getsockname()[1])
 
 
 def _csrf(page: str) -> str:

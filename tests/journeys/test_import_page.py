@@ -13,8 +13,8 @@ import pytest
 from apple_health.generator import Phone
 from browser.chromium import a_page, launched, seen
 from journeys.house import House, served
-from journeys.test_console import free_port
 from playwright.async_api import Browser, Page, Route, expect
+from ports import free_port
 
 from oo_daemon.reader_process import Process
 from oo_daemon.sync.frames import Order

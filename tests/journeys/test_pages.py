@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from browser.chromium import a_page, launched, seen
 from journeys.house import House
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page, expect
+from ports import free_port
 
 from oo_client import Refused
 from oo_daemon.registry import Registry
@@ -282,8 +282,7 @@ class There:
 async def there(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[There]:
     """The daemon again, with a connector for that server."""
     await house.stop()
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    port = free_port()
     public = f"http://127.0.0.1:{port}"
     back = "http://127.0.0.1:9/settings"
     async with serving(redirect=f"{public}/oauth/real/callback", secret=SECRET, ask=True) as address:

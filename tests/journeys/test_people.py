@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from joserfc import jwt
 from joserfc.jwk import Key
 from journeys.house import House
 from playwright.async_api import Browser, Page, expect
+from ports import free_port
 
 from oo_client import Client, Refused
 from oo_client.client import LOOPBACK
@@ -36,12 +36,6 @@ async def chromium() -> AsyncIterator[Browser]:
     """The browser."""
     async with launched() as browser:
         yield browser
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port: int = door.getsockname()[1]
-        return port
 
 
 def document(*signing: Key) -> str:

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from faults.test_processes import said
 from journeys.house import House, served
 from journeys.test_erase import connected
 from journeys.test_webhooks import post, push, signed
+from ports import free_port
 
 from oo_client import ClientError
 from oo_config import Server
@@ -215,8 +215,7 @@ async def parted(tmp_path: Path, lasting: postgresql.Server) -> AsyncIterator[tu
         provider = await stack.enter_async_context(served(sandbox))
         vaults = {"worker": {"key_file": str(tmp_path / "root.key")}, "ingress": {"bundle_file": str(tmp_path / "ingress.bundle")}}
         houses: dict[str, House] = {}
-        with socket.create_server(("127.0.0.1", 0)) as door:
-            port = door.getsockname()[1]
+        port = free_port()
         for role in ("worker", "ingress"):
             folder = tmp_path / role
             folder.mkdir()

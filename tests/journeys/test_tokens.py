@@ -1,22 +1,16 @@
 """The private API over TCP: a real daemon, a token, and what is left of it."""
 
 import asyncio
-import socket
 from pathlib import Path
 
 import aiohttp
 import pytest
 from journeys.house import House
+from ports import free_port
 
 from oo_client import Client, DaemonNotRunning, Refused
 from oo_daemon.cli.stage import Stage, stage
 from oo_daemon.ingress import events
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port: int = door.getsockname()[1]
-        return port
 
 
 async def started(folder: Stage, port: int) -> str:

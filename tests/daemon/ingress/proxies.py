@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import trustme
+from ports import free_port
 
 RECIPES = Path(__file__).parents[3] / "docs" / "how-to" / "proxy.md"
 PATIENCE = 10.0
@@ -36,11 +36,6 @@ def recipe(kind: Kind) -> str:
     found = re.search(rf"```{kind}\n(.*?)```", RECIPES.read_text(), re.DOTALL)
     assert found is not None
     return found[1]
-
-
-def _free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def _replaced(text: str, *pairs: tuple[str, str]) -> str:
@@ -86,7 +81,7 @@ async def proxied(kind: Kind, folder: Path, behind: int) -> AsyncIterator[Proxy]
     folder.mkdir(exist_ok=True)
     certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
     (folder / "chain.pem").write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
-    port = _free()
+    port = free_port()
     command = (_caddy if kind == "caddy" else _nginx)(folder, port, behind)
     with (folder / "log").open("wb") as log:
         environ = {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}

