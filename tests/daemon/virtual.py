@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from oo_daemon.ports import SECOND
 from oo_daemon.store.accept import Accepted
+from oo_daemon.store.database import Database
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import Lane, Prepared, Storage
 
 T = TypeVar("T")
@@ -160,3 +162,15 @@ class Stopped:
 
     def on_accept(self, listener: Callable[[], None]) -> None:
         self.real.on_accept(listener)
+
+
+def lost(claim: Callable[..., object]) -> Callable[..., object]:
+    """A query that is made, and whose answer is lost on the way."""
+
+    def made(database: Database, *given: Any) -> None:
+        claim(database, *given)
+        database.rows("COMMIT")
+        database.rows("BEGIN IMMEDIATE")  # which is rolled back
+        raise CannotStore("the server went away")
+
+    return made

@@ -6,7 +6,7 @@ one after another, in the order in which they were asked for: what waits for its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -173,14 +173,19 @@ def fail(database: Database, kind: Kind, connection: int, reason: str, now: int)
     return [_value(row) for (number,) in sorted(ended) for row in database.rows(f"{_JOBS} WHERE j.number = ?", (number,))]
 
 
-def release(database: Database, owner: str, now: int) -> int:
-    """Give back what a process of this name held when it stopped: due at once, and no try. Gives how many there were."""
-    rows = database.rows(
+def release(database: Database, owner: str, now: int, working: Collection[int], tried: Mapping[int, int]) -> int:
+    """Give back what a process of this name holds and does not work on: due at once, and no try. Gives how many there were.
+
+    What was tried is due when `tried` says, and stays counted.
+    """
+    sql = f"SELECT number FROM job WHERE lease_owner = ? {database.locking('FOR UPDATE')}"
+    given = [number for (number,) in database.rows(sql, (owner,)) if number not in working]
+    database.many(
         "UPDATE job SET lease_owner = NULL, lease_until = NULL, next_try_at = ?, "
-        "tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END WHERE lease_owner = ? RETURNING number",
-        (now, owner),
+        "tries = CASE WHEN tries > 0 THEN tries - ? ELSE 0 END WHERE number = ?",
+        [(tried.get(number, now), int(number not in tried), number) for number in given],
     )
-    return len(rows)
+    return len(given)
 
 
 def rescue(database: Database) -> int:

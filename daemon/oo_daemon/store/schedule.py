@@ -7,7 +7,7 @@ one's writes are refused. Tries are counted at the claim, so that a run that kil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -369,15 +369,20 @@ def stop(database: Database, connection: int, now: int) -> None:
     )
 
 
-def release(database: Database, owner: str, now: int) -> int:
-    """Give back what a process of this name held when it stopped; what it ran is due at once, and was no try. Gives how many there were."""
-    rows = database.rows(
+def release(database: Database, owner: str, now: int, working: Collection[int], tried: Mapping[int, int]) -> int:
+    """Give back what a process of this name holds and does not run: due at once, and no try. Gives how many there were.
+
+    What was tried is due when `tried` says, and stays counted.
+    """
+    sql = f"SELECT connection FROM schedule WHERE lease_owner = ? {database.locking('FOR UPDATE')}"
+    given = [connection for (connection,) in database.rows(sql, (owner,)) if connection not in working]
+    database.many(
         "UPDATE schedule SET lease_owner = NULL, lease_until = NULL, next_run_at = ?, "
-        "tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END WHERE lease_owner = ? RETURNING connection",
-        (now, owner),
+        "tries = CASE WHEN tries > 0 THEN tries - ? ELSE 0 END WHERE connection = ?",
+        [(tried.get(connection, now), int(connection not in tried), connection) for connection in given],
     )
-    runs.lose(database, (connection for (connection,) in rows), now, "the daemon stopped before it ended")
-    return len(rows)
+    runs.lose(database, given, now, "the daemon gave it back before its end was stored")
+    return len(given)
 
 
 def rescue(database: Database, now: int) -> int:

@@ -6,7 +6,7 @@ on from its cursor. What was read and what was told of it are written with the c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -173,10 +173,13 @@ def adopt(database: Database, place: str) -> None:
     database.rows("UPDATE upload SET place = ? WHERE place = '' AND state IN ('awaited', 'queued', 'running')", (place,))
 
 
-def put_back(database: Database, id_: str) -> bool:
-    """Queue one again that could not go on for no fault of its own."""
+def put_back(database: Database, place: str, reading: Collection[str]) -> int:
+    """Queue again what is under way at a place and not read: it could not go on for no fault of its own. Gives how many there were."""
+    running = database.rows("SELECT id FROM upload WHERE state = 'running' AND place = ?", (place,))
+    left = [(id_,) for (id_,) in running if id_ not in reading]
     sql = "UPDATE upload SET state = 'queued', tries = CASE WHEN tries > 0 THEN tries - 1 ELSE 0 END WHERE id = ? AND state = 'running'"
-    return bool(database.rows(f"{sql} RETURNING 1", (id_,)))
+    database.many(sql, left)
+    return len(left)
 
 
 def claim(database: Database, place: str, now: int, most: int) -> Upload | None:

@@ -107,14 +107,14 @@ class Imports:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  #: of connectors
     short: Callable[[], bool] = lambda: False  #: there is no room for what an import brings
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _left: set[str] = field(default_factory=set)  #: that are to be put back, once that can be written
+    _left: bool = False  #: some may be under way that nobody reads: a claim's answer was lost, or what became of one could not be written
 
     async def tick(self) -> None:
         """Begin what is queued, unless enough runs."""
         try:
-            for id_ in list(self._left):
-                await self.storage.write(uploads.put_back, id_)
-                self._left.discard(id_)
+            if self._left:
+                self._left = False
+                await self._put_back()
             while len(self._running) < AT_ONCE and not self.short():
                 upload = await self.storage.write(uploads.claim, self.files.place, self.clock.now(), AT_ONCE)
                 if upload is None:
@@ -123,15 +123,19 @@ class Imports:
                 self._running[upload.id] = task
                 task.add_done_callback(lambda _, id_=upload.id: self._running.pop(id_, None))  # type: ignore[misc]  # the default binds it now
         except CannotStore as fault:
+            self._left = True
             self.log.warning("import_waits", reason=str(fault))
+
+    async def _put_back(self) -> None:
+        reading = [id_ for id_, task in self._running.items() if not task.done()]
+        await self.storage.write(uploads.put_back, self.files.place, reading)
 
     async def stop(self) -> None:
         """End every reader; what they read goes on at the next start."""
         for id_ in list(self._running):
             await self.stop_one(id_)
         with suppress(CannotStore):  # then the next start finds them
-            for id_ in self._left:
-                await self.storage.write(uploads.put_back, id_)
+            await self._put_back()
 
     async def stop_one(self, id_: str) -> None:
         """End the reader of an upload, if it has one; nothing more of it comes in."""
@@ -142,23 +146,25 @@ class Imports:
             await asyncio.wait({task})
 
     async def _run(self, upload: Upload) -> None:
+        try:
+            if (connection := await self.storage.read(connections.by_number, upload.connection)) is not None:  # else it was erased since
+                await self._import(upload, connection)
+        except (CannotStore, asyncio.CancelledError) as fault:
+            # Cancelled by whoever stops the daemon, or has ended it in the database already.
+            self._left = True
+            if isinstance(fault, asyncio.CancelledError):
+                raise
+            self.log.warning("import_waits", reason=str(fault))
+
+    async def _import(self, upload: Upload, connection: Connection) -> None:
         began = self.clock.monotonic()
-        connection = await self.storage.read(connections.by_number, upload.connection)
-        if connection is None:
-            return  # erased since the claim
         import_ = _Import(upload, connection, dict(upload.kinds), 0)
         try:
             state, reason = await self._read(import_)
-        except asyncio.CancelledError:
-            # By whoever stops the daemon, or has ended it in the database already.
-            self._left.add(upload.id)
-            raise
         except LeaseLost:
             state, reason = "failed", "The connection does not work any more, so the import was stopped. What came before is kept."
-        except CannotStore as fault:
-            self.log.warning("import_waits", reason=str(fault))
-            self._left.add(upload.id)
-            return
+        except CannotStore:
+            raise
         except (ReaderDied, OSError) as error:
             self.log.warning("import_reader_died", upload=upload.id, error=type(error).__name__)
             if await self._goes_on(upload):
@@ -167,11 +173,7 @@ class Imports:
         except Exception as error:  # a frame that makes no sense, or a fault of ours: the daemon goes on
             self.log.warning("import_failed", upload=upload.id, error=type(error).__name__)
             state, reason = "failed", "oO could not go on with this file. What came before is kept; tell whoever runs oO here."
-        try:
-            await self._end(import_, state, reason)
-        except CannotStore:
-            self._left.add(upload.id)
-            return
+        await self._end(import_, state, reason)
         self.metrics.count("imports", outcome=state, provider=connection.provider)
         self.metrics.observe("import_seconds", self.clock.monotonic() - began, provider=connection.provider)
         self.log.info("import_ended", upload=upload.id, outcome=state, records=sum(kind.records for kind in import_.kinds.values()))

@@ -21,6 +21,7 @@ from oo_daemon.store.errors import CannotStore, LeaseLost
 from oo_daemon.store.jobs import Ended, Job, JobEnded, Kind, Later
 from oo_daemon.store.leases import taking
 from oo_daemon.store.storage import Lane, Storage
+from oo_daemon.sync.left import Left
 from oo_sdk import Log
 
 T = TypeVar("T")
@@ -67,7 +68,8 @@ class Worker:
     handlers: Mapping[Kind, Handler]
     workers: int
     attempt_limit: float = 120.0  #: seconds that one try may take
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _running: dict[asyncio.Task[None], int] = field(default_factory=dict)  #: and which job each of them does
+    _left: Left = field(default_factory=lambda: Left(jobs.release))
     _waking: set[asyncio.Task[None]] = field(default_factory=set)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _stopping: bool = False
@@ -82,19 +84,24 @@ class Worker:
     async def tick(self) -> None:
         """Claim what is due, as far as there are hands for it."""
         async with self._turn:
-            free = self.workers - len(self._running)
-            if free <= 0 or self._stopping:
+            if self._stopping:
                 return
             try:
+                if self._left.any:
+                    working = [number for task, number in self._running.items() if not task.done()]
+                    await self._left.give_back(self.storage, self.owner, self.clock.now(), working)
+                if (free := self.workers - len(self._running)) <= 0:
+                    return
                 claimed = await self.storage.write(self._claim, free)
             except CannotStore as fault:
+                self._left.any = True  # the server may have made the claim, and only its answer was lost
                 self.log.warning("claim_failed", reason=str(fault))
                 return
             if self._stopping:
                 return  # `stop` gives them back
             for job in claimed:
                 task = asyncio.ensure_future(self._guarded(job))
-                self._running.add(task)
+                self._running[task] = job.number
                 task.add_done_callback(self._ended)
 
     def _claim(self, database: Database, hands: int) -> list[Job]:
@@ -102,7 +109,7 @@ class Worker:
             return jobs.claim(database, self.owner, now, until, hands)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self.wake()  # the connection's next job may have waited for this one
 
     async def _guarded(self, job: Job) -> None:
@@ -111,7 +118,8 @@ class Worker:
         except LeaseLost:
             self.log.warning("job_lost_lease", kind=job.kind)
         except CannotStore as fault:
-            self.log.warning("job_not_stored", kind=job.kind, reason=str(fault))  # the lease runs out and it is claimed again
+            self._left.any = True
+            self.log.warning("job_not_stored", kind=job.kind, reason=str(fault))
         except Exception as error:
             # Ours, not the connector's: the lease runs out and the job is claimed again, with its try counted.
             self.log.warning("job_fault", kind=job.kind, reason=type(error).__name__)
@@ -123,11 +131,22 @@ class Worker:
             return
         handler = self.handlers[job.kind]
         came = await self._attempt(handler, job, connection)
+        try:
+            await self._store(came, handler, job, connection)
+        except CannotStore:
+            self._left.tried[job.number] = self._again_at(job, came) or self.clock.now()
+            raise
+
+    def _again_at(self, job: Job, came: Ended | Later) -> int | None:
+        after = came.after if isinstance(came, Later) else None
+        spread = self.chance.uniform(0.0, 1.0)
+        return next_try(created_at=job.created_at, now=self.clock.now(), tries=job.tries, after=after, spread=spread)
+
+    async def _store(self, came: Ended | Later, handler: Handler, job: Job, connection: Connection) -> None:
         now = self.clock.now()
         log = self.log_for(connection.id, connection.provider)
         if isinstance(came, Later):
-            spread = self.chance.uniform(0.0, 1.0)
-            again = next_try(created_at=job.created_at, now=now, tries=job.tries, after=came.after, spread=spread)
+            again = self._again_at(job, came)
             if again is not None:
                 await self.storage.write(jobs.put_off, job, again, came.reason)
                 log.info("job_put_off", kind=job.kind, tries=job.tries, reason=came.reason)
@@ -155,7 +174,7 @@ class Worker:
             await _within(_all(self._running), grace, self.clock)  # which cancels those that are not done then
         await _all({*self._running, *self._waking})
         try:
-            await self.storage.write(jobs.release, self.owner, self.clock.now())
+            await self._left.give_back(self.storage, self.owner, self.clock.now())
         except CannotStore as fault:
             self.log.warning("leases_not_released", reason=str(fault))  # they run out by themselves
 

@@ -416,17 +416,17 @@ class Sync:
 
     def _not_stored(self, runs: Sequence[UnderWay], fault: CannotStore) -> None:
         for run in runs:
-            run.taken.log.warning("sync_end_not_stored", reason=str(fault))  # the lease runs out and the run is claimed again
-        self._over(runs)
+            run.taken.log.warning("sync_end_not_stored", reason=str(fault))
+        self._over(runs, fault)  # whoever has claimed them gives them back
 
-    def _over(self, runs: Sequence[UnderWay]) -> None:
+    def _over(self, runs: Sequence[UnderWay], fault: CannotStore | None = None) -> None:
         now, took = self.clock.monotonic(), dict[str, list[float]]()
         for run in runs:
             took.setdefault(run.taken.connection.provider, []).append(now - run.began)
         for provider, seconds in took.items():
             self.metrics.observe("sync_seconds", *seconds, provider=provider)
         for run in runs:
-            run.over()
+            run.over(fault)
 
 
 _POISONED = "the daemon ended each time that it was synced: update the connector, then `oo plugins release` it"

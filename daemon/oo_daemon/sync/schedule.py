@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -24,6 +24,8 @@ from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.leases import taking
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
+from oo_daemon.sync.left import Left
+from oo_daemon.sync.plan import backoff
 from oo_sdk import Log
 
 Job = Callable[[], Awaitable[None]]
@@ -167,7 +169,8 @@ class Dispatcher:
     remembered: int = runs.KEPT  #: runs of each connection
     line: Line = field(default_factory=Line)
     _catching_up: CatchUp = field(init=False)
-    _running: set[asyncio.Future[None]] = field(default_factory=set)
+    _running: dict[asyncio.Future[None], Run] = field(default_factory=dict)
+    _left: Left = field(default_factory=lambda: Left(schedule.release))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _stopping: bool = False
 
@@ -182,17 +185,20 @@ class Dispatcher:
     async def tick(self) -> None:
         """Claim what is due, as far as there are hands for it."""
         async with self._turn:  # else two at once would both count the same hands
-            free = self.workers - len(self._running)
             if self._stopping:
                 return
             try:
+                if self._left.any:
+                    working = [run.connection for run in self._running.values()]
+                    await self._left.give_back(self.storage, self.owner, self.clock.now(), working)
                 if await self._catching_up.step():
                     return
-                if free <= 0:
+                if (free := self.workers - len(self._running)) <= 0:
                     self.line.waiting = await self.storage.read(schedule.waiting, self.clock.now())
                     return
                 claimed = await self.storage.write(self._claim, free)
             except CannotStore as fault:
+                self._left.any = True  # the server may have made the claim, and only its answer was lost
                 self.log.warning("claim_failed", reason=str(fault))
                 return
             self.line.waiting = len(claimed) == free
@@ -201,7 +207,7 @@ class Dispatcher:
                     break  # `stop` gives the rest back
                 work = self.run(run, self._ended)
                 if not work.done():
-                    self._running.add(work)
+                    self._running[work] = run
                 if place % AT_ONCE == AT_ONCE - 1:
                     await _Turn()
             self.metrics.gauge("syncs_running", len(self._running))
@@ -211,8 +217,13 @@ class Dispatcher:
             return schedule.claim(database, self.owner, now, until, hands, self.most, self.remembered)
 
     def _ended(self, work: asyncio.Future[None]) -> None:
-        self._running.discard(work)
-        if not work.cancelled() and (error := work.exception()) is not None:
+        run = self._running.pop(work, None)
+        if work.cancelled() or (error := work.exception()) is None:
+            return
+        if isinstance(error, CannotStore) and run is not None:
+            wait = backoff(run.tries, self.chance.uniform(0.0, 1.0)) if run.tries > 1 else 0.0
+            self._left.any, self._left.tried[run.connection] = True, self.clock.now() + math.ceil(wait * SECOND)
+        else:
             # Ours, not the connector's: the lease runs out and the run is claimed again, with its try counted.
             self.log.warning("run_failed", reason=type(error).__name__)
             self.metrics.count("run_faults")
@@ -228,7 +239,7 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*self._running, patience, done, return_exceptions=True)
         try:
-            await self.storage.write(schedule.release, self.owner, self.clock.now())
+            await self._left.give_back(self.storage, self.owner, self.clock.now())
         except CannotStore as fault:
             self.log.warning("leases_not_released", reason=str(fault))  # they run out by themselves
 
@@ -298,5 +309,5 @@ class _Turn:
         yield
 
 
-async def _all(tasks: set[asyncio.Future[None]]) -> None:
+async def _all(tasks: Iterable[asyncio.Future[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -736,7 +736,7 @@ async def test_reconnecting_keeps_what_there_is(world: World) -> None:
     def move(database: Database) -> None:
         (run,) = schedule.claim(database, "me", world.clock.now(), world.clock.now() + SECOND, 1)
         CursorMoved(run=run, cursor={"at": 7}).apply(database)
-        schedule.release(database, "me", world.clock.now() + 3600 * SECOND)
+        schedule.release(database, "me", world.clock.now() + 3600 * SECOND, (), {})
         connections.StateChanged(number=before.number, state="needs_sign_in", reason="gone", now=world.clock.now()).apply(database)
 
     await world.storage.write(move)

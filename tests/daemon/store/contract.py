@@ -506,11 +506,23 @@ class StoreContract(InboxContract):
             await storage.write(connect, name)
         (mine,) = await storage.write(schedule.claim, "me", NOW, NOW + LEASE, 1)
         (yours,) = await storage.write(schedule.claim, "you", NOW, NOW + LEASE, 1)
-        assert await storage.write(schedule.release, "me", NOW + 7) == 1
-        assert await storage.write(schedule.release, "me", NOW + 7) == 0
+        assert await storage.write(schedule.release, "me", NOW + 7, (), {}) == 1
+        assert await storage.write(schedule.release, "me", NOW + 7, (), {}) == 0
         assert await storage.write(schedule.heartbeat, [mine, yours], NOW + LEASE) == {yours.place}
         (again,) = await storage.write(schedule.claim, "you", NOW + 7, NOW + LEASE, 9)
         assert (again.connection, again.tries, again.fence) == (mine.connection, 1, mine.fence + 1)
+
+    async def test_what_is_left_is_given_back(self, storage: Storage) -> None:
+        """Besides what is in work: what was tried stays counted, and is due when it is to be tried again."""
+        for name in ("c1", "c2", "c3"):
+            await storage.write(connect, name, user=name)
+        working, tried, untried = await storage.write(schedule.claim, "me", NOW, NOW + LEASE, 3)
+        assert await storage.write(schedule.release, "me", NOW + 7, [working.connection], {tried.connection: NOW + 9}) == 2
+        assert await storage.write(schedule.heartbeat, [working, tried, untried], NOW + LEASE) == {working.place}
+        (again,) = await storage.write(schedule.claim, "you", NOW + 8, NOW + LEASE, 9)
+        assert (again.connection, again.tries) == (untried.connection, 1)
+        (again,) = await storage.write(schedule.claim, "you", NOW + 9, NOW + LEASE, 9)
+        assert (again.connection, again.tries) == (tried.connection, 2)
 
     async def test_a_connection_is_put_on_the_schedule_once(self, storage: Storage) -> None:
         """A second sign-in makes it due again, forgives its tries, and keeps cursor and fence."""

@@ -342,7 +342,7 @@ def test_uploads(book: Book) -> None:
         assert uploads.queue(database, "u1")
         claimed = uploads.claim(database, "here", NOW, 1)
         assert claimed is not None
-        assert uploads.put_back(database, "u1")
+        assert [uploads.put_back(database, *which) for which in (("there", []), ("here", ["u1"]), ("here", []))] == [0, 0, 1]
         assert uploads.claim(database, "here", NOW, 1) is not None
         uploads.adopt(database, "there")  # it has a place already
         assert uploads.rescue(database, "there") == 0

@@ -181,10 +181,24 @@ def test_a_stop_gives_back(book: Book) -> None:
     claim(book, limit=1)
     claim(book, owner="you")
     with book.transaction() as database:
-        assert jobs.release(database, "me", NOW + SECOND) == 1
+        assert jobs.release(database, "me", NOW + SECOND, (), {}) == 1
     assert (found(book, job).tries, found(book, job).next_try_at) == (0, NOW + SECOND)
     assert [each.id for each in claim(book, now=NOW + SECOND)] == [job.id]
     assert found(book, theirs).tries == 1
+
+
+def test_what_is_left_is_given_back(book: Book) -> None:
+    """Besides what is in work: what was tried stays counted, and is due when it is to be tried again."""
+    working, tried, untried = (put(book, book.connect(f"c{number}")) for number in range(3))
+    claim(book)
+    with book.transaction() as database:
+        assert jobs.release(database, "me", NOW + 1, [working.number], {tried.number: NOW + 5}) == 2
+    assert [(found(book, job).tries, found(book, job).next_try_at) for job in (working, tried, untried)] == [
+        (1, working.next_try_at),
+        (1, NOW + 5),
+        (0, NOW + 1),
+    ]
+    assert [job.id for job in claim(book, owner="you", now=NOW + 4)] == [untried.id]
 
 
 def test_a_start_rescues(book: Book) -> None:

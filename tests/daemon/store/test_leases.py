@@ -129,7 +129,7 @@ class Leases(RuleBasedStateMachine):
     @rule(owner=OWNERS)
     def one_process_stops(self, owner: str) -> None:
         held = [number for number, line in self.lines.items() if line.holder and line.holder[0] == owner]
-        assert schedule.release(self.book.database, owner, self.now) == len(held)
+        assert schedule.release(self.book.database, owner, self.now, (), {}) == len(held)
         self._freed(held)
 
     @rule()

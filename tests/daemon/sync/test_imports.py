@@ -20,7 +20,7 @@ import oo_apple_health.connector
 import pytest
 from apple_health.generator import Phone
 from daemon.sync.world import Hub
-from daemon.virtual import Notes, SeededChance, VirtualClock
+from daemon.virtual import Notes, SeededChance, VirtualClock, lost
 from oo_apple_health import AppleHealth
 
 from oo_daemon.connections.errors import Declined
@@ -287,6 +287,34 @@ async def test_a_connection_that_is_erased_after_the_claim(world: World) -> None
     world.storage.database.rows("DELETE FROM connection")
     assert await asyncio.gather(*world.imports._running.values()) == [None]
     assert world.readers == []
+
+
+async def test_a_claim_whose_answer_was_lost_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has made it, and nobody here reads the file: it is queued again, and that was no try."""
+    upload = await world.hand_in()
+    with monkeypatch.context() as away:
+        away.setattr(uploads, "claim", lost(uploads.claim))
+        await world.imports.tick()
+    assert ((await world.now(upload)).state, world.imports._running) == ("running", {})
+    await world.work()
+    done = await world.now(upload)
+    assert (done.state, done.events, done.tries) == ("done", len(world.told()), 1)
+
+
+async def test_storage_that_goes_away_right_after_the_claim(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is queued again, and goes to its end."""
+    upload = await world.hand_in()
+
+    def refuse(*_: object) -> None:
+        raise CannotStore("the server went away")
+
+    with monkeypatch.context() as away:
+        away.setattr(connections, "by_number", refuse)
+        await world.imports.tick()
+        await asyncio.gather(*world.imports._running.values())
+    assert (await world.now(upload)).state == "running"
+    await world.work()
+    assert (await world.now(upload)).state == "done"
 
 
 async def test_an_end_that_cannot_be_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

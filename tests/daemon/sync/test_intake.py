@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon.virtual import FixedChance, Notes, Stopped, VirtualClock, settle
+from daemon.virtual import FixedChance, Notes, Stopped, VirtualClock, lost, settle
 from declared import everything
 from hypothesis import given
 from hypothesis import strategies as st
@@ -854,17 +854,9 @@ async def test_a_claim_whose_answer_was_lost_is_made_again(world: World, monkeyp
     """The server has made it, and nobody here knows of what: it is taken back, and no try."""
     await world.connect()
     await world.receive()
-    claim = inbox.claim
-
-    def lost(database: Database, *args: Any) -> None:
-        claim(database, *args)
-        database.rows("COMMIT")
-        database.rows("BEGIN IMMEDIATE")  # which is rolled back
-        raise CannotStore("the server went away")
-
     intake = world.intake()
     with monkeypatch.context() as away:
-        away.setattr(inbox, "claim", lost)
+        away.setattr(inbox, "claim", lost(inbox.claim))
         await world.work(intake)
     assert (await world.entries())["d1"].tries == 1
     await world.work(intake)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from daemon.sync.world import Hub, Observed
-from daemon.virtual import NOW, Stopped, settle
+from daemon.virtual import NOW, Stopped, lost, settle
 
 from oo_daemon.ports import SECOND
 from oo_daemon.store import jobs
@@ -225,24 +225,73 @@ async def test_a_fault_of_ours(hub: Hub) -> None:
 
 
 async def test_a_disk_that_refuses_the_end(hub: Hub) -> None:
-    """An end that could not be written is no end: the job is done again when its lease has run out."""
-    storage, full = Observed(hub.storage), [True]
+    """An end that could not be written is no end: the job is tried again like one that failed, and waits for no lease."""
+    full = [False, True]
 
     def refuse(what: str) -> None:
-        if what == "accept" and full.pop():
+        if what == "accept" and full and full.pop():
             raise CannotStore("the disk is full")
 
-    storage.before = refuse
-    full.insert(0, False)
-    worker = a_worker(hub, Handler(), storage=storage)
+    handler = Handler()
+    worker = a_worker(hub, handler, storage=Observed(hub.storage, before=refuse))
     job = await put(hub, await hub.connect())
     await worker.tick()
     await settle()
-    assert (await found(hub, job)).state == "queued"
-    hub.clock.shift(worker.attempt_limit + 31)
+    assert hub.log.said("job_not_stored") == [{"kind": "act", "reason": "the disk is full"}]
+    assert ((await found(hub, job)).state, (await found(hub, job)).tries) == ("queued", 1)
+    assert handler.tried == ["k1"], "not at once"
+    await hub.clock.advance(BASE)
+    await worker.tick()
+    await settle()
+    assert ((await found(hub, job)).state, (await found(hub, job)).tries) == ("done", 2)
+
+
+async def test_what_the_provider_asks_for_is_kept_where_it_cannot_be_stored(hub: Hub) -> None:
+    """It is not asked again before."""
+    full = [True]
+
+    def refuse(what: str) -> None:
+        if handler.tried and full and full.pop():
+            raise CannotStore("the disk is full")
+
+    handler = Handler([Later(reason="not yet", after=90.0), Ended(state="done")])
+    worker = a_worker(hub, handler, storage=Observed(hub.storage, before=refuse))
+    job = await put(hub, await hub.connect())
+    for _ in range(90):
+        await worker.tick()
+        await settle()
+        assert handler.tried == ["k1"]
+        await hub.clock.advance(1)
     await worker.tick()
     await settle()
     assert (await found(hub, job)).state == "done"
+
+
+async def test_a_claim_whose_answer_was_lost_is_made_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has made it, and nobody here knows of what: it is given back, and was no try. What is in work stays so."""
+    opened = asyncio.Event()
+
+    async def wait() -> Ended:
+        await opened.wait()
+        return Ended(state="done")
+
+    handler = Handler([wait, Ended(state="done")])
+    worker = a_worker(hub, handler)
+    slow = await put(hub, await hub.connect("c1"), "slow")
+    await worker.tick()
+    await settle()
+    job = await put(hub, await hub.connect("c2"))
+    with monkeypatch.context() as away:
+        away.setattr(jobs, "claim", lost(jobs.claim))
+        await worker.tick()
+        await settle()
+    assert (len(hub.log.said("claim_failed")), (await found(hub, job)).tries) == (1, 1)
+    await worker.tick()
+    await settle()
+    assert ((await found(hub, job)).state, (await found(hub, job)).tries) == ("done", 1)
+    opened.set()
+    await settle()
+    assert ((await found(hub, slow)).state, handler.tried) == ("done", ["slow", "k1"])
 
 
 async def test_ended_by_something_else_meanwhile(hub: Hub) -> None:

@@ -805,7 +805,7 @@ async def test_a_cancelled_run(hub: Hub) -> None:
     assert hub.told() == [("n1", "A", 1)]
     assert connector.closed == 1
     assert (await hub.schedule()).running
-    assert await hub.storage.write(schedule.release, "me", hub.clock.now()) == 1
+    assert await hub.storage.write(schedule.release, "me", hub.clock.now(), (), {}) == 1
     planned = await hub.schedule()
     assert (planned.running, planned.tries, planned.next_run_at) == (False, 0, hub.clock.now())
 
@@ -847,13 +847,14 @@ async def test_a_full_disk(hub: Hub) -> None:
 
 
 async def test_a_disk_that_stays_full(hub: Hub) -> None:
-    """When not even the run's end can be stored, nothing is there of it, and it is claimed again once its lease is over."""
+    """When not even the run's end can be stored, nothing is there of it, and whoever has claimed it hears so."""
     await hub.connect()
 
     def refuse(what: str) -> None:
         raise CannotStore("the disk is full")
 
-    await hub.once(hub.sync(Scripted([note("n1"), Checkpoint({"at": 1})]), storage=Observed(hub.storage, before=refuse)))
+    with pytest.raises(CannotStore):
+        await hub.once(hub.sync(Scripted([note("n1"), Checkpoint({"at": 1})]), storage=Observed(hub.storage, before=refuse)))
     assert hub.log.said("sync_end_not_stored") == [{"reason": "the disk is full"}]
     assert (hub.told(), (await hub.schedule()).cursor) == ([], None)
     await hub.clock.advance(hub.limits.lease)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, tzinfo
 import pytest
 from apscheduler.schedulers import base as apscheduler_base
 from daemon.sync.world import OWNER, Hub, Observed, Scripted, nap, note
-from daemon.virtual import NOW, Stopped, settle
+from daemon.virtual import NOW, Stopped, lost, settle
 
 from oo_daemon.ports import SECOND
 from oo_daemon.store import jobs, schedule
@@ -20,7 +20,7 @@ from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
 from oo_daemon.sync.schedule import AT_ONCE, Dispatcher, Line, SchedulerTicker
-from oo_sdk import Checkpoint
+from oo_sdk import Checkpoint, Context
 
 #: No test waits longer for anything.
 PATIENCE = 10.0
@@ -400,13 +400,63 @@ async def test_who_has_had_a_turn_lets_others_go_first(hub: Hub) -> None:
     await hub.clock.until(dispatch.stop(0))
 
 
+async def test_a_claim_whose_answer_was_lost_is_made_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has made it, and nobody here knows of what: it is given back, and was no try. What runs goes on."""
+    runs = Runs(hub)
+    dispatch = dispatcher(hub, runs)
+    await hub.connect("c1", user="u1")
+    await dispatch.tick()
+    await hub.connect("c2", user="u2")
+    with monkeypatch.context() as away:
+        away.setattr(schedule, "claim", lost(schedule.claim))
+        await dispatch.tick()
+    assert [(each.running, each.tries) for each in (await hub.schedule(1), await hub.schedule(2))] == [(True, 1), (True, 1)]
+    await dispatch.tick()
+    await settle()
+    assert runs.begun == [1, 2]
+    assert [(each.fence, each.tries) for each in (await hub.schedule(1), await hub.schedule(2))] == [(1, 1), (2, 1)]
+    runs.let_go.set()
+    await settle()
+
+
+async def test_an_end_that_cannot_be_stored(hub: Hub) -> None:
+    """The run is made again with the next tick, and only the first time so soon: its tries are counted."""
+    await hub.connect()
+    full = set[str]()
+
+    async def fill(ctx: Context) -> None:
+        full.add("the disk is full")
+
+    def refuse(what: str) -> None:
+        if full:
+            raise CannotStore(*full)
+
+    connector = Scripted([fill, Checkpoint({"at": 1})], [fill, Checkpoint({"at": 1})], [Checkpoint({"at": 1})])
+    storage = Observed(hub.storage, before=refuse)
+    dispatch = dispatcher(hub, hub.sync(connector, storage=storage).run, storage=storage)
+    for asked in (1, 2):
+        await dispatch.tick()
+        await settle()
+        full.clear()
+        assert (len(connector.asked), (await hub.schedule()).tries, (await hub.schedule()).running) == (asked, asked, True)
+    assert hub.log.said("sync_end_not_stored") == [{"reason": "the disk is full"}] * 2
+    await dispatch.tick()
+    await settle()
+    assert ((await hub.schedule()).running, len(connector.asked)) == (False, 2)
+    await hub.clock.advance(60)
+    await dispatch.tick()
+    await settle()
+    assert ((await hub.schedule()).outcome, (await hub.schedule()).cursor) == ("done", {"at": 1})
+    assert hub.log.said("run_failed") == []
+
+
 async def test_a_claim_that_fails(hub: Hub) -> None:
     """A database that refuses a claim is asked again at the next tick."""
     await hub.connect()
     refused = iter([True, False])
 
     def refuse(what: str) -> None:
-        if next(refused):
+        if next(refused, False):
             raise CannotStore("another program holds the database: try again")
 
     runs = Runs(hub)
