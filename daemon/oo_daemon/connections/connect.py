@@ -35,7 +35,7 @@ from oo_daemon.store.connections import Connection, SignedIn
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.flows import Found, Left, SignIn, Status
-from oo_daemon.store.storage import Lane, Storage
+from oo_daemon.store.storage import Lane, P, Query, Storage
 from oo_sdk import (
     ApiKey,
     Connector,
@@ -69,6 +69,8 @@ NAME = re.compile(r"[\w.@+:=-]{1,128}")
 WITHIN = 60.0
 #: How long a question of the device flow may take before another process asks.
 _POLL_LEASE = 60 * SECOND
+#: Seconds between the tries to keep a grant that was just given.
+_AGAIN = (1.0, 2.0, 4.0)
 #: Seconds for which a person waits for another process to finish a sign-in, and after which it is looked again.
 _HANDED, _LOOK = 20.0, 0.1
 _UNFIT = "This does not look whole. Copy it again, without anything before or after it."
@@ -197,6 +199,7 @@ class Connect:
     #: For an ingress process, which cannot open a grant that it holds: tells those who can that somebody has confirmed an account.
     handed: Callable[[], None] | None = None
     _under_way: set[asyncio.Future[None]] = field(default_factory=set, init=False, repr=False)
+    _unpolled: set[int] = field(default_factory=set, init=False, repr=False)  #: until when polls were claimed of which nothing is stored
 
     async def open(
         self,
@@ -410,8 +413,18 @@ class Connect:
     async def poll(self) -> None:
         """Ask the providers of those who have a code whether they have entered it, each as often as it may be asked."""
         now = self.clock.now()
-        claimed = await self.storage.write(flows.to_poll, now, now + _POLL_LEASE)
-        await asyncio.gather(*(self._poll(sign_in) for sign_in in claimed))
+        for until in [*self._unpolled]:
+            await self.storage.write(flows.poll_sooner, until, now + int(device.INTERVAL * SECOND))
+            self._unpolled.discard(until)
+        until = now + _POLL_LEASE
+        try:
+            claimed = await self.storage.write(flows.to_poll, now, until)
+            polled = await asyncio.gather(*(self._poll(sign_in) for sign_in in claimed), return_exceptions=True)
+            for fault in sorted(filter(None, polled), key=lambda fault: not isinstance(fault, CannotStore)):
+                raise fault
+        except CannotStore:
+            self._unpolled.add(until)
+            raise
 
     async def _poll(self, sign_in: SignIn) -> None:
         try:
@@ -683,9 +696,18 @@ class Connect:
                 f"{_title(connector)} did not allow oO to do all that it needs ({' '.join(withheld)}) Nothing was stored. "
                 "Please start again and leave every box ticked."
             )
-            await self.storage.write(flows.end, sign_in.id, "failed", reason, None, left=(sealed, found))
+            await self._surely(flows.end, sign_in.id, "failed", reason, None, left=(sealed, found))
             return
-        await self.storage.write(flows.hold, sign_in.id, sealed, found, now + int(self.flow_life * SECOND))
+        await self._surely(flows.hold, sign_in.id, sealed, found, now + int(self.flow_life * SECOND))
+
+    async def _surely(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Write a grant that exists only here, as a refresh does: storage that refuses is asked again before it is given up."""
+        for wait in _AGAIN:
+            try:
+                return await self.storage.write(query, *args, **kwargs)
+            except CannotStore:
+                await self.clock.sleep(wait)
+        return await self.storage.write(query, *args, **kwargs)
 
     def _made(self, sign_in: SignIn, found: Found, grant: Grant, new_id: str, now: int) -> Callable[[Database], Batch]:
         """The transaction that makes the connection, or gives the one there is its new credential."""

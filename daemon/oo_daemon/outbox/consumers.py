@@ -18,6 +18,7 @@ from oo_daemon.ports import SECOND, Chance, Clock, Metrics, micros
 from oo_daemon.store import consumers, outbox
 from oo_daemon.store.consumers import Consumer, DeadLetter, Start
 from oo_daemon.store.database import Database
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.outbox import Filter, Page, Position, Stored
 from oo_daemon.store.storage import Storage
 
@@ -56,6 +57,9 @@ class Consumers(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     chance: Chance
     metrics: Metrics
+    lost: dict[str, str] = msgspec.field(
+        default_factory=dict
+    )  #: tokens of leases that may be there, and whose answer was lost; by consumer
 
     async def listed(self) -> tuple[list[Consumer], Position]:
         """All, by name, and where the log ends."""
@@ -103,6 +107,9 @@ class Consumers(msgspec.Struct, frozen=True, kw_only=True):
         """The next batch, leased for so many seconds; an empty one only after `wait` seconds. Raises `Declined`."""
         deadline = self.clock.monotonic() + wait
         while True:
+            if (token := self.lost.get(name)) is not None:
+                await self.storage.write(consumers.take_back, name, token)
+                self.lost.pop(name, None)
             known, end = await self.known(name)
             _same_log(known, end)
             now, left = self.clock.now(), deadline - self.clock.monotonic()
@@ -127,7 +134,11 @@ class Consumers(msgspec.Struct, frozen=True, kw_only=True):
                     self.metrics.count("dead_letters", consumer=name)
                 continue
             token, until = self.chance.token_bytes(16).hex(), now + int(lease * SECOND)
-            tries = await self.storage.write(consumers.lease, name, known.position, first, last, token, now, until)
+            try:
+                tries = await self.storage.write(consumers.lease, name, known.position, first, last, token, now, until)
+            except CannotStore:
+                self.lost[name] = token
+                raise
             if tries is not None:
                 place = Position(epoch=end.epoch, number=last)
                 return Given(events=page.events, position=place, token=token, until=until, tries=tries, missing=page.missing)

@@ -41,6 +41,8 @@ CLOSE: Final = 5.0
 HOLD, RENEW = 75.0, 35.0
 #: Back-off: full jitter over a window that doubles from the base to the cap (seconds); a sink that names a time is believed up to a day.
 BASE, CAP, LONGEST = 1.0, 300.0, 86_400.0
+#: The cap where it is our own storage that fails: a sink is not to wait for as long again as that was away.
+STORED: Final = 5.0
 
 
 class Reader(Protocol):
@@ -371,7 +373,8 @@ class Relay:
 
     def _pause(self, error: Exception, failures: int) -> float:
         asked = error.after.total_seconds() if isinstance(error, RetryLater) and error.after else 0.0
-        window = min(LOOK if isinstance(error, PositionTaken) else CAP, BASE * 2.0 ** min(failures - 1, 16))
+        cap = LOOK if isinstance(error, PositionTaken) else STORED if isinstance(error, CannotStore) else CAP
+        window = min(cap, BASE * 2.0 ** min(failures - 1, 16))
         return max(self.chance.uniform(0.0, window), min(asked, LONGEST))
 
 

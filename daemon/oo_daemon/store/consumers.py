@@ -146,6 +146,12 @@ def lease(database: Database, name: str, at: int, first: int, to: int, token: st
     return int(rows[0][0]) if rows else None
 
 
+def take_back(database: Database, name: str, token: str) -> None:
+    """End a lease of whose batch nobody has heard: that was no try."""
+    sql = "UPDATE consumer SET token = NULL, leased_to = NULL, leased_until = NULL, tries = tries - 1 WHERE name = ? AND token = ?"
+    database.rows(sql, (name, token))
+
+
 def ack(database: Database, name: str, token: str, to: int, now: int) -> bool:
     """Move on, up to the end of the batch at most; the batch ends there. False: the token is not that of the batch, or it ends before."""
     rows = database.rows(

@@ -227,6 +227,11 @@ def poll_again(database: Database, id_: str, code: Sealed, poll_at: int) -> None
     )
 
 
+def poll_sooner(database: Database, until: int, poll_at: int) -> None:
+    """Have those asked for at that time that were claimed until another: what came of it could not be stored, or who they are is lost."""
+    database.rows("UPDATE flow SET poll_at = ? WHERE status = 'exchanging' AND poll_at = ?", (poll_at, until))
+
+
 def use_state(database: Database, state_hash: bytes, now: int) -> SignIn | None:
     """Use the state and the link up in one statement: of many callbacks one gets the sign-in. None: forged, used or too old."""
     rows = database.rows(

@@ -671,6 +671,22 @@ async def test_a_store_that_fails_fails_the_sign_in(world: World, monkeypatch: p
     assert (await world.confirmed(id_)).status == "connected"
 
 
+async def test_storage_that_is_away_for_a_moment_costs_no_sign_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code is spent and the grant exists only here: it is kept as soon as it can be."""
+    hold, refusals = flows.hold, 3
+
+    def refuse(*given: Any) -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise CannotStore("the server went away")
+        hold(*given)
+
+    state, _ = await world.begun()
+    monkeypatch.setattr(flows, "hold", refuse)
+    assert (await world.confirmed(await world.finish(state))).status == "connected"
+
+
 async def test_the_outcome_can_be_looked_at_again(world: World) -> None:
     """Loading the outcome again shows the same, in the same browser only, and asks nothing; a repeated callback is refused."""
     state, _ = await world.begun()

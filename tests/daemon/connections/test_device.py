@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from daemon.connections.test_connect import GIVEN, ME, Provider, World, a_world
 from daemon.connections.world import CANARIES, SECRET, TOKEN, Acme, form_of, says
+from daemon.virtual import lost
 
 from oo_daemon.connections.connect import FlowRefused, LinkGone, NotNow
 from oo_daemon.connections.errors import Declined
@@ -18,6 +19,7 @@ from oo_daemon.connections.transport import NoAnswer
 from oo_daemon.outbox import wire
 from oo_daemon.ports import SECOND
 from oo_daemon.store import connections, flows
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.storage import InlineStorage, open_database
 from oo_sdk import Response
 from oo_vault import Secret
@@ -155,6 +157,24 @@ async def test_a_restart_and_a_death(scene: Scene) -> None:
     assert [each.id for each in claimed] == [id_]
     assert await scene.later(59) == 0
     assert await scene.later(2) == 1
+
+
+@pytest.mark.parametrize("away", ["to_poll", "poll_again"])
+async def test_storage_that_goes_away_meanwhile(scene: Scene, monkeypatch: pytest.MonkeyPatch, away: str) -> None:
+    """Whether a claim's answer was lost or what the provider said could not be stored: it is asked again as often as it may be."""
+    await scene.begun()
+
+    def refuse(*_: object) -> None:
+        raise CannotStore("the server went away")
+
+    await scene.later(4)
+    with monkeypatch.context() as failing:
+        failing.setattr(flows, away, lost(flows.to_poll) if away == "to_poll" else refuse)
+        with pytest.raises(CannotStore):
+            await scene.later(1)
+    assert await scene.later(5) == 0
+    assert await scene.later(2) == 1
+    assert await scene.later(20) == 4
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import postgresql
 import pytest
 from daemon.outbox.test_relay import World, Writing
-from daemon.virtual import FixedChance, settle
+from daemon.virtual import FixedChance, lost, settle
 from hypothesis import Phase, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -23,7 +23,9 @@ from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox import wire
 from oo_daemon.outbox.consumers import Consumers, Given
 from oo_daemon.outbox.tail import Tail
+from oo_daemon.store import consumers
 from oo_daemon.store.accept import Batch
+from oo_daemon.store.errors import CannotStore
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.pool import PooledStorage
 from oo_daemon.store.postgresql import PostgresqlDatabase
@@ -99,6 +101,22 @@ async def test_what_nobody_answered_for_comes_again_at_once(world: World) -> Non
     again = await world.clock.until(asyncio.ensure_future(it.take("a", 1, LEASE, 2 * LEASE)))
     assert numbers(again) == [1]
     assert LEASE <= world.clock.monotonic() - began <= LEASE + 1
+
+
+@pytest.mark.rows("B7")
+async def test_a_lease_whose_answer_was_lost_holds_nothing_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has made it, and no reader has heard of the batch: it is given with the next question, whole, and that was no try."""
+    it = asking(world)
+    await world.write(3)
+    await it.add("a", "beginning", ALL, 10)
+    with monkeypatch.context() as away:
+        away.setattr(consumers, "lease", lost(consumers.lease))
+        with pytest.raises(CannotStore):
+            await it.take("a", 10, LEASE, 0)
+    assert (await it.known("a"))[0].token is not None
+    given = await it.take("a", 10, LEASE, 0)
+    assert (numbers(given), given.tries) == ([1, 2, 3], 1)
+    assert numbers(await it.take("a", 10, LEASE, 0)) == []
 
 
 @pytest.mark.rows("B7")

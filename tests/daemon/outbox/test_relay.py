@@ -326,6 +326,20 @@ async def test_a_position_never_runs_backwards(world: World) -> None:
     assert not await world.storage.write(consumers.advance, "sink:acme", 4, 2, world.clock.now())
 
 
+async def test_storage_that_was_away_for_long_is_not_waited_for_as_long_again(world: World) -> None:
+    """As soon as it is there again, a sink goes on within seconds."""
+    world.chance.part = 1.0
+    sink = Scripted()
+    await world.write()
+    world.refuse[Relay._hold] = 60
+    world.start(sink)
+    await world.clock.advance(200)
+    del world.refuse[Relay._hold]
+    assert sink.given == []
+    await world.clock.advance(relay.STORED)
+    assert sink.taken == ["n0"]
+
+
 @pytest.mark.parametrize("query", [Relay._hold, consumers.moved, consumers.say], ids=lambda it: it.__name__)
 async def test_a_full_disk_loses_nothing(world: World, query: object) -> None:
     """Where a position cannot be kept, the relay waits and goes on; the sink may get events twice, but misses none."""

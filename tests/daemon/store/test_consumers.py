@@ -131,6 +131,9 @@ def test_a_batch_is_leased_and_acknowledged(book: Book) -> None:
     with book.transaction() as database:
         assert consumers.lease(database, "app", 0, 1, 3, "t1", NOW, NOW + LEASE) == 1
         assert consumers.lease(database, "app", 0, 1, 3, "t2", NOW, NOW + LEASE) is None
+        consumers.take_back(database, "app", "t2")
+        consumers.take_back(database, "app", "t1")
+        assert consumers.lease(database, "app", 0, 1, 3, "t1", NOW, NOW + LEASE) == 1
         assert not consumers.ack(database, "app", "t2", 3, NOW)
         assert consumers.ack(database, "app", "t1", 2, NOW)
         known = consumers.of(database, "app")

@@ -306,6 +306,8 @@ def test_sign_ins_by_a_key_or_a_code(book: Book) -> None:
         assert not flows.begin_device(database, "f2", NOW, **terms)
         assert flows.to_poll(database, NOW, NOW + 9) == []
         assert [each.id for each in flows.to_poll(database, NOW + 5, NOW + 9)] == ["f2"]
+        flows.poll_sooner(database, NOW + 9, NOW + 7)
+        assert [each.id for each in flows.to_poll(database, NOW + 7, NOW + 9)] == ["f2"]
         flows.poll_again(database, "f2", OLD, NOW + 10)
         assert flows.to_poll(database, NOW + 9, NOW + 20) == []
 
