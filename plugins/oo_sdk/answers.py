@@ -111,15 +111,22 @@ def decoded(response: Response, into: type[T]) -> T:
     if kind in {"text/html", "application/xhtml+xml"}:
         raise RetryLater(f"the provider answered {response.status} with a web page where JSON was asked for")
     try:
-        msgspec.json.decode(response.body, type=msgspec.Raw)
         response.body.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        whole = False
-    else:
-        whole = True
-    if not whole:
-        raise RetryLater(f"the provider answered {response.status} with JSON that is cut short or broken")
-    return decode(response.body, into)
+        return decode(response.body, into)
+    except UnicodeDecodeError:
+        pass
+    except ConnectorBug:
+        if _is_json(response.body):
+            raise
+    raise RetryLater(f"the provider answered {response.status} with JSON that is cut short or broken")
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def next_link(response: Response) -> str | None:

@@ -81,7 +81,7 @@ async def connect(app: App, provider: str, *, now: int, due: int | None) -> Conn
 
 
 def _registration(database: Database, keyring: Keyring, provider: str) -> str:
-    sealed = keyring.wrap(Context(purpose=f"client secrets of {provider}", provider=provider), b'["a secret"]')
+    sealed = keyring.wrap(Context(purpose=f"client secrets of {provider}", provider=provider), json.dumps(["s" * 40]).encode())
     database.rows(
         "INSERT INTO registration (id, provider, client_id, key_id, secrets, secret_count, created_at) VALUES (?, ?, ?, ?, ?, 1, 1)",
         (provider, provider, "client", sealed.key_id, sealed.blob),

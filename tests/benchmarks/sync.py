@@ -31,7 +31,7 @@ class Size:
     """How much."""
 
     objects: int = 100_000
-    rounds: int = 3
+    rounds: int = 9
     peers: bool = True
 
 

@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 STREAM = 0
 #: Keys in one look-up. SQLite takes 32,766 parameters, PostgreSQL 65,535.
-LOOK_UP = (1, 8, 64, 500)
+LOOK_UP = (1, 8, 64, 128, 256, 500)
 #: (connection, observed at) → what makes bytes of the events of one batch, which have those in common.
 Encode: TypeAlias = Callable[[Connection, int], Encoded]
 

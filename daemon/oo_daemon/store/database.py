@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -36,6 +38,8 @@ PROFILE = {
     "wal_autocheckpoint": 0,  # checkpoints are taken off the commit path: see Storage.checkpoint
     "journal_size_limit": 16 * 1024 * 1024,  # what a long read has made it grow to is given back once it is begun anew
 }
+#: The one row of an INSERT; and how many rows one statement writes at most.
+_ROW, LARGEST = re.compile(r"(?<= )VALUES (\([^()]*\))"), 64
 #: From the first on, the WAL-reset corruption bug is repaired; in the older lines of the others, too.
 REPAIRED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 #: File systems on which SQLite's locks or its shared memory cannot be trusted.
@@ -56,6 +60,26 @@ def holding(column: str) -> str:
 def pattern(words: str) -> str:
     """The pattern of words that mean themselves, signs of patterns included."""
     return "%" + "".join("!" + each if each in "!%_" else each for each in words.lower()) + "%"
+
+
+@lru_cache(1024)
+def of_rows(sql: str, count: int) -> str:
+    """An INSERT of one row as one of so many."""
+    return _ROW.sub(lambda row: "VALUES " + ", ".join([row[1]] * count), sql, count=1)
+
+
+@lru_cache(1024)
+def _writes_a_row(sql: str) -> bool:
+    return _ROW.search(sql) is not None
+
+
+def by_powers_of_two(rows: Sequence[A]) -> Iterator[Sequence[A]]:
+    """Rows in parts of which there are few sizes, since each is a statement that is kept prepared."""
+    done = 0
+    while left := len(rows) - done:
+        size = min(1 << (left.bit_length() - 1), LARGEST)
+        yield rows[done : done + size]
+        done += size
 
 
 class Database(peewee.Database):
@@ -91,8 +115,19 @@ class Database(peewee.Database):
     def changed(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Execute one statement that answers nothing; gives how many rows it has written or deleted."""
 
-    @abstractmethod
     def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Execute one statement for each of the parameters; what writes rows writes many of them with one.
+
+        So rows of one call must not be the same to an ON CONFLICT.
+        """
+        if not _writes_a_row(sql):
+            self._one_by_one(sql, parameters)
+            return
+        for rows in by_powers_of_two([*parameters]):
+            self.rows(of_rows(sql, len(rows)), [*chain.from_iterable(rows)])
+
+    @abstractmethod
+    def _one_by_one(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each of the parameters."""
 
     @abstractmethod
@@ -180,8 +215,7 @@ class SqliteDatabase(APSWDatabase, Database):  # type: ignore[misc]  # playhouse
         connection.execute(sql, parameters)
         return connection.changes()
 
-    def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
-        """Execute one statement for each of the parameters."""
+    def _one_by_one(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         self.handle().executemany(sql, parameters)
 
     def alike(self, sql: str, parameters: Sequence[Any], keys: Sequence[int]) -> None:

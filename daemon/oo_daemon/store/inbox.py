@@ -8,9 +8,8 @@ count. The row outlives the body: by it a redelivery is known.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
 import msgspec
@@ -18,7 +17,7 @@ import msgspec
 from oo_daemon.ports import SECOND
 from oo_daemon.store import schedule
 from oo_daemon.store.connections import Connection
-from oo_daemon.store.database import Database, ForMany, Row, holding, pattern
+from oo_daemon.store.database import Database, ForMany, Row, by_powers_of_two, holding, of_rows, pattern
 from oo_daemon.store.errors import LeaseLost
 
 State = Literal["received", "done", "dead"]
@@ -30,9 +29,11 @@ KEEP_IDS = 35 * DAY
 #: How long the body of a delivery that is done can be looked at, unless told otherwise.
 KEEP_BODIES = 7 * DAY
 
-
-#: Rows of one statement.
-_LARGEST = 64
+_PUT = (
+    "INSERT INTO delivery (source, delivery_id, weak, state, reason, tries, waiting, next_try_at, fence, "
+    "headers, body, received_at, traceparent) VALUES (?, ?, ?, 'received', '', 0, 0, 0, 0, ?, ?, ?, ?)"
+    " ON CONFLICT (source, delivery_id) DO NOTHING"
+)
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen, which sets each field through a function: one is made for each webhook
@@ -112,9 +113,9 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 def _put_all(database: Database, arrivals: Sequence[Arrival]) -> list[bool] | None:
     if len(arrivals) == 1:
-        return [database.changed(_put(1), _row(arrivals[0])) == 1]
-    for some in _by_powers_of_two(arrivals):
-        if database.changed(_put(len(some)), [value for arrival in some for value in _row(arrival)]) < len(some):
+        return [database.changed(_PUT, _row(arrivals[0])) == 1]
+    for some in by_powers_of_two(arrivals):
+        if database.changed(of_rows(_PUT, len(some)), [value for arrival in some for value in _row(arrival)]) < len(some):
             return None  # some were here before, and it is not known which
     return [True] * len(arrivals)
 
@@ -123,29 +124,10 @@ def _put_all(database: Database, arrivals: Sequence[Arrival]) -> list[bool] | No
 put = ForMany(_put_all)
 
 
-@lru_cache
-def _put(count: int) -> str:
-    rows = ", ".join(["(?, ?, ?, 'received', '', 0, 0, 0, 0, ?, ?, ?, ?)"] * count)
-    return (
-        "INSERT INTO delivery (source, delivery_id, weak, state, reason, tries, waiting, next_try_at, fence, "
-        "headers, body, received_at, traceparent) "
-        f"VALUES {rows} ON CONFLICT (source, delivery_id) DO NOTHING"
-    )
-
-
 def _row(arrival: Arrival) -> tuple[Any, ...]:
     headers = msgspec.json.encode(arrival.headers).decode()
     weak = int(arrival.weak)
     return arrival.source, arrival.delivery_id, weak, headers, arrival.body, arrival.received_at, arrival.traceparent
-
-
-def _by_powers_of_two(arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
-    """In parts of which there are few sizes, since each is a statement that is kept prepared."""
-    done = 0
-    while left := len(arrivals) - done:
-        size = min(1 << (left.bit_length() - 1), _LARGEST)
-        yield arrivals[done : done + size]
-        done += size
 
 
 def claim(database: Database, owner: str, now: int, until: int, limit: int) -> list[Claimed]:

@@ -52,8 +52,6 @@ PATIENCE = {
     "tcp_user_timeout": "10000",
 }
 
-#: The one row of an INSERT; and how many rows one statement writes at most.
-_ROW, LARGEST = re.compile(r"(?<= )VALUES (\([^()]*\))"), 64
 _ANSWERS = re.compile(r"\A\s*(?:SELECT|WITH)\b|\bRETURNING\b")
 _PIECE = re.compile(r"""'[^']*'|"[^"]*"|[?%]""")
 
@@ -118,20 +116,8 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase, Database):
         """Execute one statement that answers nothing; gives how many rows it has written or deleted."""
         return self.handle().execute(translated(sql), parameters).rowcount
 
-    def many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
-        """Execute one statement for each of the parameters; what writes rows writes many of them with one.
-
-        So rows of one call must not be the same to an ON CONFLICT.
-        """
-        rows = [*parameters]
-        if _ROW.search(sql) is None:
-            self.handle().cursor().executemany(translated(sql), rows)
-            return
-        done = 0
-        while left := len(rows) - done:
-            size = min(1 << (left.bit_length() - 1), LARGEST)  # few sizes, since each is a statement that is kept prepared
-            self.handle().execute(of_rows(sql, size), [value for row in rows[done : done + size] for value in row])
-            done += size
+    def _one_by_one(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        self.handle().cursor().executemany(translated(sql), parameters)
 
     def alike(self, sql: str, parameters: Sequence[Any], keys: Sequence[int]) -> None:
         """Execute one statement, which ends in a `= ?`, for all of the keys at once, with the same parameters before it."""
@@ -295,12 +281,6 @@ def in_the_way(error: BaseException) -> bool:
 @lru_cache(1024)
 def _answers(sql: str) -> bool:
     return _ANSWERS.search(sql) is not None
-
-
-@lru_cache(1024)
-def of_rows(sql: str, count: int) -> str:
-    """An INSERT of one row as psycopg's of so many."""
-    return translated(_ROW.sub(lambda row: "VALUES " + ", ".join([row[1]] * count), sql, count=1))
 
 
 @lru_cache(1024)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from oo_daemon.store import (
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.audit import Act
 from oo_daemon.store.budgets import Bucket
+from oo_daemon.store.database import Database, Row, of_rows
 from oo_daemon.store.errors import LeaseLost
 from oo_daemon.store.flows import Found, SignIn
 from oo_daemon.store.subscriptions import Subscriber, SubscriptionRow
@@ -443,6 +444,25 @@ def test_what_was_confirmed_is_finished_elsewhere(book: Book) -> None:
 
 
 # --- which there are -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 200])
+def test_rows_are_written_many_with_one_statement(book: Book, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts of which there are few sizes, whatever stands around the row; what writes no row is run for each."""
+    sql = "INSERT INTO latency (hour, stretch, deliveries) VALUES (?, ?, 0) ON CONFLICT (hour, stretch) DO NOTHING"
+    assert of_rows(sql, 2).endswith(" VALUES (?, ?, 0), (?, ?, 0) ON CONFLICT (hour, stretch) DO NOTHING")
+    parts, run = list[int](), type(book.database).rows
+
+    def counted(database: Database, statement: str, values: Sequence[Any] = ()) -> list[Row]:
+        parts.append(len(values) // 2)
+        return run(database, statement, values)
+
+    monkeypatch.setattr(type(book.database), "rows", counted)
+    book.database.many(sql, ((count, each << 30) for each in range(count)))
+    assert parts == {63: [32, 16, 8, 4, 2, 1], 65: [64, 1], 200: [64, 64, 64, 8]}.get(count, [count] if count else [])
+    book.database.many("UPDATE latency SET deliveries = ? WHERE stretch = ?", ((each, each << 30) for each in range(count)))
+    found = book.database.rows("SELECT stretch, deliveries FROM latency WHERE hour = ? ORDER BY stretch", (count,))
+    assert found == [(each << 30, each) for each in range(count)]
 
 
 def names(tree: ast.AST, module: str) -> set[tuple[str, str]]:

@@ -306,16 +306,6 @@ def test_a_server_whose_host_is_gone_is_noticed(server: servers.Server, monkeypa
         database.close()
 
 
-def test_rows_are_written_many_with_one_statement(shared: PostgresqlDatabase) -> None:
-    """In parts of which there are few sizes, whatever stands around the row."""
-    sql = "INSERT INTO latency (hour, stretch, deliveries) VALUES (?, ?, 0) ON CONFLICT (hour, stretch) DO NOTHING"
-    written = "INSERT INTO latency (hour, stretch, deliveries) VALUES (%s, %s, 0), (%s, %s, 0) ON CONFLICT (hour, stretch) DO NOTHING"
-    assert postgresql.of_rows(sql, 2) == written
-    for count in (0, 1, 2, 63, 64, 65, 200):
-        shared.many(sql, ((count, each << 30) for each in range(count)))
-        assert shared.rows("SELECT count(*) FROM latency WHERE hour = ?", (count,)) == [(count,)]
-
-
 @pytest.mark.parametrize("uses", range(8))
 def test_what_went_down_with_a_batch_can_be_asked_again(shared: PostgresqlDatabase, uses: int) -> None:
     """However often a statement was used before: one that was to be prepared in a batch that was refused is prepared once more."""
