@@ -90,6 +90,22 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{T_STORE}/test_storage.py::test_a_disk_that_fills_up_within_a_commit_fails_only_what_does_not_fit",
     ),
     _(
+        "who reads stands aside for a large log",
+        "B10",
+        f"{STORE}/storage.py",
+        "self._log >= self.LARGE_LOG and now",
+        "self._log < 0 and now",
+        f"{T_STORE}/test_storage.py::test_a_reader_that_is_stuck_holds_no_log",
+    ),
+    _(
+        "a batch is given to one reader of several that ask at once",
+        "B7",
+        f"{STORE}/consumers.py",
+        """"WHERE name = ? AND position = ? AND COALESCE(token, '') = ? RETURNING tries",""",
+        """"WHERE name = ? AND position = ? AND CAST(? AS TEXT) IS NOT NULL RETURNING tries",""",
+        "tests/daemon/outbox/test_consumers.py::test_readers_of_a_server_against_a_reference",
+    ),
+    _(
         "tokens are replaced by compare-and-swap on their version",
         "C11",
         f"{STORE}/credentials.py",

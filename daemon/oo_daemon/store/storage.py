@@ -104,9 +104,10 @@ class Engine(Storage, Protocol):
         """Commit what waits, and stop."""
 
 
-#: What SQLite says to a fault of ours: a wrong statement, a broken constraint. It must be seen, not tried again.
 #: SQLite's own steps between two looks at whether a read has had its time: under a millisecond.
 STEPS = 20_000
+NEVER = float("-inf")
+#: What SQLite says to a fault of ours: a wrong statement, a broken constraint. It must be seen, not tried again.
 OUR_FAULTS = (
     apsw.SQLError,
     apsw.ConstraintError,
@@ -492,6 +493,9 @@ class ThreadedStorage:
     #: Pages in the write-ahead log past which it is begun anew between two commits (4 MiB), and for how many milliseconds the writer then
     #: waits for those who read from it.
     LONG_LOG, ASIDE = 1_000, 10
+    #: Pages past which those who read stand aside for it (32 MiB): for so many seconds nobody begins to read, and who began more than so
+    #: many before is cut. Where another program reads from the log that is in vain, and done again after so many seconds only.
+    LARGE_LOG, ASIDE_FOR, BRIEF, EVERY = 8_000, 1.0, 0.25, 10.0
     #: Looks after which a shorter one is moved, too: most of its pages are written again and again, and moved once.
     LOOKS = 10
 
@@ -508,6 +512,8 @@ class ThreadedStorage:
         self._on_commit: Callable[[], AbstractContextManager[object]] = nullcontext
         self._grown = True  #: the write-ahead log may hold what is not yet in the file
         self._log, self._looks = 0, 0  #: its pages, and how often it was looked at since it was moved
+        self._go_on, self._aside_at = threading.Event(), NEVER  #: readers may begin; when they were last asked aside
+        self._go_on.set()
         database.close()  # the opener's connection; each thread brings its own
         self._readers = Readers(readers, begin=database.read_only, look=self._look, end=lambda: _close(database))
         self._maintenance = ThreadPoolExecutor(1, thread_name_prefix="oo-checkpoint")
@@ -520,9 +526,14 @@ class ThreadedStorage:
 
     def _look(self, item: Item) -> Any:
         now = item.loop.time
-        over = now() + self.LONGEST_READ
+        self._go_on.wait(self.ASIDE_FOR)
+        over, brief = now() + self.LONGEST_READ, now() + self.BRIEF
+
+        def takes_too_long() -> bool:
+            return now() > over or (now() > brief and not self._go_on.is_set())
+
         try:
-            return _look(self._database, item.work, lambda connection: connection.set_progress_handler(lambda: now() > over, STEPS))
+            return _look(self._database, item.work, lambda connection: connection.set_progress_handler(takes_too_long, STEPS))
         except Corrupt as damage:
             self._on_damage(damage)
             raise
@@ -641,6 +652,7 @@ class ThreadedStorage:
         self._looks += 1
         if self._grown and (self._log >= self.LONG_LOG or self._looks >= self.LOOKS):
             self._grown, self._looks = False, 0
+            self._ask_aside(asyncio.get_running_loop().time())
             pages, moved = -1, -1
             try:
                 pages, moved = await self.checkpoint()
@@ -648,6 +660,15 @@ class ThreadedStorage:
                     await self._begin_anew()
             finally:
                 self._grown = self._grown or moved < pages or pages < 0
+
+    def _ask_aside(self, now: float) -> None:
+        """Have those who read stand aside for a large log, or go on where that was in vain."""
+        if now < self._aside_at + self.ASIDE_FOR:
+            return
+        self._go_on.set()
+        if self._log >= self.LARGE_LOG and now >= self._aside_at + self.EVERY:
+            self._aside_at = now
+            self._go_on.clear()
 
     async def _begin_anew(self) -> None:
         """Have the next commit write the log from its beginning.
@@ -661,6 +682,8 @@ class ThreadedStorage:
             connection.set_busy_timeout(self.ASIDE)
             try:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+                self._log, self._aside_at = 0, NEVER
+                self._go_on.set()
             except apsw.BusyError:
                 pass  # somebody still reads from it: the next one will do
             finally:

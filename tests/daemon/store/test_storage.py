@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
 import apsw
@@ -23,6 +24,9 @@ from oo_daemon.store.storage import InlineStorage, Lane, ThreadedStorage, open_d
 from oo_vault import Sealed
 
 PATIENCE = 10.0  #: seconds after which a test gives up
+MIB = 1024 * 1024
+#: That are written beside a reader that is stuck: of 512, which the long run sets, the times and the log are the real ones.
+LOG_MIB = int(os.environ.get("OO_TEST_LOG_MIB", "16"))
 
 
 class Gate:
@@ -435,6 +439,65 @@ async def test_what_a_long_read_made_of_the_log_is_given_back(path: Path, monkey
         assert _log(storage).stat().st_size <= 41 * PAGE
     finally:
         looked.set()
+        await storage.close()
+
+
+@pytest.mark.rows("B10")
+@pytest.mark.timeout(60 + LOG_MIB)
+async def test_a_reader_that_is_stuck_holds_no_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks without an end, again as soon as that is cut: the log stays within 128 MiB, and all others are answered."""
+    part = LOG_MIB / 512
+    for name in ("LARGE_LOG", "LONG_LOG"):
+        monkeypatch.setattr(ThreadedStorage, name, int(getattr(ThreadedStorage, name) * part))
+    for name in ("LONGEST_READ", "BRIEF", "EVERY"):
+        monkeypatch.setattr(ThreadedStorage, name, getattr(ThreadedStorage, name) * part)
+    monkeypatch.setitem(database.PROFILE, "journal_size_limit", int(16 * MIB * part))
+    storage = ThreadedStorage(open_database(path), encode)
+    connection = await storage.write(connect)
+    text, rounds = "x" * 16_000, LOG_MIB * 4  # of 16 such events
+    cut, found, largest, slowest = 0, 0, 0, 0.0
+    loop, written = asyncio.get_running_loop(), asyncio.Event()
+
+    async def ask_without_an_end() -> None:
+        nonlocal cut
+        while not written.is_set():
+            with pytest.raises(CannotStore, match="took too long"):
+                await storage.read(lambda database: database.rows(NUMBERS, (-1,)))
+            cut += 1
+
+    async def ask() -> None:
+        nonlocal found
+        while not written.is_set():
+            found = (await storage.read(outbox.end)).number
+            await asyncio.sleep(0)
+
+    async def tend() -> None:
+        while not written.is_set():
+            await storage.tend()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(written.wait(), 0.25 * part)
+
+    async def write() -> None:
+        nonlocal largest, slowest
+        for number in range(rounds):
+            began = loop.time()
+            drafts = [occur(f"{number}-{each}", text) for each in range(16)]
+            await storage.accept(Batch(connection=connection, observed_at=NOW, drafts=drafts))
+            largest, slowest = max(largest, _log(storage).stat().st_size), max(slowest, loop.time() - began)
+        written.set()
+
+    try:
+        await asyncio.gather(ask_without_an_end(), ask(), tend(), write())
+        assert (await storage.read(outbox.end)).number == 16 * rounds
+        print(
+            f"\n{LOG_MIB} MiB written, {cut} endless reads cut; the log had {largest / MIB:.1f} MiB, a write took {slowest:.2f} s at most"
+        )
+        assert cut
+        assert found
+        assert largest <= 128 * MIB * part
+        assert slowest < PATIENCE / 2
+    finally:
+        written.set()
         await storage.close()
 
 
