@@ -29,6 +29,7 @@ def looked_at(database: Database) -> Levels:
     ((inbox_oldest,),) = database.rows("SELECT min(received_at) FROM delivery WHERE state = 'received'")
     ((position, events, size),) = database.rows("SELECT position, events, bytes FROM stream WHERE id = ?", (STREAM,))
     oldest = database.rows("SELECT accepted_at FROM outbox ORDER BY position LIMIT 1")
+    counts = database.rows("SELECT provider, state, count(*) FROM connection GROUP BY provider, state")
     return Levels(
         inbox_oldest=inbox_oldest,
         outbox=events,
@@ -36,14 +37,18 @@ def looked_at(database: Database) -> Levels:
         outbox_oldest=oldest[0][0] if oldest else None,
         behind={name: position - read for name, read in database.rows("SELECT name, position FROM consumer")},
         unread_since=retention.unread_since(database),
-        connections={
-            (provider, state): count
-            for provider, state, count in database.rows("SELECT provider, state, count(*) FROM connection GROUP BY provider, state")
+        connections={(provider, state): count for provider, state, count in counts},
+        stalest={
+            provider: at for provider, state, _ in counts if state == "active" and (at := _longest_ago(database, provider)) is not None
         },
-        stalest=dict(
-            database.rows(
-                "SELECT c.provider, min(COALESCE(s.finished_at, c.created_at)) FROM connection c "
-                "JOIN schedule s ON s.connection = c.number WHERE c.state = 'active' AND s.next_run_at IS NOT NULL GROUP BY c.provider"
-            )
-        ),
     )
+
+
+def _longest_ago(database: Database, provider: str) -> int | None:
+    # Of one provider after the other: for all at once the database would sort all of its connections.
+    ((at,),) = database.rows(
+        "SELECT min(COALESCE(s.finished_at, c.created_at)) FROM connection c JOIN schedule s ON s.connection = c.number "
+        "WHERE c.provider = ? AND c.state = 'active' AND s.next_run_at IS NOT NULL",
+        (provider,),
+    )
+    return None if at is None else int(at)

@@ -23,6 +23,8 @@ STATEMENTS = (
         UNIQUE ("user", provider, account))""",
     "CREATE INDEX connection_by_state ON connection (state, number)",
     "CREATE INDEX connection_by_provider_account ON connection (provider, provider_account)",
+    # So that all of them are counted, every few seconds, without a look at any.
+    "CREATE INDEX connection_by_provider ON connection (provider, state, created_at)",
     # Truth of the schedule: when a connection is due, and who has the run in progress. What a claim changes is in no index.
     """CREATE TABLE schedule (
         connection {int} NOT NULL PRIMARY KEY REFERENCES connection (number) ON DELETE CASCADE,
