@@ -31,6 +31,7 @@ class Stdout(Sink):
     settings: Settings
     descriptor = 1
     _torn = False  #: what was written last did not end its line
+    _turn: Final = threading.Lock()  #: of whoever writes: there is one standard output, and one who was broken off may not have left yet
 
     async def open(self, outlet: Outlet) -> None:
         """Nothing to take: it is there from the start."""
@@ -47,11 +48,12 @@ class Stdout(Sink):
             gone.set()
 
     def _write(self, lines: bytes, gone: threading.Event) -> None:
-        rest = memoryview(b"\n" + lines if self._torn else lines)
-        ready = select.poll()
-        ready.register(self.descriptor, select.POLLOUT)
-        while rest and not gone.is_set():
-            if ready.poll(LOOK):
-                count = os.write(self.descriptor, rest[:WHOLE])
-                self._torn = bytes(rest[count - 1 : count]) != b"\n"
-                rest = rest[count:]
+        with self._turn:
+            rest = memoryview(b"\n" + lines if self._torn else lines)
+            ready = select.poll()
+            ready.register(self.descriptor, select.POLLOUT)
+            while rest and not gone.is_set():
+                if ready.poll(LOOK):
+                    count = os.write(self.descriptor, rest[:WHOLE])
+                    self._torn = bytes(rest[count - 1 : count]) != b"\n"
+                    rest = rest[count:]

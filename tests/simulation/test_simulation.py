@@ -19,8 +19,8 @@ from simulation.run import BEHAVIOURS, Result, Tally, live, main, run_all, run_f
 TESTS = Path(__file__).parents[1]
 #: Small lives; a fiftieth as many full ones come with them.
 SEEDS = int(os.environ.get("OO_TEST_SIMULATION_SEEDS", "500"))
-#: Lives in which a mutation has to be noticed.
-LIVES = 40
+#: Lives in which a mutation has to be noticed, at the latest: some show in one of twenty.
+LIVES = 150
 
 
 @pytest.mark.rows("G2", "G3", "G5", "E2", "C10", "C11")

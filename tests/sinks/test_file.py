@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import stat
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,35 @@ async def test_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(reading)
     with pytest.raises(RetryLater, match="standard output takes nothing"):
         await sink.deliver(many)
+    os.close(writing)
+
+
+async def test_who_was_broken_off_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was just about to write when it was broken off writes that, and whoever comes next begins after it."""
+    reading, writing = os.pipe()
+    sink = Stdout()
+    sink.settings = Stdout.Settings()
+    monkeypatch.setattr(sink, "descriptor", writing)
+    about, go, write = threading.Event(), threading.Event(), os.write
+
+    def slow(descriptor: int, some: memoryview) -> int:
+        if descriptor == writing and not about.is_set():
+            about.set()
+            go.wait(20)
+        return write(descriptor, some)
+
+    monkeypatch.setattr("oo_sinks.stdout.os.write", slow)
+    cut = asyncio.ensure_future(sink.deliver([event(1)]))
+    await asyncio.to_thread(about.wait, 20)
+    cut.cancel()
+    following = asyncio.ensure_future(sink.deliver([event(2)]))
+    for _ in range(100):  # turns in which it could overtake
+        await asyncio.to_thread(int)
+    go.set()
+    await following
+    got = os.read(reading, 65536).splitlines()
+    assert [json.loads(line)["subject"] for line in got] == ["n1", "n2"]
+    os.close(reading)
     os.close(writing)
 
 
