@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,15 +37,24 @@ class File(Sink):
                 raise ValueError("largest must be at least 1, and keep from 0 to 10000")
 
     settings: Settings
+    _turn: threading.Lock | None = None  #: of whoever works on the file
 
     async def open(self, outlet: Outlet) -> None:
         """Cut off what a writer that was killed left of a line: those events come again."""
-        await asyncio.to_thread(self._mend)
+        if self._turn is None:
+            self._turn = threading.Lock()
+        await asyncio.to_thread(self._alone, self._mend)
 
     async def deliver(self, events: Sequence[NormalizedEvent]) -> None:
         """Append them."""
         lines = [written(shown(event, self.settings.form)) + b"\n" for event in events]
-        await asyncio.to_thread(self._append, b"".join(lines))
+        await asyncio.to_thread(self._alone, self._append, b"".join(lines))
+
+    def _alone(self, work: Callable[..., None], *given: bytes) -> None:
+        """Work on the file once whoever did has left it: one who was broken off may still be waiting for the disk."""
+        assert self._turn is not None, "it was not opened"
+        with self._turn:
+            work(*given)
 
     def _mend(self) -> None:
         path = Path(self.settings.path)

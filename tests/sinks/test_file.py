@@ -67,6 +67,33 @@ async def test_a_torn_line_is_cut_away(tmp_path: Path, torn: bytes, before: int)
     assert subjects(path) == [*["n1"] * before, "n2"]
 
 
+async def test_a_file_is_written_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the disk when it is broken off writes on; whoever comes next begins after it, also once the sink is opened anew."""
+    path = tmp_path / "events.jsonl"
+    sink = await opened(path)
+    about, go, write = threading.Event(), threading.Event(), os.write
+
+    def slow(descriptor: int, some: memoryview) -> int:
+        if not about.is_set():
+            written = write(descriptor, some[:20])
+            about.set()
+            go.wait(20)
+            return written
+        return write(descriptor, some)
+
+    monkeypatch.setattr("oo_sinks.file.os.write", slow)
+    cut = asyncio.ensure_future(sink.deliver([event(1)]))
+    while not about.is_set():
+        await asyncio.sleep(0)
+    cut.cancel()
+    following = asyncio.gather(sink.open(OUTLET), sink.deliver([event(2)]))
+    for _ in range(100):  # turns in which they could overtake
+        await asyncio.to_thread(int)
+    go.set()
+    await following
+    assert subjects(path) == ["n1", "n2"]
+
+
 async def test_full_files_are_set_aside(tmp_path: Path) -> None:
     """A file that is full is set aside, the newest as .1, and only so many are kept; none is overwritten."""
     path = tmp_path / "events.jsonl"

@@ -83,6 +83,7 @@ def install(call: Call, root: Path, command: Path | None, no_start: bool, quiet:
         if not ((root / key).exists() or sealed.exists()):
             recovery = _make_key(host, root / key, sealed)
     is_sealed = sealed.exists()
+    doors = _doors(host)
     for name, text in units(command=command, key=Path("/") / (key.with_suffix(".cred") if is_sealed else key), sealed=is_sealed).items():
         host.write(_place(name), text)
     if not (root / "etc/oo-integrations/oo.toml").exists():
@@ -94,7 +95,11 @@ def install(call: Call, root: Path, command: Path | None, no_start: bool, quiet:
         host.run("systemctl", "daemon-reload")
         if not no_start:
             host.run("systemctl", "enable", *SOCKETS, SERVICE, TIMER)
-            host.run("systemctl", "restart", *SOCKETS)
+            if doors != _doors(host):
+                # All at once, before the doors are opened anew: somebody who knocks at one of them would start the service meanwhile, and
+                # systemd opens no door of a service that runs.
+                host.run("systemctl", "stop", SERVICE, *SOCKETS)
+            host.run("systemctl", "start", *SOCKETS)
             host.run("systemctl", "restart", SERVICE)
             host.run("systemctl", "restart", TIMER)
     if not quiet:
@@ -127,6 +132,13 @@ def uninstall(root: Path, quiet: bool) -> None:
         host.run("systemctl", "daemon-reload")
     if not quiet:
         terminal.show("The service is gone. Left for you: /etc/oo-integrations (key and settings) and /var/lib/oo-integrations (data).")
+
+
+def _doors(host: Host) -> list[str]:
+    """What the doors are as their units say, which stay open over a restart."""
+    from oo_systemd import SOCKETS
+
+    return [path.read_text() if (path := host.root / _place(name)).exists() else "" for name in SOCKETS]
 
 
 def _place(name: str) -> str:
