@@ -57,9 +57,8 @@ class Consumers(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     chance: Chance
     metrics: Metrics
-    lost: dict[str, str] = msgspec.field(
-        default_factory=dict
-    )  #: tokens of leases that may be there, and whose answer was lost; by consumer
+    #: Tokens of leases that may be there, and whose answer was lost; by consumer.
+    lost: dict[str, str] = msgspec.field(default_factory=dict)
 
     async def listed(self) -> tuple[list[Consumer], Position]:
         """All, by name, and where the log ends."""
