@@ -207,7 +207,7 @@ class Sync:
     tick: Seconds = setting(0.2, "how often the schedule looks for connections that are due")
     interval: Seconds = setting(300.0, "how often a connection is synced")
     lease: Seconds = setting(
-        60.0, "how long a run holds its connection, or a daemon a webhook, without a sign of life before another may take it"
+        60.0, "how long a run holds its connection, or a daemon a webhook or a sink, without a sign of life before another may take it"
     )
     heartbeat: Seconds = setting(15.0, "how often a run renews its lease; less than half of it, so that one may be missed")
     run_limit: Seconds = setting(600.0, "longest run; a longer sync goes on in a later one, behind the others")

@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from oo_client import Client, ClientError
 from oo_config import load
 from oo_daemon.app import build
 from oo_daemon.cli.stage import Browser
+from oo_daemon.store.postgresql import LOCK_TIMEOUT_MS, NAME
 from oo_sdk import NormalizedEvent
 from oo_sdk.vocabulary import Document
 from oo_vault import create_key_file, read_key_file, write_bundle
@@ -202,7 +203,8 @@ class Fleet:
         """One misfortune after another; each of them at least once."""
         ways: list[Callable[[], Awaitable[None]]] = [
             self.cut_server, self.kill_worker, self.stop_worker, self.delay_server, self.cut_broker, self.keep_broker, self.kill_door,
-            self.restart_server, self.half_close, self.lose_broker_end, self.refuse_server,
+            self.restart_server, self.half_close, self.lose_broker_end, self.refuse_server, self.end_backends, self.cancel_statements,
+            self.hold_rows, self.cross,
         ]  # fmt: skip
         until, left = time.monotonic() + seconds, list(ways)
         while left or time.monotonic() < until:
@@ -228,6 +230,37 @@ class Fleet:
         self.to_server.delay = 0.05
         await asyncio.sleep(1)  # nothing is waited for: so long does this misfortune last
         self.to_server.delay = 0
+
+    async def end_backends(self) -> None:
+        """End some connections of the daemons, those first that are in the middle of something."""
+        await asyncio.to_thread(self._to_backends, "pg_terminate_backend")
+
+    async def cancel_statements(self) -> None:
+        """Cancel what the daemons ask just now, as a time-out does."""
+        await asyncio.to_thread(self._to_backends, "pg_cancel_backend")
+
+    def _to_backends(self, do: str) -> None:
+        with self._session() as session:
+            pids = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{NAME}' ORDER BY state = 'idle', random() LIMIT 8"
+            session.execute(f"SELECT {do}(pid) FROM ({pids}) AS daemons".encode())
+
+    async def hold_rows(self) -> None:
+        """Hold rows that all daemons need; now and then for longer than they wait."""
+        seconds = LOCK_TIMEOUT_MS / 1000 + 1 if self.befell["hold_rows"] % 3 == 0 else 0.5
+        await asyncio.to_thread(self._hold, seconds, ("connection", "stream"))
+
+    async def cross(self) -> None:
+        """Take what they take in another order than they do: somebody's transaction is ended for it."""
+        await asyncio.to_thread(self._hold, 0.3, ("stream", "delivery", "schedule", "consumer"))
+
+    def _hold(self, seconds: float, tables: Sequence[str]) -> None:
+        with suppress(psycopg.OperationalError), self._session() as session, session.transaction():
+            for table in tables:
+                session.execute(f"SELECT 1 FROM {table} FOR UPDATE".encode())
+                time.sleep(seconds)  # nothing is waited for: so long are they held
+
+    def _session(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.server.address(self.database), autocommit=True)
 
     async def cut_broker(self) -> None:
         self.to_broker.reset()
@@ -273,8 +306,9 @@ class Fleet:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    async def rest(self) -> None:
-        """Wait until everything that came in has become events, and all of them are in the stream."""
+    async def rest(self) -> float:
+        """Wait until everything that came in has become events, and all of them are in the stream; gives how many seconds that took."""
+        began = time.monotonic()
         for name in self.daemons:
             await self._answering(name)
         left, deadline = "", time.monotonic() + REST
@@ -282,7 +316,7 @@ class Fleet:
             with suppress(psycopg.Error):
                 left = await asyncio.to_thread(self._left)
                 if not left:
-                    return
+                    return time.monotonic() - began
             await asyncio.sleep(0.2)
         raise AssertionError(f"it does not come to rest: {left}")
 

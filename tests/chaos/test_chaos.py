@@ -42,7 +42,7 @@ async def test_several_daemons_under_fire(ships: Fleet) -> None:
     """Whatever is cut, killed, stopped, restarted or lost: nothing acknowledged is missing, nothing told twice or out of order."""
     async with ships.load():
         await ships.fire(SECONDS)
-    await ships.rest()
+    rested = await ships.rest()
     history = await ships.history()
     found = wrong(history)
     figures = {
@@ -53,6 +53,7 @@ async def test_several_daemons_under_fire(ships: Fleet) -> None:
         "messages in the stream": len(history.stream),
         "rotations": sum(history.rotations.values()),
         "calls": len(history.calls),
+        "seconds until all was told": round(rested, 1),
         "wrong": len(found),
     }
     print(f"\nchaos: {', '.join(f'{number} {what}' for what, number in figures.items())}")

@@ -68,6 +68,7 @@ def relaying(storage: InlineStorage, settings: dict[str, Any], notes: Notes, bat
         log=notes,
         outlet=outlet,
         suspects=Strikes(storage.database.path.parent, clock),
+        lease=60.0,
     )
     it.start([Placed(name="nats", sink=sink, terms=Terms(batch=batch))])
     return it

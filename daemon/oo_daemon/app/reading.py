@@ -72,6 +72,7 @@ def build(ground: Ground, stack: AsyncExitStack) -> Reading:
         log=ground.log,
         outlet=lambda placed: ground.guests.run(outlets.of(placed.name, placed.terms.reach)),
         suspects=ground.strikes,
+        lease=ground.settings.sync.lease,
         trace=ground.trace,
     )
     stack.push_async_callback(relay.stop)

@@ -111,6 +111,8 @@ def configure(*, level: str = "info", style: Literal["auto", "json", "console"] 
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # Its warnings are of errors that come after one that it raises: a database that is away would have one for each batch.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     logging.raiseExceptions = False  # a call with wrong arguments would print them
 
 

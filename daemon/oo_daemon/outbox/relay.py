@@ -37,8 +37,6 @@ LOOK: Final = 30.0
 #: Seconds that a sink gets for one delivery or to make ready, and to let go.
 LIMIT: Final = 60.0
 CLOSE: Final = 5.0
-#: Seconds for which a sink is held, and after which it is held for longer while it is asked: where the process dies, another waits so long.
-HOLD, RENEW = 75.0, 35.0
 #: Back-off: full jitter over a window that doubles from the base to the cap (seconds); a sink that names a time is believed up to a day.
 BASE, CAP, LONGEST = 1.0, 300.0, 86_400.0
 #: The cap where it is our own storage that fails: a sink is not to wait for as long again as that was away.
@@ -114,6 +112,7 @@ class Relay:
     log: Log
     outlet: Callable[[Placed], Awaitable[Outlet]]
     suspects: Suspects
+    lease: float  #: seconds for which a sink is held; it is held for longer while it is asked or waits for news
     trace: Trace = UNTRACED
     _served: dict[str, _Served] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -176,7 +175,7 @@ class Relay:
         wanted = Filter(user=terms.user, provider=terms.provider, type=terms.type)
         if consumers.of(database, served.consumer) is None:
             consumers.add(database, served.consumer, starting(database, terms.start), wanted, terms.tries, now)
-        known = consumers.hold(database, served.consumer, wanted, terms.tries, served.token, now, now + int(HOLD * SECOND))
+        known = consumers.hold(database, served.consumer, wanted, terms.tries, served.token, now, now + int(self.lease * SECOND))
         if known is None:
             raise PositionTaken
         return known
@@ -239,16 +238,16 @@ class Relay:
     async def _news(self, served: _Served, known: Consumer, many: int) -> Page | None:
         """The next page; None: somebody called meanwhile."""
         reading = asyncio.ensure_future(self.reader.page(known.position, many, known.wanted, LOOK, known.present_until))
-        called = asyncio.ensure_future(served.called.wait())
+        called, holding = asyncio.ensure_future(served.called.wait()), asyncio.ensure_future(self._hold_on(served))
         try:
             await asyncio.wait({reading, called}, return_when=asyncio.FIRST_COMPLETED)
             return reading.result() if reading.done() else None
         finally:
-            await _cancelled(reading, called)
+            await _cancelled(reading, called, holding)
 
     async def _move(self, served: _Served, known: Consumer, to: int, found_at: str = "") -> None:
         now = self.clock.now()
-        until = now + int(HOLD * SECOND)
+        until = now + int(self.lease * SECOND)
         moved = await self.storage.write(consumers.moved, served.consumer, served.token, known.position, to, now, until, found_at)
         if moved is None:
             served.known = None
@@ -367,13 +366,13 @@ class Relay:
     async def _hold_on(self, served: _Served) -> None:
         """Hold a sink for longer, again and again."""
         while True:
-            await self.clock.sleep(RENEW)
+            await self.clock.sleep(self.lease / 3)
             with suppress(CannotStore):  # then it is seen when it moves whether it is still held
-                await self.storage.write(consumers.hold_on, served.consumer, served.token, self.clock.now() + int(HOLD * SECOND))
+                await self.storage.write(consumers.hold_on, served.consumer, served.token, self.clock.now() + int(self.lease * SECOND))
 
     def _pause(self, error: Exception, failures: int) -> float:
         asked = error.after.total_seconds() if isinstance(error, RetryLater) and error.after else 0.0
-        cap = LOOK if isinstance(error, PositionTaken) else STORED if isinstance(error, CannotStore) else CAP
+        cap = min(LOOK, self.lease / 2) if isinstance(error, PositionTaken) else STORED if isinstance(error, CannotStore) else CAP
         window = min(cap, BASE * 2.0 ** min(failures - 1, 16))
         return max(self.chance.uniform(0.0, window), min(asked, LONGEST))
 

@@ -145,7 +145,9 @@ def accept(database: Database, batch: Batch, encode: Encode) -> Accepted:
 
 def _hold(database: Database, batch: Batch) -> None:
     """Keep other batches of this connection waiting until the commit: they decide by what this one writes."""
-    rows = database.rows(f"SELECT state FROM connection WHERE number = ? {database.locking('FOR UPDATE')}", (batch.connection.number,))
+    # Not for those who only refer to it: a claim notes its run while it has what this batch may need next, the connection's schedule.
+    sql = f"SELECT state FROM connection WHERE number = ? {database.locking('FOR NO KEY UPDATE')}"
+    rows = database.rows(sql, (batch.connection.number,))
     if not rows:
         raise Erased("the connection is gone")
     if rows[0][0] == "erasing" and not batch.erasing and (batch.drafts or batch.days or batch.sweep):

@@ -80,7 +80,7 @@ def by_number(database: Database, number: int) -> Connection | None:
 
 def held(database: Database, number: int) -> Connection | None:
     """The same, and nobody else changes it until the commit."""
-    database.rows(f"SELECT 1 FROM connection WHERE number = ? {database.locking('FOR UPDATE')}", (number,))
+    database.rows(f"SELECT 1 FROM connection WHERE number = ? {database.locking('FOR NO KEY UPDATE')}", (number,))
     return by_number(database, number)
 
 

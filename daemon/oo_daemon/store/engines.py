@@ -30,13 +30,17 @@ def open_storage(place: Path | Server, encode: Encode, *, trace: Trace = UNTRACE
     postgresql = _postgresql()
     from oo_daemon.store.pool import PooledStorage  # here, as psycopg is
 
-    return PooledStorage(_whole(postgresql.open_database(place.address)), encode, trace=trace)
+    with postgresql.in_words():
+        return PooledStorage(_whole(postgresql.open_database(place.address)), encode, trace=trace)
 
 
 def _whole(database: AnyDatabase) -> AnyDatabase:
-    if is_half(database):
+    try:
+        if is_half(database):
+            raise CannotOpen("A copy into this database was cut off: finish it with `oo store copy`, or name another database.")
+    except BaseException:
         database.close()
-        raise CannotOpen("A copy into this database was cut off: finish it with `oo store copy`, or name another database.")
+        raise
     return database
 
 
@@ -60,9 +64,12 @@ def alone_on(place: Path | Server) -> Iterator[Database]:
             finally:
                 database.close()
         return
-    shared = _postgresql().open_database(place.address)
+    postgresql = _postgresql()
+    shared = postgresql.open_database(place.address)
     try:
-        if shared.others():
+        with postgresql.in_words():
+            others = shared.others()
+        if others:
             raise AlreadyRunning(f"Daemons run on {place}: stop them all first.")
         yield shared
     finally:

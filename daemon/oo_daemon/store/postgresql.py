@@ -180,7 +180,7 @@ def open_database(address: str) -> PostgresqlDatabase:
     """
     database = PostgresqlDatabase(address)
     try:
-        with _in_words():
+        with in_words():
             database.connect()
             migrations.migrate(database)
     except BaseException:
@@ -193,7 +193,7 @@ def schema_of(address: str) -> tuple[int, int]:
     """The schema that the database has (0: there is none yet), and the one that this program lives on. Raises `CannotOpen`."""
     database = PostgresqlDatabase(address)
     try:
-        with _in_words():
+        with in_words():
             database.connect()
             ours = database.rows("SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'migration'")
             return migrations.schema(database) if ours else 0, migrations.MIGRATIONS[-1].number
@@ -202,7 +202,8 @@ def schema_of(address: str) -> tuple[int, int]:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
+    """Have whoever opens a database told in our words why that cannot be. Raises `CannotOpen`."""
     try:
         yield
     except Exception as wrong:

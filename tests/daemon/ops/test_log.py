@@ -181,6 +181,13 @@ def test_others_from_warnings_on() -> None:
     assert out.last() == {"event": "slow: 3 s", "level": "warning", "logger": "some.library"}
 
 
+def test_what_is_raised_is_not_warned_of_besides() -> None:
+    """What the library of PostgreSQL warns of comes after an error that it raises: of that we tell ourselves."""
+    out = configured()
+    logging.getLogger("psycopg").warning("error ignored terminating <psycopg.Pipeline [BAD] at 0x7f>: the connection is lost")
+    assert out.lines() == []
+
+
 def test_others_on_a_terminal() -> None:
     """Other libraries' warnings have the same form on a terminal."""
     out = configured(style="console")

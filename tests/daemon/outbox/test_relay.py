@@ -33,6 +33,7 @@ from oo_sdk.events import NormalizedEvent
 from oo_sdk.vocabulary import Document
 
 Act = Exception | Callable[[], Any] | None
+LEASE = 60.0
 
 
 @dataclass
@@ -146,6 +147,7 @@ class World:
             log=self.log,
             outlet=outlet,
             suspects=self.strikes,
+            lease=LEASE,
         )
         it.start(Placed(name=sink.id, sink=sink, terms=Terms(**terms)) for sink in sinks)
         self.relays.append(it)
@@ -592,6 +594,7 @@ def another(world: World, sink: Sink) -> Relay:
         log=world.log,
         outlet=outlet,
         suspects=world.strikes,
+        lease=LEASE,
     )
     world.relays.append(other)
     other.start([Placed(name="acme", sink=sink)])
@@ -692,7 +695,7 @@ async def test_one_process_serves_it(world: World) -> None:
 
 
 async def test_a_slow_delivery_is_not_given_to_another(world: World) -> None:
-    """While a sink is asked it stays with its process; when that dies, another has it after a little more than a minute."""
+    """While a sink is asked it stays with its process; when that dies, another has it soon after its lease."""
     never = asyncio.Event()
     one, two = Scripted(acts=[never.wait, never.wait]), Scripted()
     first = world.start(one)
@@ -705,9 +708,20 @@ async def test_a_slow_delivery_is_not_given_to_another(world: World) -> None:
         task.cancel()
     world.refuse[consumers.let_go] = 1
     await asyncio.gather(*first._tasks, return_exceptions=True)
-    await world.clock.advance(relay.HOLD + relay.LOOK)
+    await world.clock.advance(LEASE + LEASE / 2)
     assert two.taken == ["n0"]
     assert [line["error"] for line in world.log.said("sink_waits")] == ["RetryLater"]  # of the one that served it
+
+
+async def test_a_sink_that_has_nothing_to_do_stays_where_it_is(world: World) -> None:
+    """It is held while it waits for news, for however short a lease; what comes then goes to the same process."""
+    one, two = Scripted(), Scripted()
+    world.start(one).lease = 6.0
+    another(world, two).lease = 6.0
+    await world.clock.advance(10 * relay.LOOK + 5)
+    names = await world.write()
+    await world.clock.advance(1)
+    assert (one.taken, two.taken) == (names, [])
 
 
 async def test_the_health_says_what_is_with_sinks(world: World) -> None:

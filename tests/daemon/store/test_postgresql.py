@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import postgresql as servers
 import psycopg
@@ -17,14 +18,16 @@ import pytest
 from daemon.store.inbox_contract import arrival, furnish
 from daemon.store.world import LEASE, NOW, connect, decode, encode, occur, upsert
 
+from oo_config import Server
 from oo_daemon.connections.budgets import Budgets, bucket
 from oo_daemon.host import HostClock
 from oo_daemon.ops.metrics import MemoryMetrics
 from oo_daemon.outbox.tail import Tail
 from oo_daemon.ports import SECOND
-from oo_daemon.store import accept, inbox, outbox, postgresql, schedule
+from oo_daemon.store import accept, engines, inbox, outbox, postgresql, schedule
 from oo_daemon.store.accept import Batch
 from oo_daemon.store.connections import Connection
+from oo_daemon.store.copy import is_half
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotOpen, CannotStore, Corrupt, Erased, LeaseLost
 from oo_daemon.store.migrations import MIGRATIONS, migrate
@@ -168,6 +171,33 @@ def test_what_cannot_be_opened(server: servers.Server, change: Callable[[str], s
     """One sentence, with the remedy."""
     with server.database() as address, pytest.raises(CannotOpen, match=word):
         postgresql.open_database(change(address))
+
+
+def test_a_server_that_goes_away_while_it_is_opened(server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, too: whoever keeps the daemon running tries again."""
+
+    def away(asked: Callable[[PostgresqlDatabase], object]) -> Callable[[PostgresqlDatabase], object]:
+        def ask(database: PostgresqlDatabase) -> object:
+            end(database, database.handle().info.backend_pid)
+            return asked(database)
+
+        return ask
+
+    monkeypatch.setattr(postgresql, "PROMISES", ())
+    with server.database() as address:
+        with monkeypatch.context() as patch:
+            patch.setattr(engines, "is_half", away(is_half))
+            with pytest.raises(CannotOpen, match=r"cannot be used.*check that it runs"):
+                engines.open_storage(Server(address=address), encode)
+        monkeypatch.setattr(PostgresqlDatabase, "others", away(PostgresqlDatabase.others))
+        with pytest.raises(CannotOpen, match=r"cannot be used.*check that it runs"), engines.alone_on(Server(address=address)):
+            pass
+
+
+def end(database: PostgresqlDatabase, backend: int) -> None:
+    """End a connection of the server's, as its administrator does."""
+    with database.fresh() as other:
+        assert other.execute("SELECT pg_terminate_backend(%s::int, 5000)", (backend,)).fetchone() == (True,)
 
 
 def test_a_server_that_is_none_of_ours_is_refused(server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,6 +505,29 @@ async def test_who_would_wait_is_run_alone(storage: PooledStorage, server: serve
 
 
 @pytest.mark.rows("E13")
+@dataclass
+class Waits:
+    """A mark that takes its time."""
+
+    held: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def apply(self, database: Database) -> None:
+        self.held.set()
+        self.go.wait(20)
+
+
+async def test_a_claim_waits_for_no_batch(storage: PooledStorage) -> None:
+    """Nor one for the other in turn: a batch goes on to the schedule, which the claim has when it notes its run."""
+    connection, waits = await storage.write(connect), Waits()
+    batch = asyncio.ensure_future(storage.accept(Batch(connection=connection, observed_at=NOW, drafts=[occur("k")], marks=[waits])))
+    await eventually(waits.held.is_set)
+    async with asyncio.timeout(4):
+        assert len(await storage.write(schedule.claim, "w1", NOW, NOW + LEASE, 100)) == 1
+    waits.go.set()
+    await batch
+
+
 async def test_two_claim_at_once(storage: PooledStorage, shared: PostgresqlDatabase) -> None:
     """What another has locked is passed over, not waited for; and each is claimed once."""
     for number in range(10):
