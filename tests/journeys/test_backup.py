@@ -108,3 +108,6 @@ async def test_what_cannot_be_restored(tmp_path: Path) -> None:
             ended, _, said = await here.ended("restore", str(tmp_path / f"{name}.backup"), "--yes")
             assert (ended, says in said) == (code, True), said
         assert (here.folder / "oo.sqlite3").read_bytes() == before
+        assert {path.name for path in here.folder.glob("oo.sqlite3*")} == {"oo.sqlite3", "oo.sqlite3.lock"}, (
+            "nothing plain is left beside it"
+        )

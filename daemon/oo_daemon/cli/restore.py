@@ -43,15 +43,17 @@ def restore(call: Call, file: Path, yes: bool, quiet: bool) -> None:
         click.confirm("Restore?", abort=True, err=True)
     with lock.held(database):
         keyring = asyncio.run(keys(settings, call.environ))
-        restored = database.with_name(database.name + ".restoring")
-        restored.unlink(missing_ok=True)
-        with terminal.progress("Decrypting", file.stat().st_size, quiet=quiet) as told:
-            backup.decrypt(keyring, file, restored, told)
-        with terminal.waiting("Checking", quiet=quiet):
-            content = files.content(restored)
-            backup.check(keyring, content)
-            files.adopt(restored)
-        kept = files.put_in_place(restored, database)
+        bare, restored = (database.with_name(database.name + suffix) for suffix in (".decrypted", ".restoring"))
+        with files.gone_afterwards(bare, restored):
+            with terminal.progress("Decrypting", file.stat().st_size, quiet=quiet) as told:
+                backup.decrypt(keyring, file, bare, told)
+            with terminal.waiting("Checking", quiet=quiet):
+                files.with_checksums(bare, restored)
+                bare.unlink()
+                content = files.content(restored)
+                backup.check(keyring, content)
+                files.adopt(restored)
+            kept = files.put_in_place(restored, database)
     if not quiet:
         terminal.show(f"Restored: {content.rows} rows, and the outbox up to position {content.epoch}-{content.position}.")
         if kept is not None:

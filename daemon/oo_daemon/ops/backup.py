@@ -114,7 +114,7 @@ class Backups:
                 files.snapshot(self.database, plain, steps.told(steps.size))
                 steps.next()
                 size = plain.stat().st_size
-                whole = files.content(plain, steps.told(size))
+                whole = files.content(plain, steps.told(size), bare=True)
                 steps.next()
                 partial = Path(place) / "partial"
                 _encrypt(self.keyring, plain, partial, _summed(steps.told(size)))
@@ -124,7 +124,7 @@ class Backups:
                 again = Path(place) / "again.sqlite3"
                 decrypt(self.keyring, partial, again, _summed(steps.told(partial.stat().st_size)))
                 steps.next()
-                if files.content(again, steps.told(size)) != whole:
+                if files.content(again, steps.told(size), bare=True) != whole:
                     raise Corrupt("the backup does not hold what the database held: look at the disk")
                 check(self.keyring, whole)
                 name = f"oo-{moment(now):%Y%m%dT%H%M%S}Z-{whole.epoch}-{whole.position}.backup"
@@ -156,7 +156,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
 
 
 def decrypt(keyring: Keyring, source: Path, to: Path, told: Callable[[int], None] = lambda _: None) -> None:
-    """Write the database that a backup holds into a new file. Raises `VaultError` and `OSError`."""
+    """Write the database that a backup holds, bare, into a new file. Raises `VaultError` and `OSError`."""
     with source.open("rb") as encrypted, _new(to) as plain:
         for part in read_backup(keyring, encrypted, told=told):
             plain.write(part)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -20,6 +21,8 @@ from oo_vault import CredentialRow, Sealed
 
 #: SQLite's own steps between two words about how far it is: some thousands a second.
 STEPS = 50_000
+#: Pages that are copied at once.
+PAGES = 4_096
 Told = Callable[[int], None]
 
 
@@ -35,34 +38,49 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def snapshot(path: Path, to: Path, told: Told = lambda _: None) -> None:
-    """Write one state of a database that is in use into a new file, packed; `told` hears how long that is by now.
+    """Write one state of a database that is in use into a new file, packed, which is bare: its pages have room for checksums, and none.
 
-    Raises `CannotStore`, `Corrupt`.
+    `told` hears how long it is by now. Raises `CannotStore`, `Corrupt`.
     """
     try:
         connection = checked.connect(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
         try:
             connection.set_busy_timeout(5_000)
             _watch(connection, lambda: told(to.stat().st_size if to.exists() else 0))
-            # No room for checksums: pages that are written before the first one would have none. They are made when it is adopted.
-            connection.execute("VACUUM INTO ?", (f"{to.absolute().as_uri()}?reserve=0",))
+            # It writes the first page last, and those before it would have no checksums: see `with_checksums`.
+            connection.execute("VACUUM INTO ?", (f"{to.absolute().as_uri()}?reserve={checked.RESERVED}&vfs={checked.BARE}",))
         finally:
             connection.close()
-        descriptor = os.open(to, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _through(to)
     except apsw.Error as error:
         raise explain(error) from error
 
 
-def content(path: Path, told: Told = lambda _: None) -> Content:
+def with_checksums(bare: Path, to: Path) -> None:
+    """Copy a bare file into a new one whose pages have their checksums. Raises `CannotOpen`."""
+    try:
+        source, target = checked.connect(str(bare), vfs=checked.BARE), checked.connect(str(to))
+        try:
+            for name in ("journal_mode", "synchronous"):  # it is worth nothing before it is whole
+                target.pragma(name, "off")
+            target.execute("CREATE TABLE first (page)")  # the shim knows that there are checksums once it has seen the first page
+            with target.backup("main", source, "main") as copy:
+                while not copy.done:
+                    copy.step(PAGES)
+        finally:
+            target.close()
+            source.close()
+        _through(to)
+    except apsw.Error as error:
+        raise CannotOpen(f"{to} cannot be written ({error}): check the disk.") from None
+
+
+def content(path: Path, told: Told = lambda _: None, *, bare: bool = False) -> Content:
     """Check a file that nobody else uses, and say what it holds; `told` hears how many bytes were read of it by now.
 
     Raises `Corrupt`, and `NewerSchema` where a newer program wrote it.
     """
-    database = SqliteDatabase(path)
+    database = SqliteDatabase(path, vfs=checked.BARE if bare else None)
     try:
         database.connect()
         file = database.handle()
@@ -101,6 +119,14 @@ def _watch(connection: apsw.Connection, look: Callable[[], None]) -> None:
     connection.set_progress_handler(goes_on, STEPS)
 
 
+def _through(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def restored(database: Database) -> None:
     """Say that a database is older than it was."""
     database.rows("BEGIN IMMEDIATE" if database.dialect == "sqlite" else "BEGIN")
@@ -118,13 +144,24 @@ def adopt(path: Path) -> None:
     database = SqliteDatabase(path)
     try:
         database.connect()
-        database.rows("VACUUM")  # its pages get their checksums
         restored(database)
         database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     except (apsw.Error, peewee.PeeweeException) as error:
         raise CannotOpen(f"{path} cannot be written ({error}): check the disk.") from None
     finally:
         database.close()
+
+
+@contextmanager
+def gone_afterwards(*paths: Path) -> Iterator[None]:
+    """Leave no file of these behind, nor take one that a killed process has left for new."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 def put_in_place(restored: Path, database: Path) -> Path | None:

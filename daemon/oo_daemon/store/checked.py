@@ -18,6 +18,8 @@ from oo_daemon.store.errors import CannotOpen
 
 #: The shim's name among SQLite's file systems.
 CHECKED: Final = "cksmvfs"
+#: SQLite's own, which knows of none.
+BARE: Final = "unix"
 #: Bytes of a page that are set aside for it.
 RESERVED: Final = 8
 

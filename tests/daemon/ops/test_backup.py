@@ -68,7 +68,7 @@ async def test_how_far_it_is(backups: Seen) -> None:
 async def test_one_that_fails_is_not_under_way(backups: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be made is not shown as being made."""
 
-    def damaged(*_: object) -> None:
+    def damaged(*_: object, **__: object) -> None:
         raise Corrupt("the file is damaged")
 
     monkeypatch.setattr(files, "content", damaged)
@@ -103,8 +103,8 @@ async def test_what_does_not_hold_the_same_is_no_backup(backups: Seen, monkeypat
     real = files.content
     for change in ({"rows": 1}, {"position": 99}, {"epoch": 2}):
 
-        def content(path: Path, told: files.Told, change: dict[str, int] = change) -> files.Content:
-            found = real(path, told)
+        def content(path: Path, told: files.Told, *, bare: bool, change: dict[str, int] = change) -> files.Content:
+            found = real(path, told, bare=bare)
             return replace(found, **change) if path.name.startswith("again") else found
 
         monkeypatch.setattr(files, "content", content)

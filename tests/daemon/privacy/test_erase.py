@@ -476,7 +476,8 @@ async def test_nothing_is_promised_that_is_not_noted(world: World) -> None:
 @pytest.mark.rows("F4", "F5")
 async def test_an_older_database_is_erased_again(world: World, tmp_path: Path) -> None:
     """The log outside the database knows ids and times and nothing else; a connection made after it survives."""
-    backup.snapshot(world.path, tmp_path / "older")
+    backup.snapshot(world.path, tmp_path / "bare")
+    backup.with_checksums(tmp_path / "bare", tmp_path / "older")
     erasing = world.erasing()
     begun = await erasing.of_user("ada")
     lines = (tmp_path / "deletions.log").read_text().splitlines()

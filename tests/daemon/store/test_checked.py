@@ -30,15 +30,19 @@ def test_a_new_file_has_them_and_others_can_read_it(tmp_path: Path) -> None:
 
 @pytest.mark.rows("B13", "B16")
 def test_a_restored_file_has_them_too(tmp_path: Path) -> None:
-    """A snapshot has none, and gets them when it is adopted; also those of pages that SQLite writes before the first one."""
-    path, copy = tmp_path / "oo.sqlite3", tmp_path / "a folder?#ü" / "copy"
+    """A snapshot has none, and gets them when it is restored; also those of pages that SQLite writes before the first one."""
+    path, bare, copy = tmp_path / "oo.sqlite3", tmp_path / "a folder?#ü" / "bare", tmp_path / "a folder?#ü" / "copy"
     copy.parent.mkdir()
     database = open_database(path)
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000)"
     database.rows(f"CREATE TABLE filler AS {numbers} SELECT randomblob(4000) AS bytes FROM n")
     database.close()
-    backup.snapshot(path, copy)
-    assert copy.read_bytes()[SET_ASIDE] == 0
+    backup.snapshot(path, bare)
+    with pytest.raises(Corrupt):
+        backup.content(bare)
+    holds = backup.content(bare, bare=True)
+    backup.with_checksums(bare, copy)
+    assert backup.content(copy) == holds
     backup.adopt(copy)
     whole = copy.read_bytes()
     assert whole[SET_ASIDE] == checked.RESERVED
