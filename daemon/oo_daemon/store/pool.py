@@ -191,8 +191,10 @@ class PooledStorage:
     def _together(self, items: Sequence[Item]) -> list[Item]:
         """Run items in one transaction, a savepoint each; gives those that are to be run alone: others were in the way, or it is gone."""
         again: list[Item] = []
+        done = False
 
         def all_of_them(database: Database) -> None:
+            nonlocal done
             for place, item in enumerate(items):
                 self._database.run("RELEASE item; SAVEPOINT item" if place else "SAVEPOINT item")
                 item.result, item.error = None, None
@@ -204,11 +206,15 @@ class PooledStorage:
                         again.append(item)
                     else:
                         item.error = explain(error)
+            done = True
 
         try:
             self._transaction(TOGETHER, all_of_them)
-        except BaseException:  # nobody was told anything yet: each hears what becomes of it alone
-            return [*items]
+        except BaseException as error:
+            if not done or not self._database.is_lost():  # nobody was told anything yet: each hears what becomes of it alone
+                return [*items]
+            for item in items:  # the answer to the COMMIT is lost: what may be done already is not done again behind its caller's back
+                item.error = item.error or explain(error)
         return again
 
     def _look(self, item: Item) -> Any:

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import postgresql as servers
 import psycopg
@@ -34,6 +36,7 @@ from oo_daemon.store.migrations import MIGRATIONS, migrate
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.pool import TRIES, PooledStorage
 from oo_daemon.store.postgresql import PostgresqlDatabase
+from oo_daemon.store.storage import Lane
 from oo_sdk import Connector, RateLimit
 
 WRITERS, COMMITS = 8, int(os.environ.get("OO_TEST_WRITER_COMMITS", "40"))
@@ -465,6 +468,55 @@ async def test_many_go_together(storage: PooledStorage) -> None:
         await bad
     assert len(set(await asyncio.gather(*numbers))) < 5
     assert await storage.read(inbox.depth) == 10
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_made_again(storage: PooledStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be done: whoever has asked hears that nobody knows, whether it went alone or with others."""
+    await storage.write(furnish)
+    real, losing = PostgresqlDatabase.run, threading.Event()
+
+    def run(database: PostgresqlDatabase, statements: str) -> None:
+        real(database, statements)
+        if statements == "COMMIT" and losing.is_set():
+            losing.clear()
+            end(database, database.handle().info.backend_pid)
+            real(database, "SELECT 1")  # which raises what a lost answer does
+
+    def count(database: Database) -> None:
+        database.rows("UPDATE latency SET deliveries = deliveries + 1")
+
+    await storage.write(lambda database: database.rows("INSERT INTO latency (hour, stretch, deliveries) VALUES (1, 1, 0)"))
+    monkeypatch.setattr(PostgresqlDatabase, "run", run)
+    for many in (1, 5):
+        async with _kept_busy(storage):
+            asked = [asyncio.ensure_future(storage.write(count)) for _ in range(many)]
+            await asyncio.sleep(0)
+            losing.set()
+        assert [type(await outcome) for outcome in map(_outcome, asked)] == [CannotStore] * many
+    found = await storage.read(lambda database: database.rows("SELECT deliveries FROM latency"))
+    assert found == [(6,)]
+
+
+async def _outcome(asked: asyncio.Future[None]) -> BaseException | None:
+    await asyncio.wait({asked})
+    return asked.exception()
+
+
+@asynccontextmanager
+async def _kept_busy(storage: PooledStorage) -> AsyncIterator[None]:
+    """All writers wait; what is asked for meanwhile goes together."""
+    go, held = threading.Event(), [threading.Event() for _ in storage._writers]
+
+    def wait(_: Database, number: int) -> None:
+        held[number].set()
+        go.wait(20)
+        raise LeaseLost("so that it commits nothing")
+
+    waiting = [storage._submit(partial(wait, number=number), Lane.INGEST, alone=True) for number in range(len(held))]
+    await eventually(lambda: all(each.is_set() for each in held))
+    yield
+    go.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_what_is_refused_at_last_is_refused(storage: PooledStorage, caplog: pytest.LogCaptureFixture) -> None:
