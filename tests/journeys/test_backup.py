@@ -59,6 +59,7 @@ async def test_a_restore(tmp_path: Path) -> None:
         await here.processes["daemon"].stop()
         said = await here.oo("restore", made.name, "--yes")
         assert "Restored" in said
+        assert (tmp_path / "oo.sqlite3").stat().st_mode & 0o777 == 0o600
         database = apsw.Connection(str(tmp_path / "oo.sqlite3"))
         assert database.execute("SELECT state FROM credential").fetchall() == [("verify",)]
         database.close()

@@ -103,7 +103,7 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{STORE}/consumers.py",
         """"WHERE name = ? AND position = ? AND COALESCE(token, '') = ? RETURNING tries",""",
         """"WHERE name = ? AND position = ? AND CAST(? AS TEXT) IS NOT NULL RETURNING tries",""",
-        "tests/daemon/outbox/test_consumers.py::test_readers_of_a_server_against_a_reference",
+        "tests/daemon/outbox/test_consumers.py::test_one_of_those_who_ask_at_once_gets_the_batch",
     ),
     _(
         "tokens are replaced by compare-and-swap on their version",

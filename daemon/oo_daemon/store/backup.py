@@ -59,6 +59,7 @@ def snapshot(path: Path, to: Path, told: Told = lambda _: None) -> None:
 def with_checksums(bare: Path, to: Path) -> None:
     """Copy a bare file into a new one whose pages have their checksums. Raises `CannotOpen`."""
     try:
+        os.close(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # SQLite would let others read it
         source, target = checked.connect(str(bare), vfs=checked.BARE), checked.connect(str(to))
         try:
             for name in ("journal_mode", "synchronous"):  # it is worth nothing before it is whole
@@ -71,7 +72,7 @@ def with_checksums(bare: Path, to: Path) -> None:
             target.close()
             source.close()
         _through(to)
-    except apsw.Error as error:
+    except (apsw.Error, OSError) as error:
         raise CannotOpen(f"{to} cannot be written ({error}): check the disk.") from None
 
 

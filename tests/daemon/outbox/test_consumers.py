@@ -456,6 +456,21 @@ def test_readers_against_a_reference() -> None:
     _held_against_a_reference(in_a_file, STEPS, list(Phase))
 
 
+@pytest.mark.rows("B7")
+async def test_one_of_those_who_ask_at_once_gets_the_batch(shared: PostgresqlDatabase) -> None:
+    """However many readers are answered at the same time, each batch has one of them."""
+    async with on_a_server(shared)() as storage:
+        world = Writing(storage)
+        it = asking(world)
+        await world.write(100)
+        await it.add("a", "beginning", ALL, MOST_TRIES)
+        for number in range(100):
+            answers = await asyncio.gather(*(it.take("a", 1, LEASE, 0) for _ in range(4)))
+            (given,) = (each for each in answers if each.token is not None)
+            assert numbers(given) == [number + 1]
+            await it.ack("a", given.token or "", str(given.position))
+
+
 @pytest.mark.rows("B7", "B8")
 @pytest.mark.timeout(60 + STEPS_ON_A_SERVER / 10)
 def test_readers_of_a_server_against_a_reference(shared: PostgresqlDatabase) -> None:
