@@ -12,6 +12,8 @@ from oo_daemon.ports import SECOND
 DAY = 24 * 3600.0
 #: Back-off: full jitter over a window that doubles from the base to the cap (seconds).
 BASE, CAP = 30.0, 3600.0
+#: The base where it was our own storage: most often that is away for a moment.
+SOON = 1.0
 #: What a provider asks for is kept, up to a day; so that not all come back at the same moment, up to this part of it is added.
 LATE = 0.05
 
@@ -29,6 +31,7 @@ class Later(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: str
     after: float | None = None  #: seconds that the provider asks for
+    ours: bool = False  #: our own storage could not be written to; the provider has nothing to do with it
 
 
 class QuotaUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,8 +123,8 @@ def next_step(outcome: Outcome, *, tries: int, now: int, interval: float, spread
         case QuotaUsed(reason=reason, until=until):
             wait = min(max((until - now) / SECOND, 1.0), DAY)
             return Step(outcome=word(outcome), detail=reason, run_at=at(asked(wait)), not_before=at(wait))
-        case Later(reason=reason, after=after):
-            run_at = at(max(backoff(tries, spread), asked(after or 0.0)))
+        case Later(reason=reason, after=after, ours=ours):
+            run_at = at(max(backoff(tries, spread, SOON if ours else BASE), asked(after or 0.0)))
             floor = at(min(after, DAY)) if after else 0
             return Step(outcome=word(outcome), detail=reason, run_at=run_at, keep_tries=True, not_before=floor)
         case SignedOut(reason=reason):
@@ -186,6 +189,6 @@ def unmoved(before: int, outcome: Outcome, motion: Motion) -> int:
             return before
 
 
-def backoff(tries: int, spread: float) -> float:
+def backoff(tries: int, spread: float, base: float = BASE) -> float:
     """Seconds to wait after so many tries: somewhere in a window that doubles."""
-    return spread * min(CAP, BASE * 2.0 ** min(tries - 1, 16))
+    return spread * min(CAP, base * 2.0 ** min(tries - 1, 16))

@@ -201,7 +201,7 @@ class Sync:
                 held = await self.storage.write(schedule.heartbeat, [run.taken.run for run in due], until)
             except CannotStore as fault:
                 for run in due:
-                    self._cut(run, plan.Later(reason=sentence(fault)))
+                    self._cut(run, plan.Later(reason=sentence(fault), ours=True))
                 continue
             for run in due:
                 run.beat = self.clock.monotonic() + beat
@@ -493,7 +493,7 @@ def _meaning(error: BaseException | None) -> plan.Outcome:
         case ApiRetired() as error:
             return plan.Retired(reason=f"{sentence(error)}: a newer version of the connector is needed")
         case CannotStore() as error:
-            return plan.Later(reason=sentence(error))
+            return plan.Later(reason=sentence(error), ours=True)
         case error:
             return plan.Broken(reason=sentence(error))  # type: ignore[arg-type]  # of any other kind of error, too, it tells the kind
 

@@ -25,7 +25,7 @@ from oo_daemon.store.leases import taking
 from oo_daemon.store.schedule import Run
 from oo_daemon.store.storage import Storage
 from oo_daemon.sync.left import Left
-from oo_daemon.sync.plan import backoff
+from oo_daemon.sync.plan import SOON, backoff
 from oo_sdk import Log
 
 Job = Callable[[], Awaitable[None]]
@@ -221,7 +221,7 @@ class Dispatcher:
         if work.cancelled() or (error := work.exception()) is None:
             return
         if isinstance(error, CannotStore) and run is not None:
-            wait = backoff(run.tries, self.chance.uniform(0.0, 1.0)) if run.tries > 1 else 0.0
+            wait = backoff(run.tries, self.chance.uniform(0.0, 1.0), SOON) if run.tries > 1 else 0.0
             self._left.any, self._left.tried[run.connection] = True, self.clock.now() + math.ceil(wait * SECOND)
         else:
             # Ours, not the connector's: the lease runs out and the run is claimed again, with its try counted.

@@ -44,6 +44,7 @@ def later(seconds: float) -> int:
         (QuotaUsed(reason="spent", until=later(100)), Step(outcome="done", detail="spent", run_at=later(102.5), not_before=later(100))),
         (QuotaUsed(reason="spent", until=0), Step(outcome="done", detail="spent", run_at=later(1.025), not_before=later(1))),
         (Later(reason="busy"), Step(outcome="later", detail="busy", run_at=later(15), keep_tries=True)),
+        (Later(reason="full", ours=True), Step(outcome="later", detail="full", run_at=later(0.5), keep_tries=True)),
         (Later(reason="busy", after=2.0), Step(outcome="later", detail="busy", run_at=later(15), keep_tries=True, not_before=later(2))),
         (
             Later(reason="busy", after=100.0),

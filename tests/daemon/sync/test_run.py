@@ -240,7 +240,7 @@ UNTIL = datetime.fromtimestamp(NOW / SECOND + 1000, UTC)
         (ConnectorBug("odd answer"), "failed", "odd answer", 30),
         (ConnectorError("odd"), "failed", "odd", 30),
         (KeyUnknown("No key.", "Add it."), "failed", "No key. Add it.", 30),
-        (CannotStore("the disk is full"), "later", "the disk is full", 15),
+        (CannotStore("the disk is full"), "later", "the disk is full", 0.5),
         (ValueError(PRIVATE), "failed", "the connector failed with ValueError: update it, or tell its author", 30),
         (PowerCut(PRIVATE), "failed", "the connector failed with PowerCut: update it, or tell its author", 30),
         (SystemExit(PRIVATE), "failed", "the connector failed with RuntimeError: update it, or tell its author", 30),
@@ -840,6 +840,8 @@ async def test_a_full_disk(hub: Hub) -> None:
     await hub.once(sync)
     planned = await hub.schedule()
     assert (planned.outcome, planned.detail) == ("later", "the disk is full: free some space and try again")
+    assert planned.next_run_at is not None
+    assert planned.next_run_at - hub.clock.now() <= SECOND, "it may be away for a moment only"
     assert (planned.cursor, hub.told()) == (None, [])
     await hub.when_due(sync)
     assert (await hub.schedule()).cursor == {"at": 1}
