@@ -140,8 +140,8 @@ def erased_in_part(patch: Patch) -> None:
 
 def leases_kept_by_a_stop(patch: Patch) -> None:
     """A daemon that is stopped in order gives nothing back."""
-    patch.setattr(schedule, "release", lambda database, owner, now: 0)
-    patch.setattr(jobs, "release", lambda database, owner, now: 0)
+    patch.setattr(schedule, "release", lambda *given: 0)
+    patch.setattr(jobs, "release", lambda *given: 0)
 
 
 def known_objects_forgotten(patch: Patch) -> None:
