@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,14 +31,28 @@ TRIES: Final = 5
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep key, settings and database here.")
 def demo(stay: bool, folder: Path | None) -> None:
     """Show the main job with real processes; no account needed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it ends what it has started, too
     if folder is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        asyncio.run(_remain(folder.resolve()) if stay else _show(folder.resolve()))
+        _run(_remain(folder.resolve()) if stay else _show(folder.resolve()))
         return
     # Short, since the kernel takes at most 107 bytes as the path of a socket.
     with tempfile.TemporaryDirectory(prefix="oo-") as made:
-        asyncio.run(_remain(Path(made)) if stay else _show(Path(made)))
+        _run(_remain(Path(made)) if stay else _show(Path(made)))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end. Whoever ends it ends what it has started, too: by SIGTERM as by Ctrl-C."""
+
+    async def told() -> None:
+        task = asyncio.ensure_future(work)
+        # Not an exception out of a signal's handler: between two steps of the loop it would cost somebody the wake-up.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await task
+
+    try:
+        asyncio.run(told())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 async def _show(folder: Path) -> None:
