@@ -25,6 +25,8 @@ from ports import free_port
 from psycopg import sql
 
 from oo_daemon.store.database import Database
+from oo_daemon.store.migrations import migrate
+from oo_daemon.store.postgresql import PostgresqlDatabase
 
 NOBODY = 65534
 LONGEST = 60.0  #: seconds until the server answers or stops
@@ -109,6 +111,7 @@ class Server:
                 return psycopg.connect(self.address("postgres"), autocommit=True)
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
+                    self._process.communicate(timeout=LONGEST)
                     raise AssertionError(f"it does not start: {(self.root / 'log').read_text()[-2000:]}") from None
                 time.sleep(0.01)  # a server that begins can only be asked
 
@@ -121,6 +124,16 @@ class Server:
             yield self.address(name)
         finally:
             self._main.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    @contextmanager
+    def migrated(self) -> Iterator[PostgresqlDatabase]:
+        """A new database with our schema, dropped in the end; the calling thread is connected to it."""
+        with self.database() as address:
+            database = PostgresqlDatabase(address, forgetful=True)
+            database.connect()
+            migrate(database)
+            yield database
+            database.close()
 
     def stop(self) -> None:
         """End the server and remove all that it wrote."""

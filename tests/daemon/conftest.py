@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import postgresql
 import pytest
 
-from oo_daemon.store.migrations import migrate
 from oo_daemon.store.postgresql import PostgresqlDatabase
 
 
@@ -25,12 +24,8 @@ def server() -> Iterator[postgresql.Server]:
 @pytest.fixture(scope="session")
 def migrated(server: postgresql.Server) -> Iterator[PostgresqlDatabase]:
     """A PostgreSQL database with our schema, for all tests: making one costs more than most of them."""
-    with server.database() as address:
-        database = PostgresqlDatabase(address, forgetful=True)
-        database.connect()
-        migrate(database)
+    with server.migrated() as database:
         yield database
-        database.close()
 
 
 @pytest.fixture

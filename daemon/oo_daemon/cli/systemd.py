@@ -54,6 +54,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         path.chmod(mode)
         self.said.append(str(path))
 
+    def differs(self, place: str, text: str) -> bool:
+        """There is a file, which says something else."""
+        path = self.root / place
+        return path.exists() and path.read_text() != text
+
     def run(self, *command: str, given: bytes | None = None) -> bytes:
         """Run one of systemd's own programs."""
         done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603 - our own words, no shell
@@ -83,8 +88,12 @@ def install(call: Call, root: Path, command: Path | None, no_start: bool, quiet:
         if not ((root / key).exists() or sealed.exists()):
             recovery = _make_key(host, root / key, sealed)
     is_sealed = sealed.exists()
-    doors = _doors(host)
-    for name, text in units(command=command, key=Path("/") / (key.with_suffix(".cred") if is_sealed else key), sealed=is_sealed).items():
+    made = units(command=command, key=Path("/") / (key.with_suffix(".cred") if is_sealed else key), sealed=is_sealed)
+    if host.lives and not no_start and any(host.differs(_place(name), made[name]) for name in SOCKETS):
+        # All at once, and before the units say otherwise: somebody who knocks at one door would start the service meanwhile, and systemd
+        # opens no door of a service that runs. Whatever fails after this, the next time opens them as they are to be.
+        host.run("systemctl", "stop", SERVICE, *SOCKETS)
+    for name, text in made.items():
         host.write(_place(name), text)
     if not (root / "etc/oo-integrations/oo.toml").exists():
         host.write("etc/oo-integrations/oo.toml", CONFIG)
@@ -95,10 +104,6 @@ def install(call: Call, root: Path, command: Path | None, no_start: bool, quiet:
         host.run("systemctl", "daemon-reload")
         if not no_start:
             host.run("systemctl", "enable", *SOCKETS, SERVICE, TIMER)
-            if doors != _doors(host):
-                # All at once, before the doors are opened anew: somebody who knocks at one of them would start the service meanwhile, and
-                # systemd opens no door of a service that runs.
-                host.run("systemctl", "stop", SERVICE, *SOCKETS)
             host.run("systemctl", "start", *SOCKETS)
             host.run("systemctl", "restart", SERVICE)
             host.run("systemctl", "restart", TIMER)
@@ -132,13 +137,6 @@ def uninstall(root: Path, quiet: bool) -> None:
         host.run("systemctl", "daemon-reload")
     if not quiet:
         terminal.show("The service is gone. Left for you: /etc/oo-integrations (key and settings) and /var/lib/oo-integrations (data).")
-
-
-def _doors(host: Host) -> list[str]:
-    """What the doors are as their units say, which stay open over a restart."""
-    from oo_systemd import SOCKETS
-
-    return [path.read_text() if (path := host.root / _place(name)).exists() else "" for name in SOCKETS]
 
 
 def _place(name: str) -> str:

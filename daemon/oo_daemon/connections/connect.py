@@ -420,8 +420,8 @@ class Connect:
         try:
             claimed = await self.storage.write(flows.to_poll, now, until)
             polled = await asyncio.gather(*(self._poll(sign_in) for sign_in in claimed), return_exceptions=True)
-            for fault in sorted(filter(None, polled), key=lambda fault: not isinstance(fault, CannotStore)):
-                raise fault
+            if faults := [*filter(None, polled)]:
+                raise min(faults, key=lambda fault: not isinstance(fault, CannotStore))  # one of the storage's before any other
         except CannotStore:
             self._unpolled.add(until)
             raise

@@ -129,7 +129,7 @@ class Backups:
                 check(self.keyring, whole)
                 name = f"oo-{moment(now):%Y%m%dT%H%M%S}Z-{whole.epoch}-{whole.position}.backup"
                 partial.rename(self.folder / name)
-            _sync(self.folder)
+            files.through(self.folder)
         except OSError as wrong:
             raise CannotStore(f"the backup could not be written ({wrong.strerror}): free some space, or set backup.folder") from None
         for old in self.listed()[self.keep :]:
@@ -213,14 +213,6 @@ def _new(path: Path) -> BinaryIO:
 def _through(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _time(text: str) -> int:

@@ -51,7 +51,7 @@ def snapshot(path: Path, to: Path, told: Told = lambda _: None) -> None:
             connection.execute("VACUUM INTO ?", (f"{to.absolute().as_uri()}?reserve={checked.RESERVED}&vfs={checked.BARE}",))
         finally:
             connection.close()
-        _through(to)
+        through(to)
     except apsw.Error as error:
         raise explain(error) from error
 
@@ -71,7 +71,7 @@ def with_checksums(bare: Path, to: Path) -> None:
         finally:
             target.close()
             source.close()
-        _through(to)
+        through(to)
     except (apsw.Error, OSError) as error:
         raise CannotOpen(f"{to} cannot be written ({error}): check the disk.") from None
 
@@ -120,8 +120,9 @@ def _watch(connection: apsw.Connection, look: Callable[[], None]) -> None:
     connection.set_progress_handler(goes_on, STEPS)
 
 
-def _through(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR)
+def through(path: Path) -> None:
+    """Wait until a file, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -179,9 +180,5 @@ def put_in_place(restored: Path, database: Path) -> Path | None:
     restored.rename(database)
     for suffix in ("-wal", "-shm"):  # of the file while it was made ready; empty
         restored.with_name(restored.name + suffix).unlink(missing_ok=True)
-    descriptor = os.open(database.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    through(database.parent)
     return kept

@@ -15,7 +15,6 @@ from oo_daemon.store import accept, connections, copy, credentials, engines, inb
 from oo_daemon.store.backup import restored
 from oo_daemon.store.database import Database
 from oo_daemon.store.errors import CannotOpen
-from oo_daemon.store.migrations import migrate
 from oo_daemon.store.postgresql import PostgresqlDatabase
 from oo_daemon.store.storage import open_database
 from oo_vault import Sealed
@@ -46,12 +45,8 @@ def original(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
 @pytest.fixture
 def target(server: servers.Server) -> Iterator[PostgresqlDatabase]:
     """An empty one on a server."""
-    with server.database() as address:
-        database = PostgresqlDatabase(address, forgetful=True)
-        database.connect()
-        migrate(database)
+    with server.migrated() as database:
         yield database
-        database.close()
 
 
 class Cut(Exception):

@@ -12,7 +12,6 @@ from daemon.store.world import LEASE, NOW, SECOND, encode, occur, upsert
 
 from oo_daemon.store import accept, connections, credentials, flows, inbox, jobs, outbox, retention, schedule, uploads
 from oo_daemon.store.database import Database, Row
-from oo_daemon.store.migrations import migrate
 from oo_daemon.store.outbox import Filter
 from oo_daemon.store.postgresql import PostgresqlDatabase, translated
 
@@ -53,16 +52,12 @@ FILLED = (
 @pytest.fixture(scope="module")
 def full(server: servers.Server) -> Iterator[PostgresqlDatabase]:
     """A database with some rows in every large table, of which PostgreSQL knows how many there are."""
-    with server.database() as address:
-        database = PostgresqlDatabase(address, forgetful=True)
-        database.connect()
-        migrate(database)
+    with server.migrated() as database:
         for sql in FILLED:
             series = f"generate_series(1, {ROWS}) i"
             database.run(sql.replace("{all}", series).replace("{now}", str(NOW)).replace("{rows}", str(ROWS)))
         database.run("ANALYZE")
         yield database
-        database.close()
 
 
 def _accept(database: Database) -> None:
